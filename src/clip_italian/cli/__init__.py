@@ -1,0 +1,51 @@
+"""The command `clip-italian`: one module a command group; each parses, calls and prints."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from clip_italian.cli import collect, demo, evaluate, index, search, train
+from clip_italian.errors import UsageError, UserError
+
+app = typer.Typer(
+    name="clip-italian",
+    help="Train, measure and use a CLIP for Italian. Start with: clip-italian demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.add_typer(collect.app, name="collect")
+app.command(name="train")(train.train)
+app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(index.app, name="index")
+app.command(name="search")(search.search)
+app.command(name="demo")(demo.demo)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Read by `main` from the arguments; declared here so that --help shows it."""
+
+
+def main() -> None:
+    """Run the command: 0 done, 1 failed with one line on stderr, 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except UserError as error:
+        if "--debug" in sys.argv:
+            raise
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"clip-italian: {error}", markup=False)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        if "--debug" in sys.argv:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"clip-italian: {place}{error.strerror or error}; --debug shows where", file=sys.stderr)
+        sys.exit(1)

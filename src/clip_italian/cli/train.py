@@ -1,0 +1,38 @@
+"""`clip-italian train`: one training run from a recipe."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from clip_italian import console
+from clip_italian.config import load_recipe
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of one in the package (mini).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key=value.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+) -> None:
+    """Train as a recipe says; the model goes to OUTPUT/model.
+
+    Example: clip-italian train recipes/mini.toml data.pairs=photos.jsonl output=runs/photos
+    """
+    settings = load_recipe(recipe, overrides or [])
+    from clip_italian.train.run import MODEL_FOLDER, train as run_training
+
+    run = run_training(settings, show_record)
+    folder = run.folder / MODEL_FOLDER
+    if as_json:
+        print(json.dumps({"model": str(folder), "validation": run.encoder.info["validation"]}))
+    else:
+        console.output.print(f"{folder}: trained; measure it with clip-italian evaluate retrieval --model {folder}")
+
+
+def show_record(record: dict[str, Any]) -> None:
+    """A line on stderr for each evaluation."""
+    console.notice(
+        f"{record['stage']:<12} epoch {record['epoch']:>3}  validation loss {record['validation_loss']:.3f}"
+        f"  MRR@10 {record['MRR@10']:.3f}"
+        + (f"  training loss {record['train_loss']:.3f}" if "train_loss" in record else "")
+    )

@@ -1,0 +1,110 @@
+"""The report of a run: tables, the loss curve and pictures found for a dozen queries, in one HTML file."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clip_italian.pages import write_page
+from clip_italian.search.contact_sheet import rows
+from clip_italian.search.index import Hit
+
+# Figures in the order of the tables, and the one that is set in bold.
+RETRIEVAL_ROWS = ("MRR@1", "MRR@5", "MRR@10", "R@1", "R@5", "R@10", "median_rank")
+ZEROSHOT_ROWS = ("accuracy@1", "accuracy@5", "accuracy@10")
+MAIN_FIGURE = "MRR@10"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows. `metrics` has the shape of metrics.json."""
+
+    title: str
+    language: str
+    metrics: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+    results: Sequence[tuple[str, Sequence[Hit]]]
+    captions: Mapping[str, str]
+    facts: Mapping[str, str]
+    licences: Sequence[tuple[str, str, str]]
+
+
+def columns(metrics: Mapping[str, Any], *path: str) -> dict[str, Mapping[str, Any]]:
+    """One part of the metrics beside the same part of each baseline."""
+
+    def dig(values: Mapping[str, Any]) -> Mapping[str, Any]:
+        for key in path:
+            values = values[key]
+        return values
+
+    return {"trained": dig(metrics), **{name: dig(base) for name, base in metrics["baselines"].items()}}
+
+
+def write(path: Path, report: Report) -> None:
+    """Write the page."""
+    retrieval = report.metrics["retrieval"]
+    tables = [
+        _table(f"Text to image: {_counts(retrieval['text_to_image'], 'captions', 'pictures')}",
+               RETRIEVAL_ROWS, columns(report.metrics, "retrieval", "text_to_image")),
+        _table(f"Image to text: {_counts(retrieval['image_to_text'], 'pictures', 'captions')}",
+               RETRIEVAL_ROWS, columns(report.metrics, "retrieval", "image_to_text")),
+        _table(f"Zero-shot classification among {report.metrics['zeroshot']['labels']} captions, "
+               f"prompt “{report.metrics['zeroshot']['prompt']}”",
+               ZEROSHOT_ROWS, columns(report.metrics, "zeroshot")),
+    ]  # fmt: skip
+    write_page(
+        path, "report.html", report=report, tables=tables, main_figure=MAIN_FIGURE,
+        curve=draw_history(report.history), results=rows(report.results, report.captions),
+    )  # fmt: skip
+
+
+def draw_history(history: Sequence[Mapping[str, Any]]) -> str:
+    """Losses and MRR@10 over the steps as an SVG that is readable on light and dark pages."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    grey, green, blue = "#7a8590", "#1a9a5c", "#3b7dd8"
+    style = {"font.size": 9, "text.color": grey, "axes.labelcolor": grey, "xtick.color": grey, "ytick.color": grey}
+    steps = _running_steps(history)
+    with pyplot.rc_context({**style, "axes.edgecolor": grey, "svg.fonttype": "none"}):
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
+        left.plot(steps, [r["validation_loss"] for r in history], "o-", ms=3, color=green, label="validation")
+        trained = [(s, r["train_loss"]) for s, r in zip(steps, history, strict=True) if "train_loss" in r]
+        if trained:
+            left.plot(*zip(*trained, strict=True), ".--", ms=3, color=blue, label="training (with dropout)")
+        left.set(xlabel="step", ylabel="contrastive loss")
+        left.legend(frameon=False)
+        right.plot(steps, [r["MRR@10"] for r in history], "o-", ms=3, color=green)
+        right.set(xlabel="step", ylabel="MRR@10 on validation", ylim=(0, None))
+        sink = io.StringIO()
+        figure.savefig(sink, format="svg", transparent=True)
+        pyplot.close(figure)
+    svg = sink.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def _running_steps(history: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Steps counted through all stages: each record carries the step within its stage."""
+    steps, before, last_stage, last = [], 0, None, 0
+    for record in history:
+        if record["stage"] != last_stage:
+            before, last_stage = before + last, record["stage"]
+        last = record["step"]
+        steps.append(before + last)
+    return steps
+
+
+def _counts(figures: Mapping[str, Any], queries: str, gallery: str) -> str:
+    return f"{figures['queries']} {queries} as queries, {figures['gallery']} {gallery} in the gallery"
+
+
+def _table(caption: str, names: Sequence[str], values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    lines = [(name, [_number(name, column[name]) for column in values.values()]) for name in names]
+    return {"caption": caption, "columns": list(values), "lines": lines}
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:g}" if name == "median_rank" else f"{value:.3f}"

@@ -1,0 +1,40 @@
+"""What the rest of the package needs to know of a language: one value per language, one file each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from clip_italian.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Language:
+    """Names, prompts and small grammar of one language.
+
+    `with_article` turns a bare noun phrase into a caption ("mela" → "una mela");
+    `describe_emoji` turns a CLDR emoji name into a natural caption; `describe_stamp` tidies
+    the sentence beside a Tux Paint stamp, or returns None where it says nothing of the picture.
+    """
+
+    code: str
+    name: str
+    prompts: tuple[str, ...]
+    drawing_prompt: str
+    example_queries: tuple[str, ...]
+    with_article: Callable[[str], str]
+    describe_emoji: Callable[[str], str]
+    describe_stamp: Callable[[str], str | None]
+
+
+def available() -> list[str]:
+    """Codes of the languages in the package."""
+    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
+
+
+def get(code: str) -> Language:
+    """The language of an ISO 639-1 code; raises UsageError for one that has no file here."""
+    if code not in available():
+        raise UsageError(f"language {code!r}: not known; there is {', '.join(available())}")
+    language: Language = import_module(f"{__name__}.{code}").LANGUAGE
+    return language

@@ -1,0 +1,249 @@
+"""Italian: articles, captions for emoji and stamps, prompts.
+
+Emoji names (Unicode CLDR) are bare noun phrases without article or capitals: "mela rossa",
+"bandiera francia", "ore due e mezza". The functions here make captions of them. Gender and
+number follow the ending of the first word; the tables list the words that do otherwise.
+"""
+
+import re
+
+from clip_italian.languages import Language
+
+# First words of names, by what the ending does not say. The rest follows -o/-a/-i/-e.
+_MASCULINE = frozenset(
+    """
+    agente alce altoparlante aquilone ascensore barbiere barile bastone bicchiere bicipite bisonte boccale bue
+    cacciavite camice cane cantante cellulare cercapersone ciclone costume cuore cupcake cursore dente detective
+    elefante estintore fiore flacone forziere frisbee giocoliere girasole giudice guantone impiegato insegnante
+    investigatore lampeggiante leone limone maiale melone monte montone mouse nuotatore ombrellone operatore ospedale
+    pallone pancake pane paracadute pavone peperone pesce pettine piccone piede pompiere ponte principe procione
+    professore proiettore pugnale pulsante rinoceronte salvagente sapone satellite sauropode scalatore schermidore
+    sciatore scorpione sedile segnale selfie serpente sole stivale studente supereroe tamale televisore temporale
+    tridente tritone trombone vagone verme waffle zombie trattore mate pedone genio
+    ananas bagel bambù biberon boomerang bus cactus camion ciak cocktail computer croissant dvd falafel fax filobus
+    gamepad gilet goblin hamburger hotel hot jolly joystick mammut minidisc minimarket pickup pretzel risciò sandwich
+    scooter skateboard suv t-rex timer trackball tram troll taxi kiwi bikini sari panda koala lama gorilla pilota
+    pirata vampiro pianeta fantasma ninja ideogramma pentagramma
+    sturalavandini tasto yo-yo
+    """.split()
+)
+_FEMININE = frozenset(
+    """
+    ape baguette carne chiave collisione confezione croce decorazione divisione fenice lapide lente mano nave notte
+    nuotatrice operatrice investigatrice pochette radice scalatrice stampante stazione tigre toilette torre vite volpe
+    città e-mail menorah slot t-shirt modalità auto radio infradito metro foto moto addizione sottrazione luminosità
+    """.split()
+)
+_PLURAL = {
+    "bacchette": "delle", "bambole": "delle", "bandiere": "delle", "bolle": "delle", "borse": "delle",
+    "catene": "delle", "ciliegie": "delle", "cuffie": "delle", "donne": "delle", "etichette": "delle",
+    "frecce": "delle", "gocce": "delle", "graffette": "delle", "impronte": "delle", "lacrime": "delle",
+    "manopole": "delle", "maschere": "delle", "montagne": "delle", "note": "delle", "patatine": "delle",
+    "persone": "delle", "scarpette": "delle", "spade": "delle", "stelline": "delle", "verdure": "delle",
+    "case": "delle", "dita": "delle", "maracas": "delle", "arachidi": "delle", "forbici": "delle", "mani": "delle", "protesi": "una", "carte": "delle",
+    "binari": "dei", "boccali": "dei", "broccoli": "dei", "calzini": "dei", "coriandoli": "dei", "cuori": "dei",
+    "fagioli": "dei", "fiori": "dei", "fulmini": "dei", "fuochi": "dei", "guanti": "dei", "libri": "dei",
+    "lottatori": "dei", "lottatrici": "delle", "mattoni": "dei", "mirtilli": "dei", "occhi": "degli",
+    "occhiali": "degli", "pantaloncini": "dei", "pattini": "dei", "polmoni": "dei", "quadri": "dei", "sci": "degli",
+    "soldi": "dei", "sorgenti": "delle", "spaghetti": "degli", "uomini": "degli", "jeans": "dei", "slip": "degli",
+    "popcorn": "dei", "brindisi": "un", "divisori": "dei", "moai": "un",
+}  # fmt: skip
+# Substances, games and the like: no article at all ("neve", "pallacanestro").
+_BARE = frozenset(
+    """
+    neve sale pane carne bubble love lacrosse tennis cricket hockey football bowling badminton ping floppy copyright
+    acqua uva pioggia nebbia rabbia fonduta riso burro sonno vento oden onigiri sushi sakè yin wireless kaaba diya
+    khanda picche contemplazione pattinaggio cibo liquido due non tecnologia ippica cucinare ridere scuotere
+    allattare spara atterraggio decollo
+    """.split()
+)
+# There is one of it, or the bare name needs a noun to make sense.
+_UNIQUE = {
+    "sole": "il sole",
+    "babbo natale": "Babbo Natale",
+    "mamma natale": "Mamma Natale",
+    "santa claus": "Santa Claus",
+    "via lattea": "la Via Lattea",
+    "monte fuji": "il monte Fuji",
+    "torre di tokyo": "la torre di Tokyo",
+    "statua della libertà": "la Statua della Libertà",
+    "primo quarto di luna": "il primo quarto di luna",
+    "ultimo quarto di luna": "l'ultimo quarto di luna",
+    "dna": "il DNA",
+    "legna": "della legna",
+    "america": "il globo terrestre con l'America",
+    "europa e africa": "il globo terrestre con l'Europa e l'Africa",
+    "asia e australia": "il globo terrestre con l'Asia e l'Australia",
+    "alta tensione": "il simbolo dell'alta tensione",
+    "molto nuvoloso": "un cielo molto nuvoloso",
+    "parzialmente nuvoloso": "un cielo parzialmente nuvoloso",
+    "nebbioso": "un cielo nebbioso",
+}
+
+# Countries that take no article after "bandiera di"; and those that are not singular.
+_NO_ARTICLE = frozenset(
+    """
+    andorra anguilla antigua aruba barbados bermuda capo ceuta cipro clipperton cuba curaçao diego dominica el gibuti
+    gibilterra grenada guam guernsey haiti israele jersey kiribati macao malta mauritius mayotte
+    monaco montserrat nauru niue oman palau panama portorico saint saint-barthélemy saint-pierre san sant’elena sark
+    singapore sint svalbard são taiwan timor tokelau tonga trinidad tristan tuvalu vanuatu wallis samoa sark figi
+    madagascar
+    """.split()
+)
+_PLURAL_COUNTRIES = {
+    "bahamas": "delle", "maldive": "delle", "filippine": "delle", "seychelles": "delle", "comore": "delle",
+    "isole": "delle", "nazioni": "delle", "terre": "delle", "samoa americane": "delle", "paesi": "dei",
+    "caraibi": "dei", "territori": "dei", "emirati": "degli", "stati": "degli",
+}  # fmt: skip
+_MASCULINE_COUNTRIES = frozenset(
+    "botswana burkina canada ghana guatemala kenya nicaragua ruanda sahara sri sudafrica venezuela".split()
+)
+_FEMININE_COUNTRIES = frozenset({"città", "guinea-bissau", "riunione"})
+_FLAGS = {
+    "nera": "una bandiera nera",
+    "bianca": "una bandiera bianca",
+    "a scacchi": "una bandiera a scacchi",
+    "in buca": "una bandiera nella buca del golf",
+    "dei pirati": "la bandiera dei pirati",
+    "arcobaleno": "la bandiera arcobaleno",
+    "transgender": "la bandiera transgender",
+    "ras di hong kong": "la bandiera di Hong Kong",
+    "ras di macao": "la bandiera di Macao",
+    "congo-kinshasa": "la bandiera del Congo-Kinshasa",
+    "congo-brazzaville": "la bandiera del Congo-Brazzaville",
+    "el salvador": "la bandiera di El Salvador",
+    "sant’elena": "la bandiera di Sant'Elena",
+    "costa d’avorio": "la bandiera della Costa d'Avorio",
+    "territorio britannico dell’oceano indiano": "la bandiera del Territorio britannico dell'Oceano Indiano",
+    "isola di man": "la bandiera dell'Isola di Man",
+    "isola di clipperton": "la bandiera dell'Isola di Clipperton",
+}
+_LOWERCASE = frozenset({"e", "ed", "di", "del", "degli", "da"})
+_VOWELS = "aeiouàèéìòùh"
+_STRONG_ONSETS = re.compile(r"(s[^aeiouàèéìòù]|z|gn|ps|pn|x|y[^o]?|sci[aeou])", re.IGNORECASE)
+
+
+def with_article(phrase: str) -> str:
+    """Put the indefinite article before a bare noun phrase: "mela rossa" → "una mela rossa".
+
+    Plurals get the partitive ("delle patatine fritte"); substances, games and phrases that
+    are no noun stay as they are.
+    """
+    first = phrase.split()[0].lower()
+    if first in _BARE:
+        return phrase
+    if first in _PLURAL:
+        return f"{_PLURAL[first]} {phrase}"
+    return f"{_indefinite(first)}{phrase}"
+
+
+def _indefinite(word: str) -> str:
+    """The article with the space or apostrophe that joins it to `word`."""
+    if _is_feminine(word):
+        return "un'" if word[0] in _VOWELS and not word.startswith(("h", "yo")) else "una "
+    return "uno " if _STRONG_ONSETS.match(word) else "un "
+
+
+def _is_feminine(word: str) -> bool:
+    if word in _MASCULINE:
+        return False
+    return word in _FEMININE or word.endswith(("a", "tà", "trice", "zione"))
+
+
+def describe_emoji(name: str) -> str:
+    """A caption for a CLDR name: "ore due" → "un orologio che segna le due"."""
+    name = name.strip()
+    for pattern, template in _EMOJI_PATTERNS:
+        if match := pattern.fullmatch(name):
+            return template.format(*match.groups())
+    if name.startswith("bandiera "):
+        return _describe_flag(name.removeprefix("bandiera "))
+    if name in _UNIQUE:
+        return _UNIQUE[name]
+    return with_article(name)
+
+
+_EMOJI_PATTERNS = tuple(
+    (re.compile(pattern), template)
+    for pattern, template in (
+        (r"ore una(.*)", "un orologio che segna l'una{}"),
+        (r"ore (.*)", "un orologio che segna le {}"),
+        (r"(tasto|pulsante) (.*)", "il {} {}"),
+        (r"segno zodiacale (?:dell’|dell'|del |della |dei )?(.*)", "il segno zodiacale {}"),
+        (r"(segnale|simbolo|marchio) (.*)", "il {} {}"),
+        (r"gruppo sanguigno (.*)", "il gruppo sanguigno {}"),
+        (r"(e|non|100|100 punti|due|on|om)", "l'emoji di «{}»"),
+        (r"uomo calv.", "un uomo con la testa calva"),
+        (r"(donna|persona) calv.", "una {} con la testa calva"),
+        (r"mezzaluna e stella", "una mezzaluna con una stella"),
+        (r"doppia (.*)", "una doppia {}"),
+    )
+)
+
+
+def _describe_flag(country: str) -> str:
+    if country in _FLAGS:
+        return _FLAGS[country]
+    first = country.split()[0]
+    name = " ".join(w if w in _LOWERCASE else _capitalise(w) for w in country.split())
+    return f"la bandiera {_of_country(country, first)}{name}"
+
+
+def _of_country(country: str, first: str) -> str:
+    """ "di" joined to the article that the country takes, with the space or apostrophe after it."""
+    plural = _PLURAL_COUNTRIES.get(country) or _PLURAL_COUNTRIES.get(first)
+    if plural:
+        return f"{plural} "
+    if first in _NO_ARTICLE:
+        return "di "
+    if first[0] in _VOWELS:
+        return "dell'"
+    masculine = first in _MASCULINE_COUNTRIES or not first.endswith("a")
+    if masculine and first not in _FEMININE_COUNTRIES:
+        return "dello " if _STRONG_ONSETS.match(first) else "del "
+    return "della "
+
+
+def _capitalise(word: str) -> str:
+    return re.sub(r"(^|[-(])(\w)", lambda m: m[1] + m[2].upper(), word)
+
+
+def describe_stamp(sentence: str) -> str | None:
+    """Tidy a stamp's sentence: "Una mela rossa." → "una mela rossa".
+
+    Returns None for what describes no picture: jokes on the tombstones, rules of a game.
+    """
+    text = " ".join(sentence.split()).rstrip(". ")
+    if not text or len(text) > 90 or text.startswith(("–", "-", '"', "«", "“")):
+        return None
+    first = text.split()[0]
+    if first.lower() in _ARTICLES or first.lower().startswith(("un'", "l'")):
+        return text[0].lower() + text[1:]
+    return text
+
+
+_ARTICLES = frozenset("un uno una il lo la i gli le dei degli delle due tre del della alcuni alcune".split())
+
+LANGUAGE = Language(
+    code="it",
+    name="italiano",
+    prompts=("una foto di {}", "un'immagine di {}", "{}"),
+    drawing_prompt="un disegno di {}",
+    example_queries=(
+        "un animale che vive nel mare",
+        "un mezzo di trasporto su rotaie",
+        "qualcosa di dolce da mangiare",
+        "una faccina triste",
+        "un uccello",
+        "frutta rossa",
+        "uno strumento musicale",
+        "un fiore giallo",
+        "una bandiera con tre strisce",
+        "una persona che fa sport",
+        "un edificio",
+        "un attrezzo da lavoro",
+    ),
+    with_article=with_article,
+    describe_emoji=describe_emoji,
+    describe_stamp=describe_stamp,
+)

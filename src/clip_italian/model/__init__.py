@@ -1,0 +1,1 @@
+"""The dual encoder, the two packaged encoders behind `mini`, and their conversion."""

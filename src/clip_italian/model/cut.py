@@ -1,0 +1,104 @@
+"""Where a tower is cut in two: a frozen trunk, whose output can be kept, and a tail that trains.
+
+While a tower is frozen as a whole, the tail is empty and the pooled features are kept. When its
+last blocks train, the input of the first of them is kept, and a step costs only what lies
+above it. A tower of another architecture, or one that trains from its first layer on, has an
+empty trunk: its tail is the tower itself.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import BertModel, EfficientNetModel
+
+from clip_italian.model.fuse import inference_copy
+from clip_italian.model.mean_pooled_bert import MeanPooledBertModel, masked_mean
+
+Inputs = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """`tail(trunk(inputs))` is the pooled output (batch, hidden) of the tower for `inputs`.
+
+    `name` tells where the cut is, for the name of kept features. `trunk` is None where
+    nothing below the tail is frozen, so that nothing can be kept.
+    """
+
+    name: str
+    trunk: Callable[[Inputs], Inputs] | None
+    tail: Callable[[Inputs], torch.Tensor]
+
+
+def cut(tower: nn.Module) -> Cut:
+    """Cut a tower by the `requires_grad` of its parameters."""
+    trainable = [name for name, parameter in tower.named_parameters() if parameter.requires_grad]
+    if not trainable:
+        frozen = inference_copy(tower)
+        return Cut("pooled", lambda inputs: {"pooled": frozen(**inputs).pooler_output}, lambda kept: kept["pooled"])
+    if isinstance(tower, EfficientNetModel):
+        first = _first_block(trainable, "encoder.blocks.", ("encoder.top_",), len(tower.encoder.blocks))
+        if first is not None:
+            return _cut_efficientnet(tower, first)
+    if isinstance(tower, MeanPooledBertModel):
+        first = _first_block(trainable, "encoder.layer.", (), len(tower.encoder.layer))
+        if first is not None:
+            return _cut_bert(tower, first)
+    return Cut("inputs", None, lambda inputs: tower(**inputs).pooler_output)
+
+
+def _first_block(names: Iterable[str], prefix: str, above: tuple[str, ...], blocks: int) -> int | None:
+    """Number of the lowest block that holds one of `names`; None where a name lies below all blocks."""
+    first = blocks
+    for name in names:
+        if name.startswith(prefix):
+            first = min(first, int(name.removeprefix(prefix).split(".")[0]))
+        elif not name.startswith(above or ("\0",)):
+            return None
+    return first
+
+
+def _cut_efficientnet(tower: EfficientNetModel, first: int) -> Cut:
+    fused = inference_copy(tower)
+    encoder = tower.encoder
+
+    def trunk(inputs: Inputs) -> Inputs:
+        maps = fused.embeddings(inputs["pixel_values"])
+        for block in fused.encoder.blocks[:first]:
+            maps = block(maps)
+        return {"maps": maps.half()}
+
+    def tail(kept: Inputs) -> torch.Tensor:
+        maps = kept["maps"].float()
+        for block in encoder.blocks[first:]:
+            maps = block(maps)
+        maps = encoder.top_activation(encoder.top_bn(encoder.top_conv(maps)))
+        return maps.mean(dim=(2, 3))
+
+    return Cut(f"block {first}", trunk, tail)
+
+
+def _cut_bert(tower: BertModel, first: int) -> Cut:
+    layers = tower.encoder.layer
+
+    def trunk(inputs: Inputs) -> Inputs:
+        mask = inputs["attention_mask"]
+        states = tower.embeddings(input_ids=inputs["input_ids"])
+        for layer in layers[:first]:
+            states = layer(states, _additive(mask))
+        return {"states": states, "mask": mask}
+
+    def tail(kept: Inputs) -> torch.Tensor:
+        states, mask = kept["states"].float(), kept["mask"]
+        for layer in layers[first:]:
+            states = layer(states, _additive(mask))
+        return masked_mean(states, mask)
+
+    return Cut(f"layer {first}", trunk, tail)
+
+
+def _additive(mask: torch.Tensor) -> torch.Tensor:
+    """Attention bias (batch, 1, 1, length): 0 where a token counts, the least float elsewhere."""
+    return (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min

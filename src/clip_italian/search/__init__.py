@@ -1,0 +1,1 @@
+"""Search over pictures with a trained model."""

@@ -1,0 +1,1 @@
+"""Sources of image-caption pairs, one module each; every one ends in a pairs file."""

@@ -1,0 +1,113 @@
+"""The picture book: emoji drawings and Tux Paint stamps with Italian captions.
+
+A small data set that every machine can make from package registries: about 2,800 pictures of
+288 x 288 pixels, each with one caption. Takes about 30 s on 2 cores.
+"""
+
+import hashlib
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from clip_italian import assets, console
+from clip_italian.images import PictureError, fit_square
+from clip_italian.languages import Language
+from clip_italian.pairs import Pair, concept, write
+from clip_italian.sources import emoji, stamps
+from clip_italian.split import assign
+
+SIZE = 288
+SPLIT_SEED = "picture-book-1"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture to draw, with what is said about it."""
+
+    id: str
+    drawing: emoji.Emoji | stamps.Stamp
+    caption: str
+    english: str
+    license: str
+
+
+def collect(language: Language, output: Path, notice: Callable[[str], None]) -> list[Pair]:
+    """Make the pictures beside `output` (folder NAME-images), write the pairs file and return its pairs.
+
+    `notice` gets a line for what is left out: the stamps where there is no apt-get, and
+    pictures that cannot be drawn.
+    """
+    found = list(_emoji_entries(language)) + list(_stamp_entries(language, notice))
+    with assets.staged(output.parent / f"{output.stem}-images") as folder:
+        folder.mkdir()
+        drawn = _draw_all(found, folder)
+    undrawable = [entry.id for entry, digest in zip(found, drawn, strict=True) if digest is None]
+    if undrawable:
+        notice(f"{len(undrawable)} stamps have no usable size and are left out: {', '.join(undrawable)}")
+    kept = [(entry, digest) for entry, digest in zip(found, drawn, strict=True) if digest is not None]
+    splits = assign([[concept(entry.caption), f"pixels {digest}"] for entry, digest in kept], SPLIT_SEED)
+    pairs = [
+        Pair(
+            id=entry.id,
+            image=f"{output.stem}-images/{entry.id}.png",
+            captions=(entry.caption,),
+            source="picture-book",
+            split=split,
+            captions_original=(entry.english,),
+            license=entry.license,
+        )
+        for (entry, _), split in zip(kept, splits, strict=True)
+    ]
+    write(pairs, output)
+    return pairs
+
+
+def _emoji_entries(language: Language) -> Iterator[Entry]:
+    for drawing in emoji.read(assets.fetch(assets.DRAWINGS), assets.fetch(assets.EMOJI_NAMES), language.code):
+        caption = language.describe_emoji(drawing.name)
+        yield Entry(f"emoji-{drawing.code}", drawing, caption, drawing.english, assets.DRAWINGS.license)
+
+
+def _stamp_entries(language: Language, notice: Callable[[str], None]) -> Iterator[Entry]:
+    folder = assets.stamps()
+    if folder is None:
+        notice("no apt-get here: the picture book is made without the Tux Paint stamps, figures will differ")
+        return
+    if not assets.stamps_are_reference():
+        notice("another version of the stamps than the published figures were measured with: they may differ")
+    for stamp in stamps.read(folder / "stamps", language.code):
+        caption = language.describe_stamp(stamp.sentence)
+        if caption is not None:
+            name = "stamp-" + stamp.name.replace("/", "-")
+            yield Entry(name, stamp, caption, stamp.english.rstrip("."), assets.STAMPS_LICENSE)
+
+
+def _draw_all(entries: list[Entry], folder: Path) -> list[str | None]:
+    """Draw every entry into `folder`, in two processes: resvg holds the interpreter's lock."""
+    # A forked child starts at once; a spawned one would import torch first. The children use no torch.
+    method = "fork" if sys.platform == "linux" else "spawn"
+    context = multiprocessing.get_context(method)
+    digests: list[str | None] = []
+    with ProcessPoolExecutor(2, mp_context=context) as pool, console.progress("drawing", len(entries)) as advance:
+        for digest in pool.map(partial(_draw, folder=folder), entries, chunksize=16):
+            digests.append(digest)
+            advance(1)
+    return digests
+
+
+def _draw(entry: Entry, folder: Path) -> str | None:
+    """Write the picture; return a digest of its pixels, or None where it cannot be drawn."""
+    try:
+        if isinstance(entry.drawing, emoji.Emoji):
+            image = emoji.rasterise(entry.drawing.svg, SIZE)
+        else:
+            image = stamps.draw(entry.drawing, SIZE)
+    except PictureError:
+        return None
+    square = fit_square(image, SIZE)
+    square.save(folder / f"{entry.id}.png", compress_level=1)
+    return hashlib.sha256(square.tobytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""Training: recipe → pairs → features or pixels → towers → the best weights."""
