@@ -1,6 +1,6 @@
 """Recipes: a typed description of one training run, read from TOML; unknown keys are errors.
 
-    recipe = load_recipe("recipes/mini.toml", ["data.pairs=photos.jsonl", "output=runs/photos"])
+recipe = load_recipe("recipes/mini.toml", ["data.pairs=photos.jsonl", "output=runs/photos"])
 """
 
 import tomllib

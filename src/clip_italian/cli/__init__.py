@@ -1,10 +1,12 @@
 """The command `clip-italian`: one module a command group; each parses, calls and prints."""
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from transformers.utils import logging as transformers_logging
 
 from clip_italian.cli import collect, demo, evaluate, index, search, train
 from clip_italian.errors import UsageError, UserError
@@ -34,6 +36,9 @@ def options(
 
 def main() -> None:
     """Run the command: 0 done, 1 failed with one line on stderr, 2 wrong usage, 130 interrupted."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    warnings.simplefilter("ignore", FutureWarning)
     try:
         app()
     except UserError as error:

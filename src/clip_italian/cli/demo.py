@@ -10,7 +10,9 @@ from clip_italian import assets, console
 
 
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model, index and report.")] = Path("runs/demo"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model, index and report.")] = Path(
+        "runs/demo"
+    ),
     language: Annotated[str, typer.Option(help="Language of captions and queries.")] = "it",
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings of the recipe as key=value.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as one JSON object.")] = False,

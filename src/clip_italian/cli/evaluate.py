@@ -1,6 +1,7 @@
 """`clip-italian evaluate`: metrics of a model on a pairs file."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,7 +70,7 @@ def zeroshot(
     show(f"zero-shot, “{template}”", {"model": figures, "chance": measure.zeroshot_chance(data)})
 
 
-def show(title: str, columns: dict[str, dict[str, Any]]) -> None:
+def show(title: str, columns: Mapping[str, Mapping[str, Any]]) -> None:
     """A table on stdout: a row for each figure, a column for each model."""
     table = Table(title=title, title_justify="left")
     table.add_column("")

@@ -19,7 +19,8 @@ def train(
     Example: clip-italian train recipes/mini.toml data.pairs=photos.jsonl output=runs/photos
     """
     settings = load_recipe(recipe, overrides or [])
-    from clip_italian.train.run import MODEL_FOLDER, train as run_training
+    from clip_italian.train.run import MODEL_FOLDER
+    from clip_italian.train.run import train as run_training
 
     run = run_training(settings, show_record)
     folder = run.folder / MODEL_FOLDER

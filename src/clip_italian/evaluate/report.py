@@ -67,7 +67,13 @@ def draw_history(history: Sequence[Mapping[str, Any]]) -> str:
     from matplotlib import pyplot
 
     grey, green, blue = "#7a8590", "#1a9a5c", "#3b7dd8"
-    style = {"font.size": 9, "text.color": grey, "axes.labelcolor": grey, "xtick.color": grey, "ytick.color": grey}
+    style: dict[Any, Any] = {
+        "font.size": 9,
+        "text.color": grey,
+        "axes.labelcolor": grey,
+        "xtick.color": grey,
+        "ytick.color": grey,
+    }
     steps = _running_steps(history)
     with pyplot.rc_context({**style, "axes.edgecolor": grey, "svg.fonttype": "none"}):
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 2.8), layout="constrained")

@@ -34,7 +34,7 @@ def retrieval_set(pairs: Sequence[Pair]) -> RetrievalSet:
     images_of: list[list[int]] = []
     captions_of: list[tuple[int, ...]] = []
     for row, pair in enumerate(pairs):
-        mine = {}
+        mine: dict[int, None] = {}  # an ordered set
         for caption in pair.captions:
             key = concept(caption) or caption
             number = numbers.setdefault(key, len(numbers))

@@ -8,6 +8,7 @@ empty trunk: its tail is the tower itself.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -61,7 +62,7 @@ def _first_block(names: Iterable[str], prefix: str, above: tuple[str, ...], bloc
 
 
 def _cut_efficientnet(tower: EfficientNetModel, first: int) -> Cut:
-    fused = inference_copy(tower)
+    fused: Any = inference_copy(tower)
     encoder = tower.encoder
 
     def trunk(inputs: Inputs) -> Inputs:

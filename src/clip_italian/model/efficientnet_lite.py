@@ -71,9 +71,7 @@ def load(weights: Path) -> EfficientNetModel:
     the squeeze-and-excitation branch, or the other way round.
     """
     reference = torch.load(weights, weights_only=True, map_location="cpu")
-    state = {
-        _rename(name): value for name, value in reference.items() if not name.startswith("_fc.")
-    }
+    state = {_rename(name): value for name, value in reference.items() if not name.startswith("_fc.")}
     model = EfficientNetModel(config())
     state.update(_open_gates(model))
     model.load_state_dict(state)

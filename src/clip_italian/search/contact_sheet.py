@@ -8,7 +8,9 @@ from clip_italian.pages import thumbnail, write_page
 from clip_italian.search.index import Hit
 
 
-def rows(results: Sequence[tuple[str, Sequence[Hit]]], captions: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+def rows(
+    results: Sequence[tuple[str, Sequence[Hit]]], captions: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Queries with their hits as the templates take them; `captions` by picture id, shown instead of the id."""
     known = captions or {}
     return [

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from clip_italian import assets, console
-from clip_italian.images import PictureError, fit_square
+from clip_italian.images import PictureError, fit_square, trim
 from clip_italian.languages import Language
 from clip_italian.pairs import Pair, concept, write
 from clip_italian.sources import emoji, stamps
@@ -108,6 +108,6 @@ def _draw(entry: Entry, folder: Path) -> str | None:
             image = stamps.draw(entry.drawing, SIZE)
     except PictureError:
         return None
-    square = fit_square(image, SIZE)
+    square = fit_square(trim(image), SIZE)
     square.save(folder / f"{entry.id}.png", compress_level=1)
     return hashlib.sha256(square.tobytes()).hexdigest()

@@ -74,7 +74,8 @@ def keep_texts(cut: Cut, encoder: DualEncoder, texts: Sequence[str]) -> Inputs:
     assert cut.trunk is not None
     with torch.inference_mode(), autocast():
         for start in range(0, len(order), _TEXT_BATCH):
-            parts.append(cut.trunk(encoder.tokenize([texts[i] for i in order[start : start + _TEXT_BATCH]])))
+            tokens = encoder.tokenize([texts[i] for i in order[start : start + _TEXT_BATCH]])
+            parts.append(cut.trunk(tokens))
     back = torch.tensor(order).argsort()
     return {key: _pad_and_join([part[key] for part in parts])[back].clone() for key in parts[0]}
 

@@ -22,7 +22,9 @@ def apply(model: nn.Module, trainable: Sequence[str], frozen: Sequence[str]) -> 
     for name, parameter in model.named_parameters():
         moves = any(fnmatchcase(name, pattern) for pattern in trainable)
         if not moves and not any(fnmatchcase(name, pattern) for pattern in frozen):
-            raise UsageError(f"parameter {name}: neither trainable nor frozen; add a pattern to the stage that covers it")
+            raise UsageError(
+                f"parameter {name}: neither trainable nor frozen; add a pattern to the stage that covers it"
+            )
         parameter.requires_grad_(moves)
         if moves:
             chosen.append((name, parameter))

@@ -1,8 +1,8 @@
 """A whole training run: recipe → pairs → kept features → stages → model folder.
 
-    runs/demo/model/          what transformers loads
-    runs/demo/history.jsonl   losses and metrics of every evaluation, the first before any step
-    runs/demo/unreadable.txt  pictures that were left out, and why (where there are any)
+runs/demo/model/          what transformers loads
+runs/demo/history.jsonl   losses and metrics of every evaluation, the first before any step
+runs/demo/unreadable.txt  pictures that were left out, and why (where there are any)
 """
 
 import json
@@ -83,7 +83,7 @@ def train(recipe: Recipe, report: Callable[[Record], None] = lambda _: None) -> 
             if number == 0:
                 remember(judge() | {"stage": "untrained", "epoch": 0, "step": 0})
                 if recipe.model.start == "ridge":
-                    _start(encoder, towers, examples, judge)
+                    _start(encoder, towers, examples)
             run_stage(stage, model, moving, towers, examples, generator, judge, remember)
 
     trained = [pair for pair in pairs if pair.split in rows]
@@ -123,27 +123,16 @@ def _readable(pairs: Sequence[Pair], pairs_file: Path, list_file: Path) -> list[
 
 
 @torch.no_grad()
-def _start(encoder: DualEncoder, towers: Towers, examples: Examples, judge: Callable[[], Record]) -> None:
-    """Put the best closed-form start into the projections, from all own captions of the training pairs."""
-    owners, texts = [], []
-    for place, row in enumerate(examples.train.tolist()):
-        own = examples.captions.own[row]
-        owners += [place] * len(own)
-        texts += own
-    images = _pooled_images(towers, examples.train)[owners]
-    model = encoder.model
-
-    def put(weights: tuple[torch.Tensor, torch.Tensor]) -> None:
-        model.visual_projection.weight.copy_(weights[0])
-        model.text_projection.weight.copy_(weights[1])
-
-    best, best_weights = -1.0, None
-    for weights in start.projections(images, _pooled_texts(towers, torch.tensor(texts)), encoder.dim):
-        put(weights)
-        if (figure := judge()["MRR@10"]) > best:
-            best, best_weights = figure, weights
-    assert best_weights is not None
-    put(best_weights)
+def _start(encoder: DualEncoder, towers: Towers, examples: Examples) -> None:
+    """Put the closed-form start into the projections, from all own captions of the training pairs."""
+    own = [examples.captions.own[row] for row in examples.train.tolist()]
+    texts = torch.tensor([text for texts in own for text in texts])
+    owners = torch.tensor([picture for picture, texts in enumerate(own) for _ in texts])
+    visual, text = start.projections(
+        _pooled_images(towers, examples.train), _pooled_texts(towers, texts), owners, encoder.dim
+    )
+    encoder.model.visual_projection.weight.copy_(visual)
+    encoder.model.text_projection.weight.copy_(text)
 
 
 def _judge(

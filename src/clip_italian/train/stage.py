@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.functional import dropout
+from transformers import VisionTextDualEncoderModel
 
 from clip_italian.config import Stage
 from clip_italian.train import batches, optimiser
@@ -30,7 +31,7 @@ class Examples:
 
 
 def run_stage(
-    stage: Stage, model: nn.Module, moving: list[Named], towers: Towers, examples: Examples,
+    stage: Stage, model: VisionTextDualEncoderModel, moving: list[Named], towers: Towers, examples: Examples,
     generator: torch.Generator, judge: Callable[[], Record], report: Callable[[Record], None],
 ) -> None:  # fmt: skip
     """Train the parameters `moving` in place; leave them as they were at the best validation loss.

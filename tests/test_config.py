@@ -1,0 +1,67 @@
+import pytest
+
+from clip_italian.config import RECIPES, load_recipe
+from clip_italian.errors import UsageError
+
+MINIMAL = """
+output = "runs/x"
+[data]
+pairs = "p.jsonl"
+[[stage]]
+name = "one"
+trainable = ["visual_projection.*"]
+frozen = ["*"]
+learning_rate = 1e-3
+epochs = 2
+patience = 1
+batch_size = 4
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def test_overrides_reach_nested_keys_and_list_items(recipe):
+    settings = load_recipe(recipe, ["data.pairs=other/photos.jsonl", "stage.0.epochs=7", "model.logit_scale=12"])
+    assert str(settings.data.pairs) == "other/photos.jsonl"
+    assert settings.stage[0].epochs == 7
+    assert settings.model.logit_scale == 12.0
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("sead=2", "unknown key sead"),
+        ("model.logit_scal=2", "unknown key model.logit_scal"),
+        ("stage.0.epochs=0", "stage.0.epochs"),
+        ("stage.5.epochs=1", "nothing called stage.5.epochs"),
+        ("seed", "not key=value"),
+        ("seed=abc", "seed"),
+    ],
+)
+def test_wrong_settings_are_named_in_one_line(recipe, override, words):
+    with pytest.raises(UsageError) as caught:
+        load_recipe(recipe, [override])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_broken_toml(tmp_path):
+    with pytest.raises(UsageError, match="no such recipe"):
+        load_recipe(tmp_path / "none.toml")
+    broken = tmp_path / "b.toml"
+    broken.write_text("a = [")
+    with pytest.raises(UsageError, match="not TOML"):
+        load_recipe(broken)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+def test_recipes_of_the_package_are_valid_and_say_what_they_cost(path):
+    load_recipe(path)
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any("Cost:" in line for line in header)
+    assert any("Command:" in line for line in header)

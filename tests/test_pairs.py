@@ -1,0 +1,81 @@
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clip_italian.errors import UserError
+from clip_italian.pairs import Pair, concept, fingerprint, read, write
+
+text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
+pairs_strategy = st.lists(
+    st.builds(
+        Pair,
+        id=text,
+        image=text,
+        captions=st.lists(text, min_size=1, max_size=3).map(tuple),
+        source=text,
+        split=st.sampled_from([None, "train", "val", "test"]),
+        captions_original=st.none() | st.lists(text, min_size=1, max_size=2).map(tuple),
+        license=st.none() | text,
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pairs_strategy, st.sampled_from([".parquet", ".jsonl"]))
+def test_both_forms_give_back_what_was_written(tmp_path, pairs, suffix):
+    path = tmp_path / f"pairs{suffix}"
+    assert write(pairs, path) == len(pairs)
+    assert read(path) == pairs
+
+
+def test_reads_the_original_projects_json_lines(tmp_path):
+    path = tmp_path / "captions.jsonl"
+    path.write_text(
+        json.dumps({"image_path": "images/a.jpg", "captions": ["un gatto"], "captions_en": ["a cat"]}) + "\n"
+    )
+    (pair,) = read(path)
+    assert pair == Pair("a", "images/a.jpg", ("un gatto",), "captions", captions_original=("a cat",))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "empty"),
+        ("{", "line 1: not JSON"),
+        ('{"image_path": "a.jpg"}', "line 1: no pair"),
+        (
+            '{"image_path": "a.jpg", "captions": ["x"]}\n{"image_path": "b.jpg", "captions": [" "]}',
+            "line 2.*empty caption",
+        ),
+        ('{"image_path": "a.jpg", "captions": []}', "empty caption"),
+    ],
+)
+def test_bad_files_are_refused_with_the_place(tmp_path, content, words):
+    path = tmp_path / "p.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match=words):
+        read(path)
+
+
+def test_missing_and_foreign_files(tmp_path):
+    with pytest.raises(UserError, match="no such pairs file"):
+        read(tmp_path / "none.parquet")
+    junk = tmp_path / "junk.parquet"
+    junk.write_bytes(b"junk")
+    with pytest.raises(UserError, match="not a Parquet file"):
+        read(junk)
+
+
+def test_concept_drops_case_and_punctuation():
+    assert concept("Un'auto sportiva.") == concept("un auto SPORTIVA") == "un auto sportiva"
+    assert concept("la lettera A") != concept("la lettera B")
+
+
+def test_fingerprint_changes_with_any_caption():
+    one = [Pair("a", "a.png", ("x",), "s")]
+    assert fingerprint(one) != fingerprint([Pair("a", "a.png", ("y",), "s")])
+    assert fingerprint(one) == fingerprint(list(one))

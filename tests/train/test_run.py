@@ -1,0 +1,106 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, VisionTextDualEncoderModel
+
+from clip_italian.config import Recipe
+from clip_italian.errors import UserError
+from clip_italian.evaluate import measure
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.train.run import train
+
+
+def recipe(pairs, base, output, **first_stage):
+    stage = {
+        "name": "projections",
+        "trainable": ["visual_projection.*", "text_projection.*"],
+        "frozen": ["vision_model.*", "text_model.*", "logit_scale"],
+        "learning_rate": 1e-2, "epochs": 6, "patience": 6, "batch_size": 16,
+    }  # fmt: skip
+    unfrozen = {
+        **stage, "name": "unfrozen", "trainable": ["*projection.*", "vision_model.*", "text_model.*"],
+        "frozen": ["logit_scale"], "learning_rate": 1e-3, "epochs": 2,
+    }  # fmt: skip
+    return Recipe.model_validate(
+        {
+            "output": output,
+            "data": {"pairs": pairs, "validation": 0.2},
+            "model": {"base": str(base), "projection_dim": 24},
+            "stage": [stage | first_stage, unfrozen],
+        }
+    )
+
+
+@pytest.fixture
+def run(shapes, tiny_folder, tmp_path, cache):
+    return train(recipe(shapes, tiny_folder, tmp_path / "run"))
+
+
+def test_training_learns_and_keeps_the_best_validation_loss(run):
+    losses = [record["validation_loss"] for record in run.history]
+    assert run.history[0]["stage"] == "untrained"
+    assert run.history[0]["step"] == 0
+    assert min(losses) < losses[0] - 0.3
+    assert run.encoder.info["validation"]["validation_loss"] == min(losses)
+    written = [json.loads(line) for line in (run.folder / "history.jsonl").read_text().splitlines()]
+    assert written == run.history
+
+
+def test_saved_model_loads_everywhere_and_agrees(run, shapes):
+    folder = run.folder / "model"
+    captions = ["un cerchio rosso", "un quadrato blu"]
+    expected = run.encoder.encode_text(captions)
+    assert np.abs(DualEncoder.load(folder).encode_text(captions) - expected).max() <= 1e-4
+    for loader in (AutoModel, VisionTextDualEncoderModel):
+        model = loader.from_pretrained(folder).eval()
+        with torch.no_grad():
+            vectors = model.get_text_features(**run.encoder.tokenize(captions)).pooler_output
+        assert np.abs(torch.nn.functional.normalize(vectors, dim=1).numpy() - expected).max() <= 1e-4
+    assert measure.choose(shapes, None)
+
+
+def test_the_logit_scale_stays_at_twenty(run):
+    assert run.encoder.model.logit_scale.exp().item() == pytest.approx(20.0)
+
+
+def test_the_same_seed_gives_the_same_losses(shapes, tiny_folder, tmp_path, cache):
+    settings = recipe(shapes, tiny_folder, tmp_path / "a")
+    first = train(settings).history
+    again = train(settings.model_copy(update={"output": tmp_path / "b"})).history
+    assert [r["validation_loss"] for r in first] == [r["validation_loss"] for r in again]
+
+
+def test_frozen_weights_are_bit_identical(shapes, tiny_folder, tmp_path, cache):
+    settings = recipe(shapes, tiny_folder, tmp_path / "run")
+    trained = train(settings.model_copy(update={"stage": settings.stage[:1]})).encoder.model
+    before = DualEncoder.load(tiny_folder).model.state_dict()
+    moved = {name for name, value in trained.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"visual_projection.weight", "text_projection.weight"}
+
+
+def test_unreadable_pictures_are_left_out_counted_and_listed(shapes, tiny_folder, tmp_path, cache, capsys):
+    broken = shapes.parent / "images" / "cerchio-rosso-0.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    run = train(recipe(shapes, tiny_folder, tmp_path / "run", epochs=1))
+    assert "1 of 54 pictures cannot be read" in capsys.readouterr().err
+    assert "cerchio-rosso-0.png" in (run.folder / "unreadable.txt").read_text()
+
+
+def test_too_few_pictures_is_one_clear_line(shapes, tiny_folder, tmp_path, cache):
+    for picture in (shapes.parent / "images").iterdir():
+        picture.write_text("broken")
+    with pytest.raises(UserError, match="0 readable pairs"):
+        train(recipe(shapes, tiny_folder, tmp_path / "run"))
+
+
+def test_kept_features_are_found_again(shapes, tiny_folder, tmp_path, cache, monkeypatch):
+    settings = recipe(shapes, tiny_folder, tmp_path / "run", views=1)
+    settings = settings.model_copy(update={"stage": settings.stage[:1]})
+    first = train(settings)
+    kept = list((cache / "features").iterdir())
+    assert len(kept) == 2  # the plain view and one augmented
+    monkeypatch.setattr("clip_italian.train.features.decode_batches", None)
+    again = train(settings)
+    assert [r["validation_loss"] for r in again.history] == [r["validation_loss"] for r in first.history]
