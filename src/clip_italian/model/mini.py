@@ -1,11 +1,13 @@
-"""The `mini` base: EfficientNet-Lite2 and multilingual-e5-small as one dual encoder.
+"""The `mini` model: EfficientNet-Lite2 and multilingual-e5-small as one dual encoder.
 
 Both come from wheels on PyPI, so that nothing but pip is needed; conversion takes about 10 s,
-once, and 290 MB in the cache.
+once, and 290 MB in the cache. What training changed lies in the package (`mini_heads.safetensors`);
+`python -m clip_italian.model.mini runs/mini/model` writes that file from a run's model.
 """
 
 import math
 import shutil
+import sys
 from pathlib import Path
 
 import torch
@@ -38,9 +40,9 @@ def base_folder() -> Path:
 
 
 def trained_folder() -> Path:
-    """Folder of `mini` with the trained projections that the package carries; made on first use.
+    """Folder of `mini` with the trained weights that the package carries; made on first use.
 
-    They were trained on the picture book by the recipe of the same name (see docs/LOG.md).
+    They come from 800 photos with Italian captions and the recipe `mini` (see docs/LOG.md).
     """
     heads = load_file(HEADS)
     folder = assets.cache_dir() / "encoders" / f"mini-trained-{_CONVERSION}-{assets.sha256_of(HEADS)[:12]}"
@@ -70,3 +72,17 @@ def build() -> tuple[VisionTextDualEncoderModel, PreTrainedTokenizerFast]:
         model.visual_projection.reset_parameters()
         model.text_projection.reset_parameters()
     return model.eval(), tokenizer
+
+
+def write_heads(model_folder: Path, target: Path = HEADS) -> list[str]:
+    """Write what a trained model changed of the base, in half precision; return the names."""
+    base = load_file(base_folder() / "model.safetensors")
+    trained = load_file(model_folder / "model.safetensors")
+    changed = {name: value.half() for name, value in trained.items() if not torch.equal(value, base[name])}
+    with assets.staged(target) as temporary:
+        save_file(changed, temporary, metadata={"format": "pt"})
+    return sorted(changed)
+
+
+if __name__ == "__main__":
+    print("\n".join(write_heads(Path(sys.argv[1]))))

@@ -31,8 +31,8 @@ class Batch:
     groups: torch.Tensor
 
 
-def flatten_captions(pairs: Sequence[Pair]) -> Captions:
-    """Number the captions of `pairs`."""
+def flatten_captions(pairs: Sequence[Pair], with_original: bool = True) -> Captions:
+    """Number the captions of `pairs`, and those from before translation unless they are not wanted."""
     texts: list[str] = []
 
     def add(captions: Sequence[str]) -> tuple[int, ...]:
@@ -42,7 +42,7 @@ def flatten_captions(pairs: Sequence[Pair]) -> Captions:
     own, original = [], []
     for pair in pairs:
         own.append(add(pair.captions))
-        original.append(add(pair.captions_original or ()))
+        original.append(add(pair.captions_original or ()) if with_original else ())
     return Captions(tuple(texts), tuple(own), tuple(original))
 
 

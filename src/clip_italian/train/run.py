@@ -55,7 +55,7 @@ def train(recipe: Recipe, report: Callable[[Record], None] = lambda _: None) -> 
     for name, chosen in rows.items():
         if len(chosen) < _LEAST_PAIRS:
             raise UserError(f"{recipe.data.pairs}: {len(chosen)} readable pairs in split {name!r}, too few to train on")
-    captions = batches.flatten_captions(pairs)
+    captions = batches.flatten_captions(pairs, with_original=recipe.data.original_captions > 0)
     examples = Examples(rows["train"], captions, batches.identity_numbers(pairs), recipe.data.original_captions)
 
     encoder = load_base(recipe.model)
@@ -79,11 +79,11 @@ def train(recipe: Recipe, report: Callable[[Record], None] = lambda _: None) -> 
         for number, stage in enumerate(recipe.stage):
             moving = freeze.apply(model, stage.trainable, stage.frozen)
             towers = open_towers(kept, encoder, paths, captions.texts, recipe.augmentation, recipe.seed + number)
-            judge = _judge(encoder, towers, pairs, rows["val"], captions)
+            judge = make_judge(encoder, towers, pairs, rows["val"], captions)
             if number == 0:
                 remember(judge() | {"stage": "untrained", "epoch": 0, "step": 0})
                 if recipe.model.start == "ridge":
-                    _start(encoder, towers, examples)
+                    start_in_closed_form(encoder, towers, examples)
             run_stage(stage, model, moving, towers, examples, generator, judge, remember)
 
     trained = [pair for pair in pairs if pair.split in rows]
@@ -123,19 +123,19 @@ def _readable(pairs: Sequence[Pair], pairs_file: Path, list_file: Path) -> list[
 
 
 @torch.no_grad()
-def _start(encoder: DualEncoder, towers: Towers, examples: Examples) -> None:
+def start_in_closed_form(encoder: DualEncoder, towers: Towers, examples: Examples) -> None:
     """Put the closed-form start into the projections, from all own captions of the training pairs."""
     own = [examples.captions.own[row] for row in examples.train.tolist()]
     texts = torch.tensor([text for texts in own for text in texts])
     owners = torch.tensor([picture for picture, texts in enumerate(own) for _ in texts])
     visual, text = start.projections(
-        _pooled_images(towers, examples.train), _pooled_texts(towers, texts), owners, encoder.dim
+        pooled_images(towers, examples.train), pooled_texts(towers, texts), owners, encoder.dim
     )
     encoder.model.visual_projection.weight.copy_(visual)
     encoder.model.text_projection.weight.copy_(text)
 
 
-def _judge(
+def make_judge(
     encoder: DualEncoder, towers: Towers, pairs: Sequence[Pair], rows: torch.Tensor, captions: batches.Captions
 ) -> Callable[[], Record]:
     """A function that measures the model as it is on the validation rows, plain view."""
@@ -149,8 +149,8 @@ def _judge(
 
     @torch.no_grad()
     def judge() -> Record:
-        images = torch.nn.functional.normalize(model.visual_projection(_pooled_images(towers, rows)), dim=1)
-        texts = torch.nn.functional.normalize(model.text_projection(_pooled_texts(towers, queries)), dim=1)
+        images = torch.nn.functional.normalize(model.visual_projection(pooled_images(towers, rows)), dim=1)
+        texts = torch.nn.functional.normalize(model.text_projection(pooled_texts(towers, queries)), dim=1)
         loss = contrastive_loss(images, texts[first_captions], model.logit_scale.exp(), groups)
         found = ranks.ranks(texts.numpy(), images.numpy(), data.images_of)
         return {"validation_loss": loss.item(), "MRR@10": ranks.mrr(found, 10), "R@1": ranks.recall(found, 1)}
@@ -158,11 +158,13 @@ def _judge(
     return judge
 
 
-def _pooled_images(towers: Towers, rows: torch.Tensor) -> torch.Tensor:
+def pooled_images(towers: Towers, rows: torch.Tensor) -> torch.Tensor:
+    """Pooled features (n, hidden) of the plain view of some rows."""
     return torch.cat([towers.images(part, torch.zeros_like(part)) for part in rows.split(64)])
 
 
-def _pooled_texts(towers: Towers, rows: torch.Tensor) -> torch.Tensor:
+def pooled_texts(towers: Towers, rows: torch.Tensor) -> torch.Tensor:
+    """Pooled features (n, hidden) of some texts."""
     return torch.cat([towers.texts(part) for part in rows.split(256)])
 
 
