@@ -17,11 +17,12 @@ from clip_italian import console
 from clip_italian.config import load_recipe
 from clip_italian.evaluate import ranks, retrieval
 from clip_italian.model.base import load_base
-from clip_italian.pairs import image_path, read
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.pairs import Pair, image_path, read
 from clip_italian.split import concept_groups
 from clip_italian.train import batches, freeze, run
 from clip_italian.train.stage import Examples, run_stage
-from clip_italian.train.towers import keep, open_towers
+from clip_italian.train.towers import Towers, keep, open_towers
 
 
 def cross_validate(recipe_name: str, pairs_file: Path, folds: int) -> list[dict[str, float]]:
@@ -56,7 +57,8 @@ def cross_validate(recipe_name: str, pairs_file: Path, folds: int) -> list[dict[
             judge = run.make_judge(encoder, towers, pairs, validation, captions)
             if number == 0 and recipe.model.start == "ridge":
                 run.start_in_closed_form(encoder, towers, examples)
-                print("start", measure(encoder, towers, pairs, held, captions)["MRR@10"])
+                start = measure(encoder, towers, pairs, held, captions)
+                print(f"fold {fold} closed-form start: {json.dumps(ranks.rounded(start))}", flush=True)
             run_stage(stage, encoder.model, moving, towers, examples, generator, judge, lambda _: None)
             figures_now = measure(encoder, towers, pairs, held, captions)
             print(f"fold {fold} after {stage.name}: {json.dumps(ranks.rounded(figures_now))}", flush=True)
@@ -73,7 +75,9 @@ def fold_numbers(identities: list[int], folds: int, seed: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def measure(encoder, towers, pairs, rows, captions) -> dict[str, float]:
+def measure(
+    encoder: DualEncoder, towers: Towers, pairs: list[Pair], rows: torch.Tensor, captions: batches.Captions
+) -> dict[str, float]:
     """Text-to-image figures on `rows`, plain view."""
     held = [pairs[row] for row in rows.tolist()]
     data = retrieval.retrieval_set(held)

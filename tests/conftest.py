@@ -67,20 +67,20 @@ def tiny_model(scale: float = 20.0) -> VisionTextDualEncoderModel:
 
 
 @pytest.fixture
-def tiny_encoder() -> DualEncoder:
-    """A dual encoder with random weights, small enough to train in a second."""
+def tiny_folder(tmp_path: Path) -> Path:
+    """A model folder with random weights, small enough to train in a second."""
     processor = CLIPImageProcessorPil(
         size={"height": 32, "width": 32}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
-    return DualEncoder(tiny_model(), tiny_tokenizer(), processor)
+    folder = tmp_path / "tiny-model"
+    DualEncoder(tiny_model(), tiny_tokenizer(), processor).save(folder)
+    return folder
 
 
 @pytest.fixture
-def tiny_folder(tiny_encoder: DualEncoder, tmp_path: Path) -> Path:
-    """The tiny encoder saved as a model folder."""
-    folder = tmp_path / "tiny-model"
-    tiny_encoder.save(folder)
-    return folder
+def tiny_encoder(tiny_folder: Path) -> DualEncoder:
+    """The same, loaded: only from_pretrained settles the attention implementation."""
+    return DualEncoder.load(tiny_folder)
 
 
 def draw_shape(shape: str, colour: str, seed: int) -> Image.Image:

@@ -13,8 +13,8 @@ def efficientnet():
         width_coefficient=0.25,
         depth_coefficient=0.3,
         image_size=32,
-        hidden_dim=1280,
-        hidden_size=1280,
+        hidden_dim=320,
+        hidden_size=320,
         hidden_act="relu6",
     )
     return EfficientNetModel(config).eval()
@@ -39,7 +39,7 @@ TOKENS = {
     ("trainable", "name"),
     [
         (["never"], "pooled"),
-        (["encoder.top_*"], "block 7"),
+        (["encoder.top_*"], "block 8"),
         (["encoder.blocks.5.*", "encoder.top_*"], "block 5"),
         (["embeddings.*"], "inputs"),
     ],

@@ -1,18 +1,13 @@
 """`clip-italian search`: pictures of an index that fit Italian words."""
 
 import json
-import typing
 import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from clip_italian import console
-
-if typing.TYPE_CHECKING:
-    from clip_italian.search.index import Hit
 
 
 def search(
@@ -47,16 +42,8 @@ def search(
     if as_json:
         print(json.dumps([{"rank": h.rank, "id": h.id, "path": str(h.path), "score": round(h.score, 4)} for h in hits]))
     else:
-        _print_table(hits)
+        # No table: a long path must stay on one line, to be copied.
+        for hit in hits:
+            print(f"{hit.rank:>4}  {hit.score:.3f}  {hit.path}")
     if open_sheet and html is not None:
         webbrowser.open(html.resolve().as_uri())
-
-
-def _print_table(hits: "list[Hit]") -> None:
-    table = Table(box=None)
-    table.add_column("rank", justify="right")
-    table.add_column("score", justify="right")
-    table.add_column("picture", overflow="fold")
-    for hit in hits:
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", str(hit.path))
-    console.output.print(table)
