@@ -1,7 +1,11 @@
 """Shared by all tests: tiny random models, small picture sets, and the cached assets where they are there."""
 
-import math
 import os
+
+# Read by huggingface_hub when it is imported: no test may wait for the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import math
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +26,6 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.pairs import Pair, write
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 COLOURS = {"rosso": "red", "verde": "green", "blu": "blue", "giallo": "yellow", "nero": "black", "viola": "purple"}
 SHAPES = ("cerchio", "quadrato", "triangolo")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,8 +8,8 @@ from transformers import AutoModel, VisionTextDualEncoderModel
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
-from clip_italian.evaluate import measure
 from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.pairs import read, write
 from clip_italian.train.run import train
 
 
@@ -34,6 +35,14 @@ def recipe(pairs, base, output, **first_stage):
 
 
 @pytest.fixture
+def shapes(shapes):
+    """Every third picture is for validation: new places of known shapes, which random towers can learn."""
+    pairs = [replace(p, split="val" if p.id.endswith("2") else "train") for p in read(shapes)]
+    write(pairs, shapes)
+    return shapes
+
+
+@pytest.fixture
 def run(shapes, tiny_folder, tmp_path, cache):
     return train(recipe(shapes, tiny_folder, tmp_path / "run"))
 
@@ -48,7 +57,7 @@ def test_training_learns_and_keeps_the_best_validation_loss(run):
     assert written == run.history
 
 
-def test_saved_model_loads_everywhere_and_agrees(run, shapes):
+def test_saved_model_loads_everywhere_and_agrees(run):
     folder = run.folder / "model"
     captions = ["un cerchio rosso", "un quadrato blu"]
     expected = run.encoder.encode_text(captions)
@@ -58,7 +67,6 @@ def test_saved_model_loads_everywhere_and_agrees(run, shapes):
         with torch.no_grad():
             vectors = model.get_text_features(**run.encoder.tokenize(captions)).pooler_output
         assert np.abs(torch.nn.functional.normalize(vectors, dim=1).numpy() - expected).max() <= 1e-4
-    assert measure.choose(shapes, None)
 
 
 def test_the_logit_scale_stays_at_twenty(run):
