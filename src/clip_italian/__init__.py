@@ -4,7 +4,7 @@ from clip_italian import DualEncoder
 model = DualEncoder.load("runs/demo/model")
 model.encode_text(["un gatto che dorme"])  # (1, 512) float32, unit length
 
-Importing the package makes `transformers.AutoModel` know the text tower of the `mini` model.
+Importing the package makes `transformers.AutoModel` know the towers of the `mini` model and of its trained versions.
 """
 
 from clip_italian.model.dual_encoder import DualEncoder

@@ -34,6 +34,7 @@ class Model(Strict):
 
     base: str = Field("mini", description="'mini', or a folder or Hub id of a VisionTextDualEncoder model")
     projection_dim: int = Field(512, gt=0)
+    landmarks: int = Field(0, ge=0, description="at most so many training pictures between pooling and projection")
     start: Literal["ridge", "random"] = Field("ridge", description="projections before the first stage")
     logit_scale: float = Field(20.0, gt=0, description="fixed multiplier of the cosines; the paper's is 20")
 

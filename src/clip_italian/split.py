@@ -29,13 +29,13 @@ def identity_groups(keys: Sequence[Sequence[str]]) -> list[int]:
 def assign(keys: Sequence[Sequence[str]], seed: str) -> list[str]:
     """A split for each row, the same for all rows of an identity group.
 
-    The draw is a hash of the group's smallest key: it depends on nothing else, so that adding
-    rows moves no other row.
+    The draw is a hash of the smallest among the first keys of a group's rows: it depends on
+    nothing else, so that adding rows moves no other row. Further keys only join rows.
     """
     groups = identity_groups(keys)
     names: dict[int, str] = {}
     for group, row_keys in zip(groups, keys, strict=True):
-        names[group] = min([*row_keys, *([names[group]] if group in names else [])])
+        names[group] = min(row_keys[0], names.get(group, row_keys[0]))
     return [_draw(f"{seed}:{names[group]}") for group in groups]
 
 

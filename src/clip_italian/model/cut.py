@@ -8,6 +8,7 @@ empty trunk: its tail is the tower itself.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from transformers import BertModel, EfficientNetModel
 
 from clip_italian.model.fuse import inference_copy
+from clip_italian.model.landmark_efficientnet import above_pooling
 from clip_italian.model.mean_pooled_bert import MeanPooledBertModel, masked_mean
 
 Inputs = dict[str, torch.Tensor]
@@ -36,11 +38,17 @@ class Cut:
 def cut(tower: nn.Module) -> Cut:
     """Cut a tower by the `requires_grad` of its parameters."""
     trainable = [name for name, parameter in tower.named_parameters() if parameter.requires_grad]
+    if isinstance(tower, EfficientNetModel) and all(name.startswith("landmarks.") for name in trainable):
+        frozen, above = inference_copy(tower), above_pooling(tower)
+        pool = partial(EfficientNetModel.forward, frozen)  # without the landmarks
+        return Cut(
+            "pooled", lambda inputs: {"pooled": pool(**inputs).pooler_output}, lambda kept: above(kept["pooled"])
+        )
     if not trainable:
         frozen = inference_copy(tower)
         return Cut("pooled", lambda inputs: {"pooled": frozen(**inputs).pooler_output}, lambda kept: kept["pooled"])
     if isinstance(tower, EfficientNetModel):
-        first = _first_block(trainable, "encoder.blocks.", ("encoder.top_",), len(tower.encoder.blocks))
+        first = _first_block(trainable, "encoder.blocks.", ("encoder.top_", "landmarks."), len(tower.encoder.blocks))
         if first is not None:
             return _cut_efficientnet(tower, first)
     if isinstance(tower, MeanPooledBertModel):
@@ -61,9 +69,13 @@ def _first_block(names: Iterable[str], prefix: str, above: tuple[str, ...], bloc
     return first
 
 
+def _after_pooling(pool: Callable[..., Any], above: nn.Module) -> Cut:
+    return Cut("pooled", lambda inputs: {"pooled": pool(**inputs).pooler_output}, lambda kept: above(kept["pooled"]))
+
+
 def _cut_efficientnet(tower: EfficientNetModel, first: int) -> Cut:
     fused: Any = inference_copy(tower)
-    encoder = tower.encoder
+    encoder, above = tower.encoder, above_pooling(tower)
 
     def trunk(inputs: Inputs) -> Inputs:
         maps = fused.embeddings(inputs["pixel_values"])
@@ -76,7 +88,7 @@ def _cut_efficientnet(tower: EfficientNetModel, first: int) -> Cut:
         for block in encoder.blocks[first:]:
             maps = block(maps)
         maps = encoder.top_activation(encoder.top_bn(encoder.top_conv(maps)))
-        return maps.mean(dim=(2, 3))
+        return above(maps.mean(dim=(2, 3)))
 
     return Cut(f"block {first}", trunk, tail)
 
