@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, EfficientNetConfig, EfficientNetModel
@@ -71,6 +74,13 @@ def test_plain_transformers_loads_it(tmp_path):
         assert torch.equal(
             AutoModel.from_pretrained(tmp_path).eval()(**PIXELS).pooler_output, model(**PIXELS).pooler_output
         )
+
+
+def test_a_fresh_process_that_imports_the_package_knows_it(tmp_path):
+    tower().save_pretrained(tmp_path)
+    load = f"import clip_italian, transformers; print(type(transformers.AutoModel.from_pretrained({str(tmp_path)!r})))"
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=False)
+    assert "LandmarkEfficientNetModel" in done.stdout, done.stderr
 
 
 def test_cut_keeps_what_lies_below_the_landmarks():

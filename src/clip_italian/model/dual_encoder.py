@@ -14,7 +14,9 @@ from PIL import Image
 from torch import nn
 from torch.nn.functional import normalize
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
+    AutoModel,
     AutoTokenizer,
     BaseImageProcessor,
     PreTrainedTokenizerBase,
@@ -27,14 +29,22 @@ from clip_italian.errors import UserError
 from clip_italian.images import PictureError, decode_batches, on_white, open_picture
 from clip_italian.model import mini
 from clip_italian.model.fuse import inference_copy
-from clip_italian.model.mean_pooled_bert import register
+from clip_italian.model.landmark_efficientnet import LandmarkEfficientNetConfig, LandmarkEfficientNetModel
+from clip_italian.model.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
 
 INFO_FILE = "clip_italian.json"
 MAX_TOKENS = 96  # the paper's limit for captions
 _IMAGE_BATCH = 8  # larger batches are slower on 2 cores: the activations leave the cache
 _TEXT_BATCH = 64
 
-register()
+# All towers of our own, in one place: whoever imports the package can load any model that it trained.
+_OWN_TOWERS = (
+    (MeanPooledBertConfig, MeanPooledBertModel),
+    (LandmarkEfficientNetConfig, LandmarkEfficientNetModel),
+)
+for _config, _tower in _OWN_TOWERS:
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModel.register(_config, _tower, exist_ok=True)
 
 
 @dataclass

@@ -14,8 +14,6 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 from torch.nn.functional import normalize
 from transformers import (
-    AutoConfig,
-    AutoModel,
     EfficientNetConfig,
     EfficientNetModel,
     VisionTextDualEncoderModel,
@@ -103,12 +101,3 @@ def add_landmarks(model: VisionTextDualEncoderModel, features: torch.Tensor) -> 
     model.config.vision_config = config
     model.vision_embed_dim = len(features)
     model.visual_projection = nn.Linear(len(features), model.projection_dim, bias=False)
-
-
-def register() -> None:
-    """Make `AutoConfig` and `AutoModel` know the type; safe to call again."""
-    AutoConfig.register(LandmarkEfficientNetConfig.model_type, LandmarkEfficientNetConfig, exist_ok=True)
-    AutoModel.register(LandmarkEfficientNetConfig, LandmarkEfficientNetModel, exist_ok=True)
-
-
-register()

@@ -8,7 +8,7 @@ any other text tower in `VisionTextDualEncoderModel`.
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel
+from transformers import BertConfig, BertModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 
@@ -45,12 +45,3 @@ def masked_mean(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor
         return hidden.mean(dim=1)
     weights = mask.to(hidden.dtype).unsqueeze(-1)
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-
-
-def register() -> None:
-    """Make `AutoConfig` and `AutoModel` know the type; safe to call again."""
-    AutoConfig.register(MeanPooledBertConfig.model_type, MeanPooledBertConfig, exist_ok=True)
-    AutoModel.register(MeanPooledBertConfig, MeanPooledBertModel, exist_ok=True)
-
-
-register()
