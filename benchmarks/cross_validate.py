@@ -20,7 +20,6 @@ from clip_italian.config import load_recipe
 from clip_italian.evaluate import ranks
 from clip_italian.model.base import load_base
 from clip_italian.pairs import image_path, read
-from clip_italian.split import concept_groups
 from clip_italian.train.fit import fit, judge, prepare
 
 
@@ -31,7 +30,7 @@ def cross_validate(recipe_name: str, pairs_file: Path, folds: int) -> list[dict[
     paths = [image_path(pair, pairs_file) for pair in pairs]
     encoder = load_base(recipe.model)
     data = prepare(recipe, encoder, pairs, paths)
-    fold_of = fold_numbers(concept_groups(pairs), folds, recipe.seed)
+    fold_of = fold_numbers(data.groups.tolist(), folds, recipe.seed)
     figures = []
     for fold in range(folds):
         held, rest = (torch.tensor(np.flatnonzero(rows)) for rows in (fold_of == fold, fold_of != fold))

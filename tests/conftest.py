@@ -44,6 +44,19 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def tiny_bert(hidden_size: int, layers: int) -> BertModel:
+    """A random BERT over the words of `tiny_tokenizer`."""
+    return BertModel(
+        BertConfig(
+            vocab_size=len(WORDS),
+            hidden_size=hidden_size,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            intermediate_size=2 * hidden_size,
+        )
+    )
+
+
 def tiny_model(scale: float = 20.0) -> VisionTextDualEncoderModel:
     """A random ViT and BERT with 16-d projections."""
     torch.manual_seed(0)
@@ -57,11 +70,7 @@ def tiny_model(scale: float = 20.0) -> VisionTextDualEncoderModel:
             patch_size=8,
         )
     )
-    text = BertModel(
-        BertConfig(
-            vocab_size=len(WORDS), hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48
-        )
-    )
+    text = tiny_bert(hidden_size=24, layers=2)
     config = VisionTextDualEncoderConfig(
         vision_config=vision.config, text_config=text.config, projection_dim=24, logit_scale_init_value=math.log(scale)
     )

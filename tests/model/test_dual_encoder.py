@@ -5,8 +5,6 @@ import pytest
 import torch
 from PIL import Image
 from transformers import (
-    BertConfig,
-    BertModel,
     CLIPVisionConfig,
     CLIPVisionModel,
     VisionTextDualEncoderConfig,
@@ -16,7 +14,7 @@ from transformers import (
 from clip_italian.errors import UserError
 from clip_italian.images import PictureError
 from clip_italian.model.dual_encoder import DualEncoder, tokenizer_hash
-from tests.conftest import WORDS, draw_shape, tiny_tokenizer
+from tests.conftest import draw_shape, tiny_bert, tiny_tokenizer
 
 PICTURES = [draw_shape("cerchio", "red", 1), draw_shape("quadrato", "blue", 2), draw_shape("triangolo", "green", 3)]
 
@@ -125,11 +123,7 @@ def test_the_published_checkpoints_architecture_loads(tmp_path):
             patch_size=32,
         )
     )
-    text = BertModel(
-        BertConfig(
-            vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-        )
-    )
+    text = tiny_bert(hidden_size=16, layers=1)
     config = VisionTextDualEncoderConfig(vision_config=vision.config, text_config=text.config, projection_dim=8)
     model = VisionTextDualEncoderModel(config=config, vision_model=vision, text_model=text).eval()
     model.save_pretrained(tmp_path / "published")

@@ -39,14 +39,10 @@ def cut(tower: nn.Module) -> Cut:
     """Cut a tower by the `requires_grad` of its parameters."""
     trainable = [name for name, parameter in tower.named_parameters() if parameter.requires_grad]
     if isinstance(tower, EfficientNetModel) and all(name.startswith("landmarks.") for name in trainable):
-        frozen, above = inference_copy(tower), above_pooling(tower)
-        pool = partial(EfficientNetModel.forward, frozen)  # without the landmarks
-        return Cut(
-            "pooled", lambda inputs: {"pooled": pool(**inputs).pooler_output}, lambda kept: above(kept["pooled"])
-        )
+        # The stock forward pass, which stops short of the landmarks.
+        return _after_pooling(partial(EfficientNetModel.forward, inference_copy(tower)), above_pooling(tower))
     if not trainable:
-        frozen = inference_copy(tower)
-        return Cut("pooled", lambda inputs: {"pooled": frozen(**inputs).pooler_output}, lambda kept: kept["pooled"])
+        return _after_pooling(inference_copy(tower), nn.Identity())
     if isinstance(tower, EfficientNetModel):
         first = _first_block(trainable, "encoder.blocks.", ("encoder.top_", "landmarks."), len(tower.encoder.blocks))
         if first is not None:

@@ -46,16 +46,18 @@ class Landmarks(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Likeness (n, m) in (0, 1] of features (n, features)."""
-        cosines = normalize(features - self.centre, dim=1) @ self.weight.T
-        return torch.exp(self.sharpness * (cosines - 1))
+        return self._likeness(normalize(features - self.centre, dim=1))
 
     @torch.no_grad()
     def penalty_root(self) -> torch.Tensor:
         """R (m, m) such that plain ridge regression on `self(x) @ R` is kernel ridge regression."""
-        among = torch.exp(self.sharpness * (self.weight @ self.weight.T - 1)).double()
+        among = self._likeness(self.weight).double()
         among.diagonal().add_(_JITTER)
         lower = torch.linalg.cholesky(among)
         return torch.linalg.solve_triangular(lower, torch.eye(len(among), dtype=torch.float64), upper=False).T.float()
+
+    def _likeness(self, units: torch.Tensor) -> torch.Tensor:
+        return torch.exp(self.sharpness * (units @ self.weight.T - 1))
 
 
 class LandmarkEfficientNetModel(EfficientNetModel):
@@ -85,8 +87,7 @@ def above_pooling(tower: EfficientNetModel) -> nn.Module:
 def add_landmarks(model: VisionTextDualEncoderModel, features: torch.Tensor) -> None:
     """Give the model's EfficientNet landmarks: pooled features (m, features) of some pictures.
 
-    The layers below are the same objects as before; landmarks that were there are replaced, and
-    the projection of pictures starts afresh.
+    The layers below are the same objects as before; the projection of pictures starts afresh.
     """
     old = model.vision_model
     fields = {key: value for key, value in old.config.to_dict().items() if key not in ("model_type", "architectures")}
