@@ -6,9 +6,9 @@ recipe = load_recipe("recipes/mini.toml", ["data.pairs=photos.jsonl", "output=ru
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clip_italian.errors import UsageError
 
@@ -35,8 +35,17 @@ class Model(Strict):
     base: str = Field("mini", description="'mini', or a folder or Hub id of a VisionTextDualEncoder model")
     projection_dim: int = Field(512, gt=0)
     landmarks: int = Field(0, ge=0, description="at most so many training pictures between pooling and projection")
+    class_names: bool = Field(
+        False, description="ImageNet's classes, by their names in the language, as a first guess; needs landmarks"
+    )
     start: Literal["ridge", "random"] = Field("ridge", description="projections before the first stage")
     logit_scale: float = Field(20.0, gt=0, description="fixed multiplier of the cosines; the paper's is 20")
+
+    @model_validator(mode="after")
+    def _class_names_need_a_classifier(self) -> Self:
+        if self.class_names and (self.base != "mini" or not self.landmarks or self.start != "ridge"):
+            raise ValueError("class_names needs base = 'mini', landmarks and start = 'ridge'")
+        return self
 
 
 class Augmentation(Strict):
@@ -146,6 +155,8 @@ def _explain(error: ValidationError) -> str:
         text = f"unknown key {key}"
     elif first["type"] == "missing":
         text = f"{key} is missing; add it to the file or give {key}=… after the recipe"
+    elif first["type"] == "value_error":
+        text = f"{key}: {first['ctx']['error']}"
     else:
         text = f"{key}: {first['msg'].lower()} (got {first['input']!r})"
     more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""

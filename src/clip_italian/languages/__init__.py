@@ -15,6 +15,7 @@ class Language:
     `with_article` turns a bare noun phrase into a caption ("mela" → "una mela");
     `describe_emoji` turns a CLDR emoji name into a natural caption; `describe_stamp` tidies
     the sentence beside a Tux Paint stamp, or returns None where it says nothing of the picture.
+    `imagenet_names` are the 1,000 classes of ImageNet-1k in their usual order.
     """
 
     code: str
@@ -22,9 +23,15 @@ class Language:
     prompts: tuple[str, ...]
     drawing_prompt: str
     example_queries: tuple[str, ...]
+    imagenet_names: tuple[str, ...]
     with_article: Callable[[str], str]
     describe_emoji: Callable[[str], str]
     describe_stamp: Callable[[str], str | None]
+
+
+def lines(file: str) -> tuple[str, ...]:
+    """Lines of a text file that lies beside the language files."""
+    return tuple((Path(__file__).parent / file).read_text(encoding="utf-8").splitlines())
 
 
 def available() -> list[str]:

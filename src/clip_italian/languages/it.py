@@ -7,7 +7,7 @@ number follow the ending of the first word; the tables list the words that do ot
 
 import re
 
-from clip_italian.languages import Language
+from clip_italian.languages import Language, lines
 
 # First words of names, by what the ending does not say. The rest follows -o/-a/-i/-e.
 _MASCULINE = frozenset(
@@ -244,6 +244,7 @@ LANGUAGE = Language(
         "una bandiera con una croce",
         "un attrezzo da lavoro",
     ),
+    imagenet_names=lines("it_imagenet.txt"),
     with_article=with_article,
     describe_emoji=describe_emoji,
     describe_stamp=describe_stamp,

@@ -38,13 +38,13 @@ class Cut:
 def cut(tower: nn.Module) -> Cut:
     """Cut a tower by the `requires_grad` of its parameters."""
     trainable = [name for name, parameter in tower.named_parameters() if parameter.requires_grad]
-    if isinstance(tower, EfficientNetModel) and all(name.startswith("landmarks.") for name in trainable):
-        # The stock forward pass, which stops short of the landmarks.
+    if isinstance(tower, EfficientNetModel) and all(name.startswith("head.") for name in trainable):
+        # The stock forward pass, which stops short of the head.
         return _after_pooling(partial(EfficientNetModel.forward, inference_copy(tower)), above_pooling(tower))
     if not trainable:
         return _after_pooling(inference_copy(tower), nn.Identity())
     if isinstance(tower, EfficientNetModel):
-        first = _first_block(trainable, "encoder.blocks.", ("encoder.top_", "landmarks."), len(tower.encoder.blocks))
+        first = _first_block(trainable, "encoder.blocks.", ("encoder.top_", "head."), len(tower.encoder.blocks))
         if first is not None:
             return _cut_efficientnet(tower, first)
     if isinstance(tower, MeanPooledBertModel):

@@ -1,9 +1,10 @@
-"""EfficientNet that describes a picture by its likeness to pictures that it was trained on.
+"""EfficientNet that describes a picture by its likeness to training pictures, and by ImageNet's classes.
 
 A linear projection of pooled features can only weigh what ImageNet's classes have in common.
 Likeness to landmarks (training pictures) is a non-linear map with a closed form: with a
 regression on top it is kernel ridge regression, or Nyström's approximation of it where the
-landmarks are a sample (Williams and Seeger, 2001). The layer stands between pooling and
+landmarks are a sample (Williams and Seeger, 2001). The probabilities of classes whose names are
+known are a guess that such a regression only has to correct. Both stand between pooling and
 projection, so that the tower takes any other's place in `VisionTextDualEncoderModel`.
 """
 
@@ -28,10 +29,11 @@ _JITTER = 1e-3
 
 @strict
 class LandmarkEfficientNetConfig(EfficientNetConfig):
-    """EfficientNet's configuration; `hidden_size` is the number of landmarks, `hidden_dim` the features pooled."""
+    """EfficientNet's configuration; `hidden_dim` features are pooled, `hidden_size` is landmarks plus classes."""
 
     model_type = "landmark_efficientnet"
     hidden_size: int = 1
+    classes: int = 0
     sharpness: float = SHARPNESS
 
 
@@ -60,45 +62,71 @@ class Landmarks(nn.Module):
         return torch.exp(self.sharpness * (units @ self.weight.T - 1))
 
 
+class Head(nn.Module):
+    """Likeness to landmarks and, beside it, class probabilities: (n, features) to (n, landmarks + classes)."""
+
+    def __init__(self, landmarks: int, classes: int, features: int, sharpness: float) -> None:
+        super().__init__()
+        self.landmarks = Landmarks(landmarks, features, sharpness)
+        self.classifier: Any = nn.Linear(features, classes) if classes else None
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Describe pooled features (n, features)."""
+        likeness: torch.Tensor = self.landmarks(features)
+        if self.classifier is None:
+            return likeness
+        return torch.cat([likeness, torch.softmax(self.classifier(features) / self.temperature, dim=1)], dim=1)
+
+
 class LandmarkEfficientNetModel(EfficientNetModel):
-    """EfficientNet whose `pooler_output` (batch, landmarks) is the likeness to landmarks."""
+    """EfficientNet whose `pooler_output` (batch, landmarks + classes) is what its `Head` makes of pooled features."""
 
     config_class = LandmarkEfficientNetConfig
 
     def __init__(self, config: LandmarkEfficientNetConfig) -> None:
         super().__init__(config)
-        self.landmarks = Landmarks(config.hidden_size, config.hidden_dim, config.sharpness)
+        landmarks = config.hidden_size - config.classes
+        self.head = Head(landmarks, config.classes, config.hidden_dim, config.sharpness)
 
     def forward(  # type: ignore[override]
         self, pixel_values: torch.Tensor | None = None, return_dict: bool | None = None, **kwargs: Any
     ) -> BaseModelOutputWithPoolingAndNoAttention | tuple[Any, ...]:
         """Encode pixels (batch, 3, height, width)."""
         outputs = super().forward(pixel_values=pixel_values, return_dict=True, **kwargs)
-        outputs.pooler_output = self.landmarks(outputs.pooler_output)
+        outputs.pooler_output = self.head(outputs.pooler_output)
         return outputs.to_tuple() if return_dict is False else outputs
 
 
 def above_pooling(tower: EfficientNetModel) -> nn.Module:
-    """What comes between pooling and the tower's output: its landmarks, or nothing."""
-    return tower.landmarks if isinstance(tower, LandmarkEfficientNetModel) else nn.Identity()
+    """What comes between pooling and the tower's output: its head, or nothing."""
+    return tower.head if isinstance(tower, LandmarkEfficientNetModel) else nn.Identity()
 
 
 @torch.no_grad()
-def add_landmarks(model: VisionTextDualEncoderModel, features: torch.Tensor) -> None:
-    """Give the model's EfficientNet landmarks: pooled features (m, features) of some pictures.
+def add_head(
+    model: VisionTextDualEncoderModel, features: torch.Tensor, classifier: tuple[torch.Tensor, torch.Tensor] | None
+) -> None:
+    """Give the model's EfficientNet a head: landmarks with pooled features (m, features), and perhaps a classifier.
 
-    The layers below are the same objects as before; the projection of pictures starts afresh.
+    The classifier is weight (classes, features) and bias (classes,). The layers below are the
+    same objects as before; the projection of pictures starts afresh.
     """
+    landmarks, width = features.shape
+    classes = 0 if classifier is None else len(classifier[0])
     old = model.vision_model
     fields = {key: value for key, value in old.config.to_dict().items() if key not in ("model_type", "architectures")}
-    config = LandmarkEfficientNetConfig(**fields | {"hidden_size": len(features), "hidden_dim": features.shape[1]})
+    fields |= {"hidden_size": landmarks + classes, "classes": classes, "hidden_dim": width}
+    config = LandmarkEfficientNetConfig(**fields)
     with torch.device("meta"):
         tower = LandmarkEfficientNetModel(config)
     tower.embeddings, tower.encoder, tower.pooler = old.embeddings, old.encoder, old.pooler
-    tower.landmarks = Landmarks(len(features), features.shape[1], config.sharpness)
-    tower.landmarks.centre.copy_(features.mean(dim=0))
-    tower.landmarks.weight.copy_(normalize(features - tower.landmarks.centre, dim=1))
+    tower.head = Head(landmarks, classes, width, config.sharpness)
+    tower.head.landmarks.centre.copy_(features.mean(dim=0))
+    tower.head.landmarks.weight.copy_(normalize(features - tower.head.landmarks.centre, dim=1))
+    if classifier is not None:
+        tower.head.classifier.load_state_dict({"weight": classifier[0], "bias": classifier[1]})
     model.vision_model = tower.eval()
     model.config.vision_config = config
-    model.vision_embed_dim = len(features)
-    model.visual_projection = nn.Linear(len(features), model.projection_dim, bias=False)
+    model.vision_embed_dim = config.hidden_size
+    model.visual_projection = nn.Linear(config.hidden_size, model.projection_dim, bias=False)

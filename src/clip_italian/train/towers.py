@@ -72,6 +72,16 @@ def open_towers(
     return Towers(images, lambda rows: kept.text.tail(features.take(outputs, rows)), views)
 
 
+def pooled_images(towers: Towers, rows: torch.Tensor) -> torch.Tensor:
+    """Pooled features (n, hidden) of the plain view of some rows."""
+    return torch.cat([towers.images(part, torch.zeros_like(part)) for part in rows.split(64)])
+
+
+def pooled_texts(towers: Towers, rows: torch.Tensor) -> torch.Tensor:
+    """Pooled features (n, hidden) of some texts."""
+    return torch.cat([towers.texts(part) for part in rows.split(256)])
+
+
 def _kept_images(kept: Kept, frozen: bool) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     assert kept.images is not None
     if frozen:
