@@ -29,7 +29,7 @@ def cross_validate(recipe_name: str, pairs_file: Path, folds: int) -> list[dict[
     pairs = read(pairs_file)
     paths = [image_path(pair, pairs_file) for pair in pairs]
     encoder = load_base(recipe.model)
-    data = prepare(recipe, encoder, pairs, paths)
+    data = prepare(recipe, encoder, pairs, paths, torch.arange(len(pairs)))
     fold_of = fold_numbers(data.groups.tolist(), folds, recipe.seed)
     figures = []
     for fold in range(folds):

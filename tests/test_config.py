@@ -40,6 +40,7 @@ def test_overrides_reach_nested_keys_and_list_items(recipe):
         ("stage.0.epochs=0", "stage.0.epochs"),
         ("stage.5.epochs=1", "nothing called stage.5.epochs"),
         ("seed", "not key=value"),
+        ("model.class_names=true", "class_names needs base = 'mini', landmarks"),
         ("seed=abc", "seed"),
     ],
 )

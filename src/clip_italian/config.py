@@ -64,6 +64,7 @@ class Augmentation(Strict):
     hue: float = Field(0.03, ge=0, le=0.5)
     colour_p: float = Field(0.8, ge=0, le=1)
     flip_p: float = Field(0.0, ge=0, le=1, description="0 where text or direction matters")
+    share: float = Field(1.0, gt=0, le=1, description="share of the training pictures that have kept augmented views")
 
 
 class Stage(Strict):

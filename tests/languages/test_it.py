@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from clip_italian import languages
@@ -80,6 +82,27 @@ def test_every_language_has_what_others_need():
         assert language.code == code
         assert all(prompt.count("{}") == 1 for prompt in (*language.prompts, language.drawing_prompt))
         assert len(set(language.example_queries)) == 12
+        assert len(set(language.imagenet_names)) in (0, 1000)
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    # Numbers of ImageNet-1k's classes as published with the data set.
+    [
+        (0, "tinca"), (1, "pesce rosso"), (134, "uccello gru"), (281, "gatto tigrato"), (340, "zebra"),
+        (386, "elefante africano"), (517, "gru da cantiere"), (779, "scuolabus"), (954, "banana"), (963, "pizza"),
+        (980, "vulcano"), (999, "carta igienica"),
+    ],
+)  # fmt: skip
+def test_imagenet_names_are_in_imagenets_order(number, name):
+    assert it.LANGUAGE.imagenet_names[number] == name
+
+
+def test_imagenet_names_are_bare_lower_case_phrases():
+    for name in it.LANGUAGE.imagenet_names:
+        assert name == name.strip()
+        assert name[0].islower()
+        assert not re.search(r"[,;/()_]|  |^(un|una|uno|il|lo|la) ", name)
 
 
 def test_unknown_language_names_the_known_ones():

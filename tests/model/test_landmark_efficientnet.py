@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModel, EfficientNetConfig, EfficientNet
 
 from clip_italian.model.cut import cut
 from clip_italian.model.landmark_efficientnet import (
+    Head,
     LandmarkEfficientNetConfig,
     LandmarkEfficientNetModel,
     Landmarks,
@@ -28,8 +29,8 @@ def filled(count=7, features=320):
 
 def tower():
     torch.manual_seed(0)
-    model = LandmarkEfficientNetModel(LandmarkEfficientNetConfig(**SHAPE, hidden_size=7)).eval()
-    model.landmarks = filled()
+    model = LandmarkEfficientNetModel(LandmarkEfficientNetConfig(**SHAPE, hidden_size=12, classes=5)).eval()
+    model.head.landmarks = filled()
     return model
 
 
@@ -39,6 +40,17 @@ def test_likeness_is_a_gaussian_of_the_distance():
     unit = seen / np.linalg.norm(seen, axis=1, keepdims=True)
     distance = ((unit[:, None] - layer.weight.detach().double().numpy()[None]) ** 2).sum(-1)
     assert np.allclose(layer(rows).detach().numpy(), np.exp(-1.25 * distance), atol=1e-5)
+
+
+def test_class_probabilities_stand_beside_the_likenesses():
+    head, rows = Head(4, 3, 8, sharpness=2.5), torch.randn(5, 8)
+    head.temperature.data.fill_(2.0)
+    described = head(rows).detach().numpy()
+    logits = rows.numpy() @ head.classifier.weight.detach().numpy().T + head.classifier.bias.detach().numpy()
+    expected = np.exp(logits / 2) / np.exp(logits / 2).sum(1, keepdims=True)
+    assert np.allclose(described[:, 4:], expected, atol=1e-6)
+    assert np.array_equal(described[:, :4], head.landmarks(rows).detach().numpy())
+    assert Head(4, 0, 8, sharpness=2.5)(rows).shape == (5, 4)
 
 
 def test_ridge_in_the_penalty_roots_basis_is_kernel_ridge_regression():
@@ -58,18 +70,18 @@ def test_equal_pictures_as_landmarks_are_no_trouble():
     assert torch.isfinite(layer.penalty_root()).all()
 
 
-def test_below_the_landmarks_it_is_the_stock_tower():
+def test_below_the_head_it_is_the_stock_tower():
     model = tower()
     stock = EfficientNetModel(EfficientNetConfig(**SHAPE, hidden_size=320)).eval()
-    stock.load_state_dict({n: v for n, v in model.state_dict().items() if not n.startswith("landmarks.")})
+    stock.load_state_dict({n: v for n, v in model.state_dict().items() if not n.startswith("head.")})
     with torch.no_grad():
-        assert torch.equal(model.landmarks(stock(**PIXELS).pooler_output), model(**PIXELS).pooler_output)
+        assert torch.equal(model.head(stock(**PIXELS).pooler_output), model(**PIXELS).pooler_output)
 
 
 def test_plain_transformers_loads_it(tmp_path):
     model = tower()
     model.save_pretrained(tmp_path)
-    assert AutoConfig.from_pretrained(tmp_path).hidden_size == 7
+    assert AutoConfig.from_pretrained(tmp_path).hidden_size == 12
     with torch.no_grad():
         assert torch.equal(
             AutoModel.from_pretrained(tmp_path).eval()(**PIXELS).pooler_output, model(**PIXELS).pooler_output
@@ -83,7 +95,7 @@ def test_a_fresh_process_that_imports_the_package_knows_it(tmp_path):
     assert "LandmarkEfficientNetModel" in done.stdout, done.stderr
 
 
-def test_cut_keeps_what_lies_below_the_landmarks():
+def test_cut_keeps_what_lies_below_the_head():
     model = tower()
     for trainable, name in ((("never",), "pooled"), (("encoder.top_",), "block 8")):
         for parameter_name, parameter in model.named_parameters():

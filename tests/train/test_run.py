@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, VisionTextDualEncoderModel
 
 from clip_italian.config import Recipe
@@ -101,6 +102,16 @@ def test_too_few_pictures_is_one_clear_line(shapes, tiny_folder, tmp_path, cache
         picture.write_text("broken")
     with pytest.raises(UserError, match="0 readable pairs"):
         train(recipe(shapes, tiny_folder, tmp_path / "run"))
+
+
+def test_a_share_of_the_training_pictures_is_augmented(shapes, tiny_folder, tmp_path, cache):
+    settings = recipe(shapes, tiny_folder, tmp_path / "run", views=2)
+    settings = settings.model_copy(
+        update={"stage": settings.stage[:1], "augmentation": settings.augmentation.model_copy(update={"share": 0.25})}
+    )
+    train(settings)
+    sizes = sorted(len(load_file(kept)["pooled"]) for kept in (cache / "features").iterdir())
+    assert sizes == [9, 9, 54]  # 36 pictures are for training
 
 
 def test_kept_features_are_found_again(shapes, tiny_folder, tmp_path, cache, monkeypatch):

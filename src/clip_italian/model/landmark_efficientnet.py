@@ -69,6 +69,7 @@ class Head(nn.Module):
         super().__init__()
         self.landmarks = Landmarks(landmarks, features, sharpness)
         self.classifier: Any = nn.Linear(features, classes) if classes else None
+        self.classes = classes
         self.temperature = nn.Parameter(torch.ones(()))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,7 @@ def keep_images(
     They stay in the cache under a name made of the tower's weights, the cut, the pictures'
     files and the view. All pictures must be readable.
     """
-    described = settings.model_dump() if view else None
+    described = settings.model_dump(exclude={"share"}) if view else None
     files = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
     precision = "bf16" if isinstance(autocast(), torch.autocast) else "float32"
     name = _digest([_weights(encoder.model.vision_model), cut.name, files, view, described, precision])

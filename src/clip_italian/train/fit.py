@@ -1,5 +1,6 @@
 """All stages of a run on given rows, with everything that is computed once prepared before."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,14 +38,21 @@ class Prepared:
     kept: Kept
 
 
-def prepare(recipe: Recipe, encoder: DualEncoder, pairs: Sequence[Pair], paths: Sequence[Path]) -> Prepared:
-    """Run the layers that no stage trains over all pictures (each view) and captions, or read them from the cache."""
+def prepare(
+    recipe: Recipe, encoder: DualEncoder, pairs: Sequence[Pair], paths: Sequence[Path], rows: torch.Tensor
+) -> Prepared:
+    """Run the layers that no stage trains over all pictures and captions, or read them from the cache.
+
+    Augmented views are made of the pictures `rows`, those that may be trained on.
+    """
     class_names = _class_names(recipe)
     captions = batches.flatten_captions(pairs, with_original=recipe.data.original_captions > 0)
     freeze.apply(encoder.model, _ever_trainable(recipe), ["*"])
     views = max(stage.views for stage in recipe.stage)
-    with console.progress("features", len(paths) * (views + 1)) as advance:
-        kept = keep(encoder, paths, captions.texts, views, recipe.augmentation, advance)
+    shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(recipe.seed))]
+    distorted = shuffled[: math.ceil(recipe.augmentation.share * len(rows))].sort().values
+    with console.progress("features", len(paths) + views * len(distorted)) as advance:
+        kept = keep(encoder, paths, captions.texts, views, distorted, recipe.augmentation, advance)
     return Prepared(pairs, paths, captions, batches.identity_numbers(pairs), class_names, kept)
 
 
@@ -67,12 +75,15 @@ def fit(
     kept = _recut(recipe, encoder, data.kept)
     towers = towers_of(kept, recipe.seed)
     report(judge(encoder, towers, data, held) | {"stage": "untrained", "epoch": 0, "step": 0})
+    images = pooled_images(towers, train)
     if recipe.model.landmarks:
-        set_head(encoder, towers, train, recipe.model.landmarks, bool(data.class_names), generator)
+        images = set_head(encoder, images, recipe.model.landmarks, bool(data.class_names), generator)
         kept = _recut(recipe, encoder, kept)
-        towers = towers_of(kept, recipe.seed)
     if recipe.model.start == "ridge":
-        set_projections(encoder, towers, train, data.captions.own, data.groups, data.class_names)
+        own = [data.captions.own[row] for row in train.tolist()]
+        texts = pooled_texts(towers, torch.tensor([text for texts in own for text in texts]))
+        owners = torch.tensor([picture for picture, texts in enumerate(own) for _ in texts])
+        set_projections(encoder, images, texts, owners, data.groups[train], data.class_names)
 
     for number, stage in enumerate(recipe.stage):
         moving = freeze.apply(model, stage.trainable, stage.frozen)

@@ -53,7 +53,7 @@ def train(recipe: Recipe, report: Callable[[Record], None] = lambda _: None) -> 
         if len(chosen) < _LEAST_PAIRS:
             raise UserError(f"{recipe.data.pairs}: {len(chosen)} readable pairs in split {name!r}, too few to train on")
     encoder = load_base(recipe.model)
-    prepared = prepare(recipe, encoder, pairs, paths)
+    prepared = prepare(recipe, encoder, pairs, paths, rows["train"])
 
     history: list[Record] = []
     with (recipe.output / HISTORY_FILE).open("w", encoding="utf-8") as file:

@@ -23,7 +23,7 @@ from clip_italian.evaluate import ranks
 POWER = 0.75  # 0 leaves the text axes as they are, 1 makes them all equally long
 FLOOR = 0.2  # added to every axis' variance, as a share of their mean
 # Candidates for what is added to every feature's second moment, as a share of their mean.
-RIDGES = (0.3, 0.5, 0.8, 1.2, 2.0, 3.0, 5.0, 8.0, 12.0, 16.0)
+RIDGES = (0.3, 0.6, 1.2, 2.5, 5.0, 10.0, 20.0)
 TEMPERATURES = (1.0, 1.5, 2.0)  # of the classifier's softmax
 WEIGHTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8)  # of the guess; texts have length 1
 _FOLDS = 5

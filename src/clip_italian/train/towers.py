@@ -39,14 +39,22 @@ class Kept:
 
 
 def keep(
-    encoder: DualEncoder, paths: Sequence[Path], texts: Sequence[str], views: int, settings: Augmentation,
-    progress: Progress,
+    encoder: DualEncoder, paths: Sequence[Path], texts: Sequence[str], views: int, distorted: torch.Tensor,
+    settings: Augmentation, progress: Progress,
 ) -> Kept:  # fmt: skip
-    """Run the frozen trunks once over everything; cuts follow `requires_grad` as it is now."""
+    """Run the frozen trunks once over everything; cuts follow `requires_grad` as it is now.
+
+    In views other than 0 the rows `distorted` are augmented, and the others are as in view 0.
+    """
     vision, text = cut(encoder.model.vision_model), cut(encoder.model.text_model)
     images = None
     if vision.trunk is not None:
-        images = [features.keep_images(vision, encoder, paths, view, settings, progress) for view in range(views + 1)]
+        plain = features.keep_images(vision, encoder, paths, 0, settings, progress)
+        images = [plain]
+        for view in range(1, views + 1):
+            some = [paths[row] for row in distorted.tolist()]
+            outputs = features.keep_images(vision, encoder, some, view, settings, progress)
+            images.append({key: plain[key].index_copy(0, distorted, outputs[key]) for key in plain})
     return Kept(vision, text, images, features.keep_texts(text, encoder, texts) if text.trunk is not None else None)
 
 
@@ -72,13 +80,15 @@ def open_towers(
     return Towers(images, lambda rows: kept.text.tail(features.take(outputs, rows)), views)
 
 
+@torch.no_grad()
 def pooled_images(towers: Towers, rows: torch.Tensor) -> torch.Tensor:
-    """Pooled features (n, hidden) of the plain view of some rows."""
+    """Pooled features (n, hidden) of the plain view of some rows, without gradient."""
     return torch.cat([towers.images(part, torch.zeros_like(part)) for part in rows.split(64)])
 
 
+@torch.no_grad()
 def pooled_texts(towers: Towers, rows: torch.Tensor) -> torch.Tensor:
-    """Pooled features (n, hidden) of some texts."""
+    """Pooled features (n, hidden) of some texts, without gradient."""
     return torch.cat([towers.texts(part) for part in rows.split(256)])
 
 
