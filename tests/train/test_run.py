@@ -9,6 +9,7 @@ from transformers import AutoModel, VisionTextDualEncoderModel
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
+from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.pairs import read, write
 from clip_italian.train.run import train
@@ -46,6 +47,19 @@ def shapes(shapes):
 @pytest.fixture
 def run(shapes, tiny_folder, tmp_path, cache):
     return train(recipe(shapes, tiny_folder, tmp_path / "run"))
+
+
+def test_the_same_run_again_gives_the_same_figures_though_less_has_to_be_made(
+    shapes, tiny_folder, tmp_path, cache, monkeypatch
+):
+    def made_first(settings):
+        torch.rand(3)  # as building a model that is not in the cache yet does
+        return load_base(settings)
+
+    same = recipe(shapes, tiny_folder, tmp_path / "run", text_dropout=0.3)
+    again = train(same).history
+    monkeypatch.setattr("clip_italian.train.run.load_base", made_first)
+    assert train(same).history == again
 
 
 def test_training_learns_and_keeps_the_best_validation_loss(run):

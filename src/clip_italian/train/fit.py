@@ -86,6 +86,7 @@ def fit(
         set_projections(encoder, images, texts, owners, data.groups[train], data.class_names)
 
     for number, stage in enumerate(recipe.stage):
+        torch.manual_seed(recipe.seed + number)  # dropout, whatever was drawn before to make what is cached now
         moving = freeze.apply(model, stage.trainable, stage.frozen)
         towers = towers_of(kept, recipe.seed + number)
         judged = partial(judge, encoder, towers, data, held)
