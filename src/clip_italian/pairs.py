@@ -10,7 +10,8 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ SCHEMA = pa.schema(
         pa.field("phash", pa.string()),
     ]
 )
+
+PART_ROWS = 10_000  # a row group, and what a stage takes at a time: some MB
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,117 @@ def concept(caption: str) -> str:
 
 def write(pairs: Iterable[Pair], path: Path) -> int:
     """Write Parquet (`.parquet`) or JSON lines (`.jsonl`), in place at the end; return the row count."""
-    rows = [asdict(pair) for pair in pairs]
     with staged(path) as temporary:
-        if path.suffix == ".jsonl":
-            temporary.write_text("".join(_to_json_line(row) for row in rows), encoding="utf-8")
-        else:
-            pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
-    return len(rows)
+        with Writer(temporary) as writer:
+            for pair in pairs:
+                writer.write(pair)
+        return writer.rows
+
+
+class Writer:
+    """Writes pairs as they come, in row groups of `PART_ROWS`; the suffix of `path` decides the form.
+
+    Not atomic: give it a staged path. `rows` is how many were written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.rows = 0
+        self._waiting: list[pa.RecordBatch] = []
+        self._pairs: list[Pair] = []
+        self._lines = path.open("w", encoding="utf-8") if path.suffix == ".jsonl" else None
+        self._table = None if self._lines else pq.ParquetWriter(path, SCHEMA, compression="zstd")
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush_pairs()
+        self._flush(everything=True)
+        for file in (self._lines, self._table):
+            if file is not None:
+                file.close()
+
+    def write(self, pair: Pair) -> None:
+        """One pair."""
+        self._pairs.append(pair)
+        if len(self._pairs) == 1_000:
+            self._flush_pairs()
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Rows with `SCHEMA`."""
+        self._flush_pairs()
+        self._waiting.append(batch)
+        self.rows += len(batch)
+        self._flush()
+
+    def _flush_pairs(self) -> None:
+        if self._pairs:
+            waiting, self._pairs = self._pairs, []
+            self.write_batch(to_batch(waiting))
+
+    def _flush(self, everything: bool = False) -> None:
+        if not everything and sum(map(len, self._waiting)) < PART_ROWS:
+            return
+        table = pa.Table.from_batches(self._waiting, schema=SCHEMA)
+        self._waiting = []
+        if self._lines is not None:
+            self._lines.writelines(_to_json_line(row) for row in table.to_pylist())
+            return
+        assert self._table is not None
+        whole = len(table) if everything else len(table) - len(table) % PART_ROWS
+        for start in range(0, whole, PART_ROWS):
+            self._table.write_table(table.slice(start, min(PART_ROWS, whole - start)).combine_chunks())
+        if whole < len(table):
+            self._waiting = table.slice(whole).to_batches()
+
+
+def to_batch(pairs: Sequence[Pair]) -> pa.RecordBatch:
+    """Pairs as an Arrow record batch with `SCHEMA`."""
+    columns = [pa.array([getattr(pair, field.name) for pair in pairs], field.type) for field in SCHEMA]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def as_batch(table: pa.Table) -> pa.RecordBatch:
+    """A table of one or no chunk as a record batch with `SCHEMA`; columns that it lacks are null."""
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in SCHEMA
+    ]
+    batches = pa.Table.from_arrays(columns, schema=SCHEMA).combine_chunks().to_batches()
+    return batches[0] if batches else to_batch([])
+
+
+def from_batch(batch: pa.RecordBatch) -> Iterator[Pair]:
+    """The rows as pairs, as they are: captions may be empty."""
+    columns = [batch.column(field.name).to_pylist() for field in SCHEMA]
+    for id_, image, captions, source, split, original, license_, page, phash in zip(*columns, strict=True):
+        yield Pair(
+            id_, image, tuple(captions), source, split, tuple(original) if original else None, license_, page, phash
+        )
+
+
+def batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of a pairs file of either form, some thousand at a time, in constant memory."""
+    if existing(path).suffix != ".jsonl":
+        for batch in _open_parquet(path).iter_batches(batch_size=PART_ROWS, use_threads=False):
+            yield as_batch(pa.Table.from_batches([batch]))
+        return
+    lines = _read_json_lines(path)
+    while some := list(islice(lines, PART_ROWS)):
+        yield to_batch(some)
+
+
+def has_small_row_groups(path: Path) -> bool:
+    """Whether a Parquet pairs file is divided as `Writer` divides it."""
+    metadata = _open_parquet(path).metadata
+    return all(metadata.row_group(i).num_rows <= PART_ROWS for i in range(metadata.num_row_groups))
+
+
+def existing(path: Path) -> Path:
+    """The path; raises UserError where no file is there."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such pairs file; give a .parquet or .jsonl file that `clip-italian collect` wrote")
+    return path
 
 
 def read(path: Path) -> list[Pair]:
@@ -73,8 +180,7 @@ def read(path: Path) -> list[Pair]:
     Raises UserError with the place where the file is missing, empty, no pairs file, or has a
     row without an image or without a caption that says something.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such pairs file; give a .parquet or .jsonl file that `clip-italian collect` wrote")
+    existing(path)
     pairs = list(_read_json_lines(path) if path.suffix == ".jsonl" else _read_parquet(path))
     if not pairs:
         raise UserError(f"{path}: the pairs file is empty; collect some pairs first (clip-italian collect --help)")
@@ -119,15 +225,20 @@ def _read_json_lines(path: Path) -> Iterator[Pair]:
 
 
 def _read_parquet(path: Path) -> Iterator[Pair]:
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not a Parquet file ({error}); write it again with `clip-italian collect`") from error
-    missing = {"id", "image", "captions", "source"} - set(table.column_names)
-    if missing:
-        raise UserError(f"{path}: no pairs file, it lacks the columns {', '.join(sorted(missing))}")
+    table = _open_parquet(path).read()
     for number, row in enumerate(table.to_pylist(), start=1):
         yield _to_pair(row, f"{path}, row {number}")
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not a Parquet file ({error}); write it again with `clip-italian collect`") from error
+    missing = {"id", "image", "captions", "source"} - set(file.schema_arrow.names)
+    if missing:
+        raise UserError(f"{path}: no pairs file, it lacks the columns {', '.join(sorted(missing))}")
+    return file
 
 
 def _to_pair(row: dict[str, Any], place: str) -> Pair:

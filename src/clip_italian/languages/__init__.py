@@ -15,7 +15,9 @@ class Language:
     `with_article` turns a bare noun phrase into a caption ("mela" → "una mela");
     `describe_emoji` turns a CLDR emoji name into a natural caption; `describe_stamp` tidies
     the sentence beside a Tux Paint stamp, or returns None where it says nothing of the picture.
-    `imagenet_names` are the 1,000 classes of ImageNet-1k in their usual order.
+    `imagenet_names` are the 1,000 classes of ImageNet-1k in their usual order. `function_words` say nothing
+    of a picture by themselves (articles, prepositions that do not name a place, conjunctions).
+    `spacy_pipelines` are tried in turn by name; `deepl_code` and `marian_model` are what `translate` uses.
     """
 
     code: str
@@ -24,6 +26,10 @@ class Language:
     drawing_prompt: str
     example_queries: tuple[str, ...]
     imagenet_names: tuple[str, ...]
+    function_words: frozenset[str]
+    spacy_pipelines: tuple[str, ...]
+    deepl_code: str
+    marian_model: str
     with_article: Callable[[str], str]
     describe_emoji: Callable[[str], str]
     describe_stamp: Callable[[str], str | None]

@@ -225,6 +225,13 @@ def describe_stamp(sentence: str) -> str | None:
 
 _ARTICLES = frozenset("un uno una il lo la i gli le dei degli delle due tre del della alcuni alcune".split())
 
+_FUNCTION_WORDS = frozenset(
+    """
+    il lo la l i gli le un uno una e ed o a ad al allo alla ai agli alle di d del dello della dell dei degli delle
+    da dal dallo dalla dai dagli dalle in nel nello nella nell nei negli nelle con col per che
+    """.split()
+)
+
 LANGUAGE = Language(
     code="it",
     name="italiano",
@@ -245,6 +252,10 @@ LANGUAGE = Language(
         "un attrezzo da lavoro",
     ),
     imagenet_names=lines("it_imagenet.txt"),
+    function_words=_FUNCTION_WORDS,
+    spacy_pipelines=("it_core_news_lg", "it_core_news_md", "it_core_news_sm"),
+    deepl_code="IT",
+    marian_model="Helsinki-NLP/opus-mt-en-it",
     with_article=with_article,
     describe_emoji=describe_emoji,
     describe_stamp=describe_stamp,

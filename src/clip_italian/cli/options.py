@@ -1,0 +1,36 @@
+"""Options and output that several commands share."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from clip_italian import console
+from clip_italian.pipeline.rejects import rejects_path
+from clip_italian.pipeline.stage import Summary
+
+PairsArgument = Annotated[Path, typer.Argument(help="Pairs file (.parquet or .jsonl).")]
+PairsOutput = Annotated[Path, typer.Option("-o", "--output", help="Pairs file to write (.parquet or .jsonl).")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Worker processes on this machine.")]
+Ray = Annotated[str | None, typer.Option("--ray", metavar="ADDRESS", help="Work on this Ray cluster instead.")]
+Language = Annotated[str, typer.Option("--language", help="Language of the captions.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+CORES = os.cpu_count() or 1
+
+
+def show_summary(summary: Summary, output: Path, as_json: bool) -> None:
+    """What a stage kept and why it rejected the rest, on stdout."""
+    if as_json:
+        figures = {"output": str(output), "before": summary.before, "after": summary.after}
+        print(json.dumps(figures | {"rejected": summary.rejected, "rejects": str(rejects_path(output))}))
+        return
+    console.output.print(f"{output}: {summary.after:,} of {summary.before:,} rows", markup=False)
+    if summary.rejected:
+        table = Table("rejected because", title=f"see {rejects_path(output)}", title_justify="left")
+        table.add_column("count", justify="right")
+        for reason, count in summary.rejected.items():
+            table.add_row(reason, f"{count:,}")
+        console.output.print(table)

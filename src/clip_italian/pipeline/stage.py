@@ -1,0 +1,88 @@
+"""Run a stage over a pairs file: kept pairs to the output, the others to its rejects file.
+
+A stage is a function over Arrow record batches and knows nothing of files, processes or
+clusters. Memory is that of one part (10,000 rows) a worker, however long the input.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clip_italian import console, pairs
+from clip_italian.assets import staged
+from clip_italian.pipeline import parts
+from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
+
+# Kept rows (with `pairs.SCHEMA`) and what was left out.
+Stage = Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Sequence[Reject]]]
+PAIRS_FILE = "pairs.parquet"
+REJECTS_FILE = "rejects.jsonl"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Rows before and after a stage, and how many were rejected for which reason."""
+
+    before: int
+    after: int
+    rejected: dict[str, int]
+
+
+def run_stage(
+    name: str, stage: Stage, settings: dict[str, Any], source: Path, output: Path, workers: int, ray: str | None = None
+) -> Summary:
+    """Apply `stage` to all rows of the pairs file `source`, write `output` and its rejects file.
+
+    `settings` (JSON data) is what the stage depends on: a killed run is only gone on with where
+    they are the same. Raises UserError for an input that cannot be read.
+    """
+    job = {"stage": name, "settings": settings, "input": parts.file_identity(pairs.existing(source))}
+    with parts.workspace(output, job) as folder:
+        divided = in_parts(source, folder)
+        file = pq.ParquetFile(divided)
+        count, rows = file.num_row_groups, file.metadata.num_rows
+        with console.progress(name, count) as advance:
+            parts.complete(partial(_work, stage=stage, source=divided), count, folder, workers, ray, advance)
+        return Summary(rows, join(folder, count, output), by_reason(rejects_path(output)))
+
+
+def in_parts(source: Path, folder: Path) -> Path:
+    """The pairs file itself where it is Parquet in row groups of a part's size, else a copy in `folder` that is."""
+    if source.suffix != ".jsonl" and pairs.has_small_row_groups(source):
+        return source.resolve()
+    copy = folder / "input.parquet"
+    if not copy.is_file():
+        with staged(copy) as temporary, pairs.Writer(temporary) as writer:
+            for batch in pairs.batches(source):
+                writer.write_batch(batch)
+    return copy
+
+
+def join(folder: Path, count: int, output: Path) -> int:
+    """Put the parts together, in order, as `output` and its rejects file; return the number of rows."""
+    with staged(rejects_path(output)) as temporary, temporary.open("wb") as together:
+        for number in range(count):
+            together.write((parts.part_folder(folder, number) / REJECTS_FILE).read_bytes())
+    with staged(output) as temporary:
+        with pairs.Writer(temporary) as writer:
+            for number in range(count):
+                for batch in pq.ParquetFile(parts.part_folder(folder, number) / PAIRS_FILE).iter_batches():
+                    writer.write_batch(batch)
+        return writer.rows
+
+
+def write_part(kept: pa.RecordBatch, rejects: Sequence[Reject], folder: Path) -> None:
+    """One part's two files."""
+    folder.mkdir()
+    pq.write_table(pa.Table.from_batches([kept], schema=pairs.SCHEMA), folder / PAIRS_FILE)
+    write_rejects(rejects, folder / REJECTS_FILE)
+
+
+def _work(number: int, folder: Path, stage: Stage, source: Path) -> None:
+    table = pq.ParquetFile(source).read_row_group(number, use_threads=False).combine_chunks()
+    write_part(*stage(pairs.as_batch(table)), folder)
