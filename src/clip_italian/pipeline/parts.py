@@ -57,6 +57,7 @@ def workspace(output: Path, job: dict[str, Any]) -> Iterator[Path]:
         yield folder
         shutil.rmtree(folder)
     finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 

@@ -67,12 +67,12 @@ def merged(files: Sequence[Path], room: Path) -> Iterator[Pair]:
     What does not fit into memory goes to files in `room`.
     """
     with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(room / "sort"), "threads": 2}) as base:
-        rows = base.execute(
+        rows = base.sql(
             "SELECT * EXCLUDE (place, first) FROM (SELECT *, min(place) OVER (PARTITION BY id) AS first FROM ("
             f"SELECT {', '.join(pairs.SCHEMA.names)}, (file_index, file_row_number) AS place"
             " FROM read_parquet(?, file_row_number = true)))"
             " ORDER BY first, place",
-            [[str(path) for path in files]],
+            params=[[str(path) for path in files]],
         )
         reader: pa.RecordBatchReader = rows.to_arrow_reader(1_000)
         read = (pair for batch in reader for pair in pairs.from_batch(batch))
