@@ -6,13 +6,15 @@ recipe = load_recipe("recipes/mini.toml", ["data.pairs=photos.jsonl", "output=ru
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clip_italian.errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
+
+T = TypeVar("T", bound="Strict")
 
 
 class Strict(BaseModel):
@@ -108,24 +110,29 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Keys are dotted (`data.pairs=…`, `stage.0.epochs=3`); values are TOML, or plain text where
     they are no TOML. Raises UsageError for a missing file, an unknown key or a wrong value.
     """
-    file = _find(path)
+    return load_settings(Recipe, RECIPES, path, overrides)
+
+
+def load_settings(kind: type[T], folder: Path, path: str | Path, overrides: Sequence[str] = ()) -> T:
+    """The same for any settings: `folder` holds the files of the package that are known by name."""
+    file = _find(folder, path)
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: not TOML ({error})") from error
     for override in overrides:
         _apply(values, override)
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"{file}: {_explain(error)}") from error
 
 
-def _find(path: str | Path) -> Path:
-    for candidate in (Path(path), RECIPES / Path(path).name, RECIPES / f"{path}.toml"):
+def _find(folder: Path, path: str | Path) -> Path:
+    for candidate in (Path(path), folder / Path(path).name, folder / f"{path}.toml"):
         if candidate.is_file():
             return candidate
-    known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+    known = ", ".join(sorted(p.stem for p in folder.glob("*.toml")))
     raise UsageError(f"{path}: no such recipe; give a .toml file or one of {known}")
 
 

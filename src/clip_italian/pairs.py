@@ -8,6 +8,7 @@ functions from pairs to pairs; none changes its input file.
 
 import hashlib
 import json
+import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -159,6 +160,31 @@ def batches(path: Path) -> Iterator[pa.RecordBatch]:
     lines = _read_json_lines(path)
     while some := list(islice(lines, PART_ROWS)):
         yield to_batch(some)
+
+
+def count(path: Path) -> int:
+    """Rows of a pairs file of either form."""
+    if existing(path).suffix != ".jsonl":
+        return int(_open_parquet(path).metadata.num_rows)
+    return sum(1 for _ in _read_json_lines(path))
+
+
+def relocated(batch: pa.RecordBatch, old: Path, new: Path) -> pa.RecordBatch:
+    """The rows of a pairs file in folder `old`, for a pairs file in folder `new`: both name the same pictures.
+
+    Relative paths stay relative; absolute ones become so where the picture lies below `new`.
+    """
+    old, new = old.resolve(), new.resolve()
+
+    def moved(image: str) -> str:
+        if "://" in image or (old == new and not image.startswith("/")):
+            return image
+        picture = old / image
+        inside = not Path(image).is_absolute() or picture.is_relative_to(new)
+        return os.path.relpath(picture, new) if inside else image
+
+    images = pa.array([moved(image) for image in batch.column("image").to_pylist()], pa.string())
+    return batch.set_column(batch.schema.get_field_index("image"), batch.schema.field("image"), images)
 
 
 def has_small_row_groups(path: Path) -> bool:

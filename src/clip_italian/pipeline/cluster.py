@@ -4,6 +4,7 @@ Input, output and the parts' folder must be on storage that all nodes see. A par
 made again on another node.
 """
 
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ def on_cluster(work: Work, numbers: Sequence[int], folder: Path, address: str, a
     if not numbers:
         return
     try:
+        _check_reachable(address)
         ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{address}: no Ray cluster there ({error}); start one with `ray start --head`") from error
 
     def make(row: dict[str, Any]) -> dict[str, Any]:
@@ -36,3 +38,10 @@ def on_cluster(work: Work, numbers: Sequence[int], folder: Path, address: str, a
     parts = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map(make)
     for _ in parts.iter_rows():
         advance(1)
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=5).close()

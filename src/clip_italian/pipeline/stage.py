@@ -48,7 +48,7 @@ def run_stage(
         count, rows = file.num_row_groups, file.metadata.num_rows
         with console.progress(name, count) as advance:
             parts.complete(partial(_work, stage=stage, source=divided), count, folder, workers, ray, advance)
-        return Summary(rows, join(folder, count, output), by_reason(rejects_path(output)))
+        return Summary(rows, join(folder, count, source, output), by_reason(rejects_path(output)))
 
 
 def in_parts(source: Path, folder: Path) -> Path:
@@ -63,8 +63,11 @@ def in_parts(source: Path, folder: Path) -> Path:
     return copy
 
 
-def join(folder: Path, count: int, output: Path) -> int:
-    """Put the parts together, in order, as `output` and its rejects file; return the number of rows."""
+def join(folder: Path, count: int, source: Path, output: Path) -> int:
+    """Put the parts together, in order, as `output` and its rejects file; return the number of rows.
+
+    Relative picture paths start at the folder of `source` and are written for that of `output`.
+    """
     with staged(rejects_path(output)) as temporary, temporary.open("wb") as together:
         for number in range(count):
             together.write((parts.part_folder(folder, number) / REJECTS_FILE).read_bytes())
@@ -72,7 +75,7 @@ def join(folder: Path, count: int, output: Path) -> int:
         with pairs.Writer(temporary) as writer:
             for number in range(count):
                 for batch in pq.ParquetFile(parts.part_folder(folder, number) / PAIRS_FILE).iter_batches():
-                    writer.write_batch(batch)
+                    writer.write_batch(pairs.relocated(batch, source.parent, output.parent))
         return writer.rows
 
 

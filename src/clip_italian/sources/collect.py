@@ -4,11 +4,10 @@ A source is a function from one input file to pairs and rejects. Rows that share
 pair with all their captions; DuckDB sorts them outside of memory.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +51,9 @@ def collect(
                     together.writelines(lines)
         with staged(output) as temporary:
             with pairs.Writer(temporary) as writer:
-                for pair in merged([part / PAIRS_FILE for part in folders], folder):
-                    writer.write(_relative(pair, output))
+                found = merged([part / PAIRS_FILE for part in folders], folder)
+                while some := list(islice(found, 1_000)):
+                    writer.write_batch(pairs.relocated(pairs.to_batch(some), output.parent, output.parent))
             rejected = by_reason(rejects_path(output))
             if not writer.rows:
                 reasons = ", ".join(f"{reason} {count}" for reason, count in rejected.items())
@@ -90,14 +90,6 @@ def _join(rows: Sequence[Pair]) -> Pair:
             captions.setdefault(caption, original)
     whole = tuple(original for original in captions.values() if original is not None)
     return replace(rows[0], captions=tuple(captions), captions_original=whole if len(whole) == len(captions) else None)
-
-
-def _relative(pair: Pair, output: Path) -> Pair:
-    """Local pictures below the output's folder by their path from there, so that the folder can be moved."""
-    home = output.resolve().parent
-    if "://" not in pair.image and Path(pair.image).is_relative_to(home):
-        return replace(pair, image=os.path.relpath(pair.image, home))
-    return pair
 
 
 def _work(number: int, folder: Path, read: Read, inputs: Sequence[Path]) -> None:
