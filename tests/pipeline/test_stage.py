@@ -64,9 +64,9 @@ def test_parts_of_another_job_are_not_used(tmp_path, small_parts):
 
 
 def test_two_at_once_on_one_output_are_refused(tmp_path):
-    with parts.workspace(tmp_path / "out.parquet", {}), pytest.raises(UserError, match="another run is writing it"):
-        with parts.workspace(tmp_path / "out.parquet", {}):
-            pass
+    busy = pytest.raises(UserError, match="another run is writing it")
+    with parts.workspace(tmp_path / "out.parquet", {}), busy, parts.workspace(tmp_path / "out.parquet", {}):
+        pass
 
 
 def test_pictures_are_found_from_another_folder(tmp_path):
@@ -80,7 +80,8 @@ def test_pictures_are_found_from_another_folder(tmp_path):
 
 def test_an_empty_input_gives_an_empty_output(tmp_path):
     pairs.write([], tmp_path / "in.parquet")
-    assert run_stage("test", DropMarked(), {}, tmp_path / "in.parquet", tmp_path / "out.parquet", 2) == Summary(0, 0, {})
+    summary = run_stage("test", DropMarked(), {}, tmp_path / "in.parquet", tmp_path / "out.parquet", 2)
+    assert summary == Summary(0, 0, {})
     assert pairs.count(tmp_path / "out.parquet") == 0
 
 
