@@ -36,8 +36,11 @@ def open_picture(path: Path, mode: str = "RGB") -> Image.Image:
         raise PictureError(f"{path}: no such picture") from None
     except UnidentifiedImageError:
         raise PictureError(f"{path}: not a picture in a known format") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PictureError(f"{path}: damaged picture ({error})") from error
+    except PictureError:
+        raise
+    except Exception as error:  # decoders raise nearly anything on damaged files: struct.error, KeyError, EOFError …
+        reason = getattr(error, "strerror", None) or error  # without the path, which is there already
+        raise PictureError(f"{path}: damaged picture ({reason})") from error
 
 
 def on_white(image: Image.Image) -> Image.Image:
