@@ -16,8 +16,9 @@ class Language:
     `describe_emoji` turns a CLDR emoji name into a natural caption; `describe_stamp` tidies
     the sentence beside a Tux Paint stamp, or returns None where it says nothing of the picture.
     `imagenet_names` are the 1,000 classes of ImageNet-1k in their usual order. `function_words` say nothing
-    of a picture by themselves (articles, prepositions that do not name a place, conjunctions).
-    `spacy_pipelines` are tried in turn by name; `deepl_code` and `marian_model` are what `translate` uses.
+    of a picture by themselves (articles, prepositions that do not name a place, conjunctions);
+    `number_words` are numbers written out, which word lists tend to lack. `spacy_pipelines` are tried in
+    turn by name; `deepl_code` and `marian_model` are what `translate` uses.
     """
 
     code: str
@@ -27,6 +28,7 @@ class Language:
     example_queries: tuple[str, ...]
     imagenet_names: tuple[str, ...]
     function_words: frozenset[str]
+    number_words: frozenset[str]
     spacy_pipelines: tuple[str, ...]
     deepl_code: str
     marian_model: str

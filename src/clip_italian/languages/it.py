@@ -227,8 +227,16 @@ _ARTICLES = frozenset("un uno una il lo la i gli le dei degli delle due tre del 
 
 _FUNCTION_WORDS = frozenset(
     """
-    il lo la l i gli le un uno una e ed o a ad al allo alla ai agli alle di d del dello della dell dei degli delle
-    da dal dallo dalla dai dagli dalle in nel nello nella nell nei negli nelle con col per che
+    il lo la l i gli le un uno una e ed o a ad al allo alla all ai agli alle di d del dello della dell dei degli delle
+    da dal dallo dalla dall dai dagli dalle in nel nello nella nell nei negli nelle con col per che
+    su sul sullo sulla sull sui sugli sulle tra fra
+    """.split()
+)
+
+_NUMBER_WORDS = frozenset(
+    """
+    due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici sedici diciassette
+    diciotto diciannove venti trenta quaranta cinquanta sessanta settanta ottanta novanta cento mille
     """.split()
 )
 
@@ -253,6 +261,7 @@ LANGUAGE = Language(
     ),
     imagenet_names=lines("it_imagenet.txt"),
     function_words=_FUNCTION_WORDS,
+    number_words=_NUMBER_WORDS,
     spacy_pipelines=("it_core_news_lg", "it_core_news_md", "it_core_news_sm"),
     deepl_code="IT",
     marian_model="Helsinki-NLP/opus-mt-en-it",

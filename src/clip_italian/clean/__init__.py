@@ -1,0 +1,1 @@
+"""Filters that leave out captions and pictures which training should not see."""

@@ -1,0 +1,97 @@
+"""Small checks of one caption, by its characters alone: each returns why it fails, or None."""
+
+import html
+import re
+import unicodedata
+from collections.abc import Callable
+
+# What fails, for the rejects file: the reason's short name and what a person wants to know more.
+Failure = tuple[str, str]
+Check = Callable[[str], Failure | None]
+
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
+# "[27]", "[nota 3]", "[senza fonte]", "[a]": what an encyclopaedia's footnotes leave behind.
+_FOOTNOTE = re.compile(
+    r"\s?\[(?:\d+|[a-z]|(?:nota|note|n\.)\s*\d+|senza fonte|citation needed|sic|edit)\]", re.IGNORECASE
+)
+_MARKUP = re.compile(r"\[\[|\]\]|\{\{|\}\}|'''?|__\w+__|&\w+;|</?[a-zA-Z][^<>]*$")
+_URL = re.compile(r"(?:https?|ftp)://|\bwww\.[\w-]+\.|\b[\w.+-]+@[\w-]+\.\w{2,}", re.IGNORECASE)
+_FILE_NAME = re.compile(r"(?:^|[\s:(/\\])[^\s/\\]+\.(?:jpe?g|png|gif|svg|tiff?|bmp|webp|pdf|ogg|djvu)\b", re.IGNORECASE)
+_CAMERA_NAME = re.compile(r"^(?:IMG|DSC[NF]?|DSCF|P|PICT|PXL|MVI|DJI|WP)[_-]?\d{3,}\w*$", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_]+")
+
+
+def normalise(caption: str) -> str:
+    """The caption without HTML, footnote marks, control characters and runs of spaces, in NFC.
+
+    Applying it twice changes nothing more.
+    """
+    before = None
+    while caption != before:
+        before = caption
+        # The tests of a character save most captions the searches.
+        if "&" in caption:
+            caption = html.unescape(caption)
+        if "<" in caption:
+            caption = _TAG.sub(" ", caption)
+        if "[" in caption:
+            caption = _FOOTNOTE.sub("", caption)
+        caption = unicodedata.normalize("NFC", caption)
+        if not caption.isprintable():
+            caption = "".join(" " if _is_control(c) else c for c in caption)
+        caption = " ".join(caption.split())
+    return caption
+
+
+def _is_control(character: str) -> bool:
+    # Cc control, Cf invisible format (zero-width, bidi), Cs surrogates, Co private use, Cn unassigned.
+    return unicodedata.category(character).startswith("C")
+
+
+def words(caption: str) -> int:
+    """How many runs of letters or digits it has."""
+    return len(_WORD.findall(caption))
+
+
+def length(least: int, most: int) -> Check:
+    """Fails captions of fewer than `least` or more than `most` words."""
+
+    def check(caption: str) -> Failure | None:
+        count = words(caption)
+        if count < least:
+            return "too-short", f"{count} words"
+        return ("too-long", f"{count} words") if count > most else None
+
+    return check
+
+
+def letters(least: float) -> Check:
+    """Fails captions of which fewer than `least` (0..1) of the visible characters are letters."""
+
+    def check(caption: str) -> Failure | None:
+        visible = caption.replace(" ", "")
+        share = sum(map(str.isalpha, visible)) / len(visible) if visible else 0.0
+        return ("few-letters", f"{share:.2f}") if share < least else None
+
+    return check
+
+
+def no_url(caption: str) -> Failure | None:
+    """Fails captions with a web or mail address."""
+    return ("url", found[0]) if (found := _URL.search(caption)) else None
+
+
+def no_file_name(caption: str) -> Failure | None:
+    """Fails captions that hold the name of a picture file."""
+    found = _FILE_NAME.search(caption) or _CAMERA_NAME.search(caption)
+    return ("file-name", found[0].strip()) if found else None
+
+
+def no_markup(caption: str) -> Failure | None:
+    """Fails captions with leftovers of wiki or HTML markup that `normalise` could not take away."""
+    return ("markup", found[0]) if (found := _MARKUP.search(caption)) else None
+
+
+def no_damage(caption: str) -> Failure | None:
+    """Fails captions with U+FFFD, which stands for letters that a wrong decoding lost."""
+    return ("wrong-encoding", "") if "\ufffd" in caption else None

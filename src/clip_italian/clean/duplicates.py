@@ -1,0 +1,109 @@
+"""Captions and pictures that occur again, over a whole pairs file, in little memory.
+
+Two captions are nearly the same when they have the same words, whatever their order, case, accents,
+numbers, punctuation and function words: OpenRefine's key collision method "fingerprint", with function
+words left out. DuckDB groups the keys and puts on disk what does not fit into memory.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from clip_italian import near
+from clip_italian.clean.recipe import Duplicates
+
+_MEMORY = "400MB"
+_UNLIMITED = 2**31
+
+# Keys are hashes of 64 bits: two of 5 million different captions share one with a probability of 1e-6.
+_CAPTIONS = r"""
+WITH captions AS (
+    SELECT file_row_number AS row, unnest(captions) AS caption, generate_subscripts(captions, 1) - 1 AS position
+    FROM read_parquet($file, file_row_number = true)
+    WHERE file_row_number NOT IN (SELECT row FROM pictures)
+), split AS (
+    SELECT row, position, lower(caption) AS lowered,
+        list_sort(list_distinct(list_filter(
+            string_split(trim(regexp_replace(regexp_replace(strip_accents(lower(caption)), '[0-9]+', '0', 'g'),
+                                             '[^\p{L}\p{N}]+', ' ', 'g')), ' '),
+            lambda word: word <> '' AND NOT list_contains($function_words, word)))) AS words
+    FROM captions
+), keyed AS (
+    SELECT row, position, hash(lowered) AS exact,
+        CASE WHEN len(words) = 0 THEN hash(lowered) ELSE hash(words) END AS near
+    FROM split
+), counted AS (
+    SELECT row, position,
+        count(DISTINCT row) OVER (PARTITION BY near) AS pictures,
+        dense_rank() OVER (PARTITION BY near ORDER BY row) AS picture,
+        row_number() OVER (PARTITION BY near, row ORDER BY position) AS within,
+        row_number() OVER (PARTITION BY exact ORDER BY row, position) AS copy
+    FROM keyed
+)
+SELECT row, position,
+    CASE WHEN pictures > $boilerplate THEN 'boilerplate'
+         WHEN copy > 1 THEN 'duplicate-caption' ELSE 'near-duplicate-caption' END AS reason,
+    'at ' || pictures || ' pictures' AS detail
+FROM counted WHERE pictures > $boilerplate OR picture > $keep OR within > 1
+UNION ALL SELECT row, NULL, 'near-duplicate-picture', 'of ' || original FROM pictures
+ORDER BY row, position
+"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why the caption at `position` of row `row` goes, or, where `position` is None, why the row does."""
+
+    row: int
+    position: int | None
+    reason: str
+    detail: str
+
+
+def verdicts(file: Path, recipe: Duplicates, function_words: frozenset[str], room: Path) -> Iterator[list[Verdict]]:
+    """What goes from the Parquet pairs file `file`, the verdicts of one row together, rows ascending.
+
+    The first row of a caption or picture is the one that stays. `room` is a folder for what does not fit
+    into memory.
+    """
+    with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(room / "sort"), "threads": 2}) as base:
+        seen_before = _pictures_seen_before(base, file, recipe.picture_distance)
+        base.register("pictures", seen_before)
+        values = {
+            "file": str(file),
+            "function_words": sorted(function_words),
+            "boilerplate": recipe.boilerplate or _UNLIMITED,
+            "keep": recipe.pictures_per_caption or _UNLIMITED,
+        }
+        reader: pa.RecordBatchReader = base.sql(_CAPTIONS, params=values).to_arrow_reader(10_000)
+        found = (Verdict(*values) for batch in reader for values in zip(*_columns(batch), strict=True))
+        for _, same in groupby(found, key=lambda verdict: verdict.row):
+            yield list(same)
+
+
+def _columns(batch: pa.RecordBatch) -> list[list]:
+    return [column.to_pylist() for column in batch.columns]
+
+
+def _pictures_seen_before(base: duckdb.DuckDBPyConnection, file: Path, distance: int | None) -> pa.Table:
+    """Rows whose picture looks like that of an earlier row that stays, with the earlier row's id."""
+    schema = pa.schema([("row", pa.int64()), ("original", pa.string())])
+    if distance is None:
+        return schema.empty_table()
+    hashed = base.sql(
+        "SELECT file_row_number AS row, id, phash FROM read_parquet($file, file_row_number = true)"
+        " WHERE phash IS NOT NULL ORDER BY row",
+        params={"file": str(file)},
+    ).to_arrow_table()
+    original = np.full(len(hashed), -1, np.int64)
+    # An earlier picture that itself goes stands for nothing: in order of the later one, then of the earlier one.
+    for earlier, later in sorted(near.near_pairs(hashed["phash"].to_pylist(), distance), key=lambda two: two[::-1]):
+        if original[earlier] < 0 and original[later] < 0:
+            original[later] = earlier
+    again = np.flatnonzero(original >= 0)
+    return pa.table([hashed["row"].take(again), hashed["id"].take(original[again])], schema=schema)

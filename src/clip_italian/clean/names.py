@@ -1,0 +1,200 @@
+"""How much of a caption is proper nouns: captions that are nothing but a name teach nothing (paper, section 3.1.1).
+
+Numbers count as tokens and are no proper nouns: "Roma 1944" is half a name, and stays at the paper's 0.8.
+
+Two backends behind `tagger`. spaCy tags captions in normal case; it knows names by their capitals, and takes
+"I RAGAZZI GIOCANO" for one. The lexicon needs no download: a word is a proper noun when Italian has no such
+word, or where its capital letter says so; it judges captions in any other case for both.
+"""
+
+import importlib.util
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from simplemma import is_known
+
+from clip_italian.errors import UserError
+from clip_italian.languages import Language
+
+# An elided word keeps its apostrophe: "dall'alto" is two tokens.
+_TOKEN = re.compile(r"[^\W\d_]+['’]?|\d+")
+_PROPER = "PROPN"
+
+
+class Tagger(Protocol):
+    """For each caption the share (0..1) of proper nouns among its tokens, punctuation apart; 0 without tokens."""
+
+    @property
+    def name(self) -> str:
+        """Library and version, for the record."""
+
+    def __call__(self, captions: Sequence[str]) -> list[float]:
+        """One share a caption; runs in any process."""
+
+
+class Casing(StrEnum):
+    """How a caption uses capitals, and so whether they tell names."""
+
+    NORMAL = "normal"
+    LOWER = "lower"
+    CAPS = "caps"
+    TITLE = "title"
+
+
+def tagger(backend: Literal["auto", "spacy", "lexicon"], language: Language, pipeline: str | None = None) -> Tagger:
+    """The tagger of a language.
+
+    "auto" is spaCy where `pipeline` (name or folder) is given or one of `language.spacy_pipelines` is
+    installed, else the lexicon. Raises UserError where spaCy is asked for and cannot be used.
+    """
+    lexicon = Lexicon(language.code, language.function_words, language.number_words)
+    if backend == "lexicon":
+        return lexicon
+    found = pipeline or next(filter(_is_installed, language.spacy_pipelines), None)
+    if found is not None:
+        _load(found)
+        return Spacy(found, lexicon)
+    if backend == "spacy":
+        example = language.spacy_pipelines[-1]
+        raise UserError(f"no spaCy pipeline for {language.name}; install one: python -m spacy download {example}")
+    return lexicon
+
+
+def tokens(caption: str) -> list[str]:
+    """Words and numbers."""
+    return _TOKEN.findall(caption.replace("’", "'"))
+
+
+def casing(caption: str, function_words: frozenset[str]) -> Casing:
+    """How the words are written; TITLE is three words or more, a function word among them ("Un Gatto Sul Muro").
+
+    "Anna Maria Mozzoni" is therefore NORMAL: a name as it is written in a sentence.
+    """
+    words = [token for token in tokens(caption) if not token.isdigit()]
+    if not any(map(str.isupper, caption)):
+        return Casing.LOWER
+    if all(map(str.isupper, words)) and sum(map(len, words)) > 3:
+        return Casing.CAPS
+    all_capitals = len(words) > 2 and all(word[0].isupper() for word in words)
+    if all_capitals and any(word.lower() in function_words for word in words):  # not the D' of "D'Annunzio"
+        return Casing.TITLE
+    return Casing.NORMAL
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Proper nouns by simplemma's word list and by capitals."""
+
+    code: str
+    function_words: frozenset[str]
+    number_words: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """Library and version."""
+        return f"lexicon (simplemma {version('simplemma')})"
+
+    def __call__(self, captions: Sequence[str]) -> list[float]:
+        """The share of each caption."""
+        return [_share(self.proper(tokens(caption), casing(caption, self.function_words))) for caption in captions]
+
+    def proper(self, words: Sequence[str], how: Casing) -> list[bool]:
+        """For each token whether it is a proper noun, or a particle inside one ("Leonardo da Vinci")."""
+        functional = [_bare(word) in self.function_words for word in words]
+        unknown = [
+            not skip and not word.isdigit() and not self._knows(word.lower())
+            for word, skip in zip(words, functional, strict=True)
+        ]
+        if how is Casing.NORMAL:
+            return _with_particles(_by_capitals(words, functional, unknown), functional)
+        # Without capitals to go by, a caption of content words alone that are half unknown is a name
+        # ("dora riparia", where "dora" is a verb too): a description has articles and prepositions.
+        if not any(functional) and 2 * sum(unknown) >= len(words):
+            return [not word.isdigit() for word in words]
+        return _with_particles(unknown, functional)
+
+    def _knows(self, word: str) -> bool:
+        return word in self.number_words or _known(word, self.code)
+
+
+@dataclass(frozen=True)
+class Spacy:
+    """Proper nouns by the part-of-speech tags of a spaCy pipeline; other than normal case by `lexicon`."""
+
+    pipeline: str
+    lexicon: Lexicon
+
+    @property
+    def name(self) -> str:
+        """Pipeline and version."""
+        about = _load(self.pipeline).meta
+        return f"spaCy ({about['lang']}_{about['name']} {about['version']})"
+
+    def __call__(self, captions: Sequence[str]) -> list[float]:
+        """The share of each caption."""
+        normal = [casing(caption, self.lexicon.function_words) is Casing.NORMAL for caption in captions]
+        tagged = iter(self._tagged([caption for caption, is_normal in zip(captions, normal, strict=True) if is_normal]))
+        others = iter(
+            self.lexicon([caption for caption, is_normal in zip(captions, normal, strict=True) if not is_normal])
+        )
+        return [next(tagged if is_normal else others) for is_normal in normal]
+
+    def _tagged(self, captions: Sequence[str]) -> Iterator[float]:
+        for document in _load(self.pipeline).pipe(captions, batch_size=256):
+            yield _share([token.pos_ == _PROPER for token in document if not token.is_punct and not token.is_space])
+
+
+def _by_capitals(words: Sequence[str], functional: Sequence[bool], unknown: Sequence[bool]) -> list[bool]:
+    """Capitalised inside, or unknown, or first and followed by another capital."""
+    capital = [word[0].isupper() and not skip for word, skip in zip(words, functional, strict=True)]
+    proper = [here or missing for here, missing in zip(capital, unknown, strict=True)]
+    if words and not unknown[0]:
+        proper[0] = capital[0] and len(words) > 1 and capital[1]
+    return proper
+
+
+def _with_particles(proper: list[bool], functional: Sequence[bool]) -> list[bool]:
+    """Function words that join two proper nouns belong to the name."""
+    joined = list(proper)
+    for place in range(1, len(proper) - 1):
+        before = joined[place - 1]
+        after = next((proper[later] for later in range(place + 1, len(proper)) if not functional[later]), False)
+        joined[place] = proper[place] or (functional[place] and before and after)
+    return joined
+
+
+def _share(proper: Sequence[bool]) -> float:
+    return sum(proper) / len(proper) if proper else 0.0
+
+
+def _bare(word: str) -> str:
+    return word.rstrip("'").lower()
+
+
+@lru_cache(maxsize=200_000)
+def _known(word: str, code: str) -> bool:
+    return is_known(word, code) or is_known(word.rstrip("'"), code)
+
+
+def _is_installed(pipeline: str) -> bool:
+    return importlib.util.find_spec("spacy") is not None and importlib.util.find_spec(pipeline) is not None
+
+
+@cache
+def _load(pipeline: str) -> Any:
+    try:
+        import spacy
+    except ImportError as error:
+        raise UserError('spaCy is not installed: pip install "clip-italian[spacy]"') from error
+    try:
+        # Only what part-of-speech tags need; the rest takes most of the time.
+        return spacy.load(pipeline, exclude=["parser", "ner", "lemmatizer", "senter"])
+    except (OSError, ValueError) as error:
+        where = "folder" if Path(pipeline).exists() else "name"
+        raise UserError(f"{pipeline}: no spaCy pipeline by this {where} ({str(error).splitlines()[0]})") from error

@@ -1,0 +1,73 @@
+"""Clean a pairs file: first each row by itself, then what occurs again across the rows.
+
+Memory does not grow with the input, but for some bytes a picture that has a perceptual hash.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from clip_italian import languages, pairs
+from clip_italian.assets import staged
+from clip_italian.clean.duplicates import Verdict, verdicts
+from clip_italian.clean.names import tagger
+from clip_italian.clean.recipe import CleanRecipe
+from clip_italian.clean.stage import Clean, keep_captions
+from clip_italian.pipeline import parts
+from clip_italian.pipeline.rejects import Reject, by_reason, read_rejects, rejects_path, write_rejects
+from clip_italian.pipeline.stage import Summary, run_stage
+
+
+def clean(source: Path, output: Path, recipe: CleanRecipe, workers: int = 1, ray: str | None = None) -> Summary:
+    """Write the pairs of `source` that pass `recipe` to `output`, the others to its rejects file.
+
+    A killed run goes on where it was. Raises UserError for an input that cannot be read, or a
+    spaCy pipeline or library that the recipe wants and that is not there.
+    """
+    language = languages.get(recipe.language)
+    settings = recipe.model_dump(mode="json")
+    if recipe.names is not None:
+        # Which tagger "auto" finds is part of what decides the result.
+        settings["tagger"] = tagger(recipe.names.backend, language, recipe.names.pipeline).name
+    job = {"stage": "clean", "settings": settings, "input": parts.file_identity(pairs.existing(source))}
+    with parts.workspace(output, job) as folder:
+        checked = folder / "checked.parquet"
+        if not checked.is_file():
+            run_stage("clean", Clean(recipe, source.resolve().parent), settings, source, checked, workers, ray)
+        again: Iterable[list[Verdict]] = ()
+        if recipe.duplicates is not None:
+            again = verdicts(checked, recipe.duplicates, language.function_words, folder)
+        rows = _write(checked, again, output)
+        return Summary(pairs.count(source), rows, by_reason(rejects_path(output)))
+
+
+def _write(checked: Path, again: Iterable[list[Verdict]], output: Path) -> int:
+    """The rows of `checked` without what occurs `again`; its rejects and these as one file."""
+    with staged(rejects_path(output)) as refused, staged(output) as temporary, pairs.Writer(temporary) as writer:
+
+        def rejects() -> Iterator[Reject]:
+            yield from read_rejects(rejects_path(checked))
+            yield from _without(checked, again, output, writer)
+
+        write_rejects(rejects(), refused)
+    return writer.rows
+
+
+def _without(checked: Path, again: Iterable[list[Verdict]], output: Path, writer: pairs.Writer) -> Iterator[Reject]:
+    """Write the rows without what occurs again; yield what was left out."""
+    waiting = iter(again)
+    found = next(waiting, None)
+    row = 0
+    for batch in pairs.batches(checked):
+        for pair in pairs.from_batch(pairs.relocated(batch, checked.parent, output.parent)):
+            gone = found if found and found[0].row == row else []
+            row += 1
+            if gone:
+                found = next(waiting, None)
+                for verdict in gone:
+                    text = pair.image if verdict.position is None else pair.captions[verdict.position]
+                    yield Reject(pair.id, verdict.reason, text, verdict.detail)
+            positions = {verdict.position for verdict in gone}
+            left = [] if None in positions else [i for i in range(len(pair.captions)) if i not in positions]
+            kept = keep_captions(pair, left)
+            if kept:
+                writer.write(kept)

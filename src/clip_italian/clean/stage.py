@@ -1,0 +1,126 @@
+"""All checks that look at one picture and its captions alone, as a stage over record batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from clip_italian import languages, pairs
+from clip_italian.clean import captions
+from clip_italian.clean.language_id import identifier
+from clip_italian.clean.names import tagger
+from clip_italian.clean.pictures import PictureFacts, check
+from clip_italian.clean.recipe import CleanRecipe
+from clip_italian.pairs import Pair
+from clip_italian.pipeline.rejects import Reject
+
+LANGUAGE_DOUBT = "language-doubt"  # recorded; the caption stays
+
+
+@dataclass(frozen=True)
+class Clean:
+    """The recipe's filters but for duplicates; `folder` is where relative picture paths start."""
+
+    recipe: CleanRecipe
+    folder: Path
+
+    def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
+        """Kept rows (captions normalised) and rejects, one for each caption or picture that goes."""
+        found = list(pairs.from_batch(batch))
+        texts = [captions.normalise(caption) for pair in found for caption in pair.captions]
+        reasons = self._judge(texts)
+        kept: list[Pair] = []
+        rejects: list[Reject] = []
+        start = 0
+        for pair in found:
+            rows = slice(start, start := start + len(pair.captions))
+            keep, why = _choose(pair, texts[rows], reasons[rows])
+            rejects += why
+            checked = self._look(keep) if keep else None
+            if isinstance(checked, Reject):
+                rejects.append(checked)
+            elif checked:
+                kept.append(checked)
+        return pairs.to_batch(kept), rejects
+
+    def _judge(self, texts: Sequence[str]) -> list[captions.Failure | None]:
+        """For each caption why it goes; the cheap checks first, so that the others see fewer."""
+        reasons = [next(filter(None, (check(text) for check in self._checks)), None) for text in texts]
+        # Languages first: in another language most words are unknown to the lexicon, which takes them for names.
+        for judge in (self._languages, self._names):
+            rows = [row for row, reason in enumerate(reasons) if _stays(reason)]
+            for row, reason in zip(rows, judge([texts[row] for row in rows]), strict=True):
+                reasons[row] = reason or reasons[row]
+        return reasons
+
+    @cached_property
+    def _checks(self) -> list[captions.Check]:
+        settings = self.recipe.captions
+        if settings is None:
+            return [captions.length(1, 1_000_000)]
+        return [
+            captions.length(settings.min_words, settings.max_words),
+            captions.no_damage, captions.no_url, captions.no_file_name, captions.no_markup,
+            captions.letters(settings.min_letters),
+        ]  # fmt: skip
+
+    def _names(self, texts: Sequence[str]) -> list[captions.Failure | None]:
+        settings = self.recipe.names
+        if settings is None:
+            return [None] * len(texts)
+        shares = tagger(settings.backend, languages.get(self.recipe.language), settings.pipeline)(texts)
+        return [("names", f"{share:.2f}") if share >= settings.share else None for share in shares]
+
+    def _languages(self, texts: Sequence[str]) -> list[captions.Failure | None]:
+        settings = self.recipe.language_check
+        if settings is None:
+            return [None] * len(texts)
+        guesses = identifier(settings.backend)(texts)
+        return [
+            None
+            if guess.language == self.recipe.language
+            else (
+                LANGUAGE_DOUBT if captions.words(text) <= settings.short else "language",
+                f"{guess.language} {guess.probability:.2f}",
+            )
+            for text, guess in zip(texts, guesses, strict=True)
+        ]
+
+    def _look(self, pair: Pair) -> Pair | Reject:
+        """The pair with its picture's hash, where the picture is a local file that can be used."""
+        if self.recipe.pictures is None or "://" in pair.image:
+            return pair
+        seen = check(self.folder / pair.image, self.recipe.pictures)
+        if isinstance(seen, PictureFacts):
+            return replace(pair, phash=seen.phash)
+        reason, detail = seen
+        return Reject(pair.id, reason, pair.image, detail)
+
+
+def _stays(reason: captions.Failure | None) -> bool:
+    return reason is None or reason[0] == LANGUAGE_DOUBT
+
+
+def _choose(
+    pair: Pair, texts: Sequence[str], reasons: Sequence[captions.Failure | None]
+) -> tuple[Pair | None, list[Reject]]:
+    """The pair with the captions that stay, or None where none does; and what goes."""
+    rejects = [
+        Reject(pair.id, reason[0], text, reason[1])
+        for text, reason in zip(texts, reasons, strict=True)
+        if reason is not None
+    ]
+    stay = [row for row, reason in enumerate(reasons) if _stays(reason)]
+    return keep_captions(replace(pair, captions=tuple(texts)), stay), rejects
+
+
+def keep_captions(pair: Pair, rows: Sequence[int]) -> Pair | None:
+    """The pair with these of its captions (and of the originals beside them), or None for none."""
+    if not rows:
+        return None
+    original = pair.captions_original
+    if original and len(original) == len(pair.captions):
+        original = tuple(original[row] for row in rows)
+    return replace(pair, captions=tuple(pair.captions[row] for row in rows), captions_original=original)

@@ -1,0 +1,28 @@
+"""`clip-italian clean`: leave out captions and pictures that training should not see."""
+
+from typing import Annotated
+
+import typer
+
+from clip_italian.cli.options import CORES, Json, PairsArgument, PairsOutput, Ray, Workers, show_summary
+
+
+def clean(
+    pairs: PairsArgument,
+    output: PairsOutput,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings of the recipe as key=value.")] = None,
+    recipe: Annotated[str, typer.Option(help="Recipe file, or the name of one in the package.")] = "paper",
+    workers: Workers = CORES,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """Filter captions and pictures as a recipe says; what goes is listed in PAIRS.rejects.jsonl with its reason.
+
+    Example: clip-italian clean wit.parquet names.share=0.9 -o clean.parquet --recipe paper
+    """
+    from clip_italian.clean.recipe import load_clean_recipe
+
+    settings = load_clean_recipe(recipe, overrides or [])
+    from clip_italian.clean.run import clean as run
+
+    show_summary(run(pairs, output, settings, workers, ray), output, as_json)

@@ -1,0 +1,71 @@
+"""Checks of single captions against captions judged by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clip_italian.clean import captions
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Un gatto[27] che dorme [nota 3]", "Un gatto che dorme"),
+        ("La torre [senza fonte]", "La torre"),
+        ("<b>Un</b> cane&nbsp;&amp; un gatto<br/>", "Un cane & un gatto"),
+        ("a < b e b > c", "a < b e b > c"),
+        ("due\tcani\r\n\x00sulla \u200bneve\ufeff", "due cani sulla neve"),
+        ("perche\u0301", "perché"),
+        ("&lt;i&gt;Vista&lt;/i&gt; dal mare", "Vista dal mare"),
+        ("un'opera [esposta] a Roma", "un'opera [esposta] a Roma"),
+    ],
+)
+def test_normalise(before, after):
+    assert captions.normalise(before) == after
+
+
+@given(st.text(st.sampled_from("ab &<>[]27;/ltgamp\u0301\u200b\x00\t"), max_size=60) | st.text(max_size=60))
+def test_normalise_has_nothing_left_to_do(caption):
+    once = captions.normalise(caption)
+    assert captions.normalise(once) == once
+    assert once.isprintable()
+    assert "  " not in once
+
+
+def test_length():
+    check = captions.length(2, 4)
+    assert check("Roma") == ("too-short", "1 words")
+    assert check("Roma, vista!") is None
+    assert check("l'albero della vita") is None
+    assert check("uno due tre quattro cinque") == ("too-long", "5 words")
+
+
+def test_letters():
+    check = captions.letters(0.5)
+    assert check("12 34 — 5a") == ("few-letters", "0.14")  # 1 letter of 7 visible characters
+    assert check("nel 1944") == ("few-letters", "0.43")  # 3 of 7
+    assert check("Roma nel 1944") is None
+
+
+@pytest.mark.parametrize(
+    ("check", "caption", "reason"),
+    [
+        (captions.no_url, "vedi https://it.wikipedia.org per altro", "url"),
+        (captions.no_url, "foto da www.comune.it", "url"),
+        (captions.no_url, "scrivi a mario.rossi@posta.it", "url"),
+        (captions.no_url, "una foto. Vista di Roma", None),
+        (captions.no_file_name, "File:Duomo di Milano.jpg", "file-name"),
+        (captions.no_file_name, "DSC_0123", "file-name"),
+        (captions.no_file_name, "IMG20210503", "file-name"),
+        (captions.no_file_name, "un file pdf sullo schermo", None),
+        (captions.no_markup, "[[Roma]] di notte", "markup"),
+        (captions.no_markup, "{{nota}} un cane", "markup"),
+        (captions.no_markup, "un cane <a href=", "markup"),
+        (captions.no_markup, "l'albero dell'orto", None),
+        (captions.no_damage, "la citt\ufffd di notte", "wrong-encoding"),
+        (captions.no_damage, "la città di notte", None),
+    ],
+)
+def test_leftovers(check, caption, reason):
+    failure = check(caption)
+    assert (failure and failure[0]) == reason

@@ -1,0 +1,86 @@
+"""A whole cleaning: what stays, what is listed, and that kills at random moments change nothing."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from clip_italian import pairs
+from clip_italian.clean.recipe import load_clean_recipe
+from clip_italian.clean.run import clean
+from clip_italian.errors import UserError
+from clip_italian.pairs import Pair
+from clip_italian.pipeline.rejects import read_rejects, rejects_path
+
+RECIPE = load_clean_recipe("paper", ["names.backend=lexicon"])
+SUBJECTS = ("Un gatto", "Una donna", "Un vecchio pescatore", "Il treno", "Una bambina", "Un cane nero", "Il falegname")
+DEEDS = ("dorme sul divano", "guarda il mare", "corre sulla spiaggia", "lavora nel giardino", "mangia una mela")
+
+
+def some_pairs(count):
+    draw = random.Random(3)
+    for number in range(count):
+        captions = [f"{draw.choice(SUBJECTS)} {draw.choice(DEEDS)} vicino alla casa {draw.choice('abcdefgh') * 3}"]
+        captions += draw.choice([[], ["Kim Rhodes"], ["the old bridge over the wide river"], ["Duomo"]])
+        yield Pair(f"id-{number:05}", f"http://h/{number}.jpg", tuple(captions), "s")
+
+
+def test_a_whole_run(tmp_path):
+    rows = [
+        Pair("1", "http://h/1.jpg", ("Un gatto dorme sul divano[3]", "Kim Rhodes"), "s", split="test", license="CC0"),
+        Pair("2", "http://h/2.jpg", ("Un gatto dorme sul divano",), "s"),
+        Pair("3", "http://h/3.jpg", ("Una bambina mangia una mela in giardino",), "s"),
+    ]
+    pairs.write(rows, tmp_path / "in.jsonl")
+    summary = clean(tmp_path / "in.jsonl", tmp_path / "out.parquet", RECIPE)
+    assert pairs.read(tmp_path / "out.parquet") == [
+        Pair("1", "http://h/1.jpg", ("Un gatto dorme sul divano",), "s", split="test", license="CC0"),
+        rows[2],
+    ]
+    found = [(r.id, r.reason, r.text) for r in read_rejects(rejects_path(tmp_path / "out.parquet"))]
+    assert found == [("1", "names", "Kim Rhodes"), ("2", "duplicate-caption", "Un gatto dorme sul divano")]
+    assert (summary.before, summary.after) == (3, 2)
+    assert summary.rejected == {"names": 1, "duplicate-caption": 1}
+    assert pairs.count(tmp_path / "in.jsonl") == 3, "the input was changed"
+
+
+def run_in_group(source, output):
+    os.setsid()
+    clean(source, output, RECIPE, workers=2)
+
+
+def test_kill_at_random_moments_and_go_on(tmp_path):
+    source = tmp_path / "in.parquet"
+    pq.write_table(pa.Table.from_batches([pairs.to_batch(list(some_pairs(4_000)))]), source, row_group_size=100)
+    expected, output = tmp_path / "expected.parquet", tmp_path / "out.parquet"
+    clean(source, expected, RECIPE, workers=1)
+    draw = random.Random()
+    parts = tmp_path / "out.parquet.parts" / "checked.parquet.parts"
+    killed = 0
+    for wanted in sorted(draw.sample(range(1, 40), 3)):
+        process = multiprocessing.get_context("fork").Process(target=run_in_group, args=(source, output))
+        process.start()
+        while process.is_alive() and len(list(parts.glob("0*"))) < wanted:
+            time.sleep(0.005)
+        if process.is_alive():
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += not output.exists()
+        process.join()
+    assert killed, "every kill came too late"
+    clean(source, output, RECIPE, workers=2)
+    assert output.read_bytes() == expected.read_bytes()
+    assert rejects_path(output).read_bytes() == rejects_path(expected).read_bytes()
+    assert not (tmp_path / "out.parquet.parts").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x00", b"PAR1", b"{not json"])
+def test_inputs_that_are_no_pairs_file(tmp_path, content):
+    (tmp_path / "in.parquet").write_bytes(content)
+    with pytest.raises(UserError, match=r"in\.parquet: not a Parquet file"):
+        clean(tmp_path / "in.parquet", tmp_path / "out.parquet", RECIPE)
+    assert not (tmp_path / "out.parquet").exists()
