@@ -1,0 +1,86 @@
+"""`clip-italian translate`: captions into the language that the model is for."""
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clip_italian import languages
+from clip_italian.cli.options import Json, Language, PairsArgument, PairsOutput, show_summary
+from clip_italian.errors import UsageError
+
+
+class EngineName(StrEnum):
+    """The engines."""
+
+    deepl = "deepl"
+    marian = "marian"
+
+
+class Formality(StrEnum):
+    """What DeepL knows; the `prefer` forms do nothing where a language has no such forms."""
+
+    default = "default"
+    more = "more"
+    less = "less"
+    prefer_more = "prefer_more"
+    prefer_less = "prefer_less"
+
+
+def translate(
+    pairs: PairsArgument,
+    output: PairsOutput,
+    engine: Annotated[EngineName, typer.Option(help="DeepL's service, or a model on this machine.")],
+    source_language: Annotated[str, typer.Option(help="Language of the captions as they are.")] = "en",
+    language: Language = "it",
+    cache: Annotated[Path | None, typer.Option(help="Cache of translations; the default is the user's.")] = None,
+    max_characters: Annotated[int | None, typer.Option(min=0, help="Stop before more than these are sent.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also pairs that are translated already.")] = False,
+    server_url: Annotated[str | None, typer.Option(help="DeepL: another server.")] = None,
+    formality: Annotated[Formality | None, typer.Option(help="DeepL: how formal.")] = None,
+    context: Annotated[str | None, typer.Option(help="DeepL: what the captions are about; not billed.")] = None,
+    parallel: Annotated[int, typer.Option(min=1, max=64, help="DeepL: requests at once.")] = 4,
+    model: Annotated[str | None, typer.Option(help="Marian: folder, or name on the Hub.")] = None,
+    beams: Annotated[int, typer.Option(min=1, help="Marian: beams of the search.")] = 4,
+    batch_size: Annotated[int, typer.Option(min=1, help="Marian: captions at once.")] = 32,
+    device: Annotated[str, typer.Option(help="Marian: cpu, cuda, … or auto.")] = "auto",
+    source_code: Annotated[str | None, typer.Option(help="Marian: what a multilingual model calls it.")] = None,
+    target_code: Annotated[str | None, typer.Option(help="Marian: the same, of the language to translate to.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Translate captions; the originals stay in captions_original. No text is paid for twice, also after a kill.
+
+    DeepL's key is read from DEEPL_AUTH_KEY.
+
+    Example: clip-italian translate cc.parquet -o cc-it.parquet --engine deepl --max-characters 500000
+    """
+    target = languages.get(language)
+    if source_language.casefold() == language.casefold():
+        raise UsageError(f"--source-language {source_language}: the captions would be in {language} already")
+    from clip_italian.translate import cache as caches
+    from clip_italian.translate import run
+    from clip_italian.translate.engine import Engine
+
+    chosen: Engine
+    if engine is EngineName.deepl:
+        from clip_italian.translate.deepl import DeepL, Options
+
+        settings = Options(source_language.upper(), target.deepl_code, formality and str(formality), context)
+        chosen = DeepL(settings, server_url, parallel)
+    else:
+        from clip_italian.translate.marian import Codes, Marian
+
+        codes = Codes(source_language, language, source_code, target_code)
+        chosen = Marian(model or target.marian_model, codes, beams, batch_size, device)
+    summary = run.translate(pairs, output, chosen, cache or caches.default_path(), max_characters, again)
+    if as_json:
+        print(json.dumps({"output": str(output)} | asdict(summary)))
+        return
+    show_summary(summary, output, as_json)
+    typer.echo(
+        f"sent now: {summary.texts_sent:,} texts, {summary.characters_sent:,} characters; "
+        f"already translated: {summary.already:,} pairs; came back unchanged: {summary.unchanged:,} captions"
+    )
