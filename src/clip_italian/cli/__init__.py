@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from clip_italian.cli import clean, collect, demo, evaluate, index, search, train, translate
+from clip_italian.cli import clean, collect, demo, evaluate, index, rate, search, train, translate
 from clip_italian.errors import UsageError, UserError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(collect.app, name="collect")
 app.command(name="train")(train.train)
 app.command(name="clean")(clean.clean)
 app.command(name="translate")(translate.translate)
+app.add_typer(rate.app, name="rate")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(index.app, name="index")
 app.command(name="search")(search.search)
