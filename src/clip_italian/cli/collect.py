@@ -3,11 +3,24 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clip_italian import console, languages
+from clip_italian.cli.options import CORES, Json, Language, PairsOutput, Ray, Workers, show_summary
+from clip_italian.errors import UsageError
+
+if TYPE_CHECKING:
+    from clip_italian.sources.collect import Read
+
+Inputs = Annotated[list[Path], typer.Argument(help="Files to read, also gzipped.", show_default=False)]
+ImageColumn = Annotated[
+    str | None, typer.Option(help="Column with the picture: a path from the file's folder, or URL.")
+]
+CaptionColumn = Annotated[str | None, typer.Option(help="Column with the caption or captions.")]
+IdColumn = Annotated[str | None, typer.Option(help="Column that names the picture; by default made of URL or content.")]
+SourceName = Annotated[str | None, typer.Option("--source", help="Name of the source; by default the file's name.")]
 
 app = typer.Typer(help="Collect image-caption pairs from a source into a pairs file.", no_args_is_help=True)
 
@@ -36,3 +49,139 @@ def picture_book(
         print(json.dumps(counts | {"output": str(output)}))
     else:
         console.output.print(f"{output}: {counts['pairs']} pairs, of them {splits['test']} for testing")
+
+
+@app.command("wit")
+def wit(
+    files: Inputs,
+    output: PairsOutput,
+    language: Language = "it",
+    workers: Workers = CORES,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """WIT's published TSV files: reference descriptions of one language, one pair an image.
+
+    Example: clip-italian collect wit wit_v1.train.all-*.tsv.gz -o wit.parquet
+    """
+    from clip_italian.sources.wit import Wit
+
+    _collect("wit", Wit(language), {"language": language}, files, output, workers, ray, as_json)
+
+
+@app.command("mscoco-it")
+def mscoco_it(
+    files: Inputs,
+    output: PairsOutput,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of MSCOCO's pictures (flat or train2014/, val2014/); else their URLs.")
+    ] = None,
+    workers: Workers = CORES,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """MSCOCO-IT's published JSON files; the development set becomes the split "val".
+
+    Example: clip-italian collect mscoco-it captions_ita_*.json.gz --images coco -o mscoco-it.parquet
+    """
+    from clip_italian.sources.mscoco_it import MscocoIt
+
+    if images is not None and not images.is_dir():
+        raise UsageError(f"{images}: no such folder; give --images the folder of MSCOCO's pictures")
+    folder = images.resolve() if images else None
+    _collect("mscoco-it", MscocoIt(folder), {"images": str(folder)}, files, output, workers, ray, as_json)
+
+
+@app.command("conceptual-captions")
+def conceptual_captions(
+    files: Inputs, output: PairsOutput, workers: Workers = CORES, ray: Ray = None, as_json: Json = False
+) -> None:
+    """Conceptual Captions' TSV files: English captions and URLs, to be translated.
+
+    Example: clip-italian collect conceptual-captions Train_GCC-training.tsv -o cc-en.parquet
+    """
+    from clip_italian.sources.conceptual_captions import read
+
+    _collect("conceptual-captions", read, {}, files, output, workers, ray, as_json)
+
+
+@app.command("jsonl")
+def jsonl(
+    files: Inputs,
+    output: PairsOutput,
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumn = None,
+    id_column: IdColumn = None,
+    source: SourceName = None,
+    workers: Workers = CORES,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """Your own JSON lines: {"image_path": "a.jpg", "captions": ["…"]}, or with other names.
+
+    Example: clip-italian collect jsonl captions.jsonl -o own.parquet
+    """
+    from clip_italian.sources.tables import Columns, JsonLines
+
+    columns = Columns(image_column, caption_column, id_column, source)
+    _collect("jsonl", JsonLines(columns), vars(columns), files, output, workers, ray, as_json)
+
+
+@app.command("csv")
+def csv(
+    files: Inputs,
+    output: PairsOutput,
+    image_column: ImageColumn = "image",
+    caption_column: CaptionColumn = "caption",
+    id_column: IdColumn = None,
+    source: SourceName = None,
+    delimiter: Annotated[str | None, typer.Option(help='By default found among ",", ";" and tab ("\\t").')] = None,
+    workers: Workers = CORES,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """Your own CSV with a header: a picture and a caption a row.
+
+    Example: clip-italian collect csv photos.csv --image-column file --caption-column text -o own.parquet
+    """
+    from clip_italian.sources.tables import Columns, Csv
+
+    character = "\t" if delimiter in ("\\t", "tab") else delimiter
+    if character is not None and (len(character) != 1 or character in '"\r\n'):
+        raise UsageError(f"--delimiter {delimiter!r}: give one character that is no quote, or \\t")
+    columns = Columns(image_column, caption_column, id_column, source)
+    settings = vars(columns) | {"delimiter": character}
+    _collect("csv", Csv(columns, character), settings, files, output, workers, ray, as_json)
+
+
+@app.command("parquet")
+def parquet(
+    files: Inputs,
+    output: PairsOutput,
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumn = None,
+    id_column: IdColumn = None,
+    source: SourceName = None,
+    workers: Workers = CORES,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """Parquet: pairs files to put together, or your own table with the columns you name.
+
+    Example: clip-italian collect parquet wit.parquet mscoco-it.parquet -o all.parquet
+    """
+    from clip_italian.sources.tables import Columns, Parquet
+
+    columns = Columns(image_column, caption_column, id_column, source)
+    _collect("parquet", Parquet(columns), vars(columns), files, output, workers, ray, as_json)
+
+
+def _collect(
+    source: str, read: "Read", settings: dict[str, Any], inputs: list[Path], output: Path,
+    workers: int, ray: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    from clip_italian.sources.collect import collect
+
+    if any(path.resolve() == output.resolve() for path in inputs):
+        raise UsageError(f"{output}: would replace its own input; choose another output")
+    show_summary(collect(source, read, settings, inputs, output, workers, ray), output, as_json)
