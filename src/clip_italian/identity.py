@@ -59,3 +59,12 @@ def parts(text: str) -> tuple[int, bytes]:
     if len(outline) != OUTLINE_DIGITS or not dash or len(colours) != COLOUR_DIGITS:
         raise ValueError(f"{text!r}: no picture hash, expected 16 hex digits, '-' and 12 more")
     return int(outline, 16), bytes.fromhex(colours)
+
+
+def is_hash(text: str) -> bool:
+    """Whether a text is what `picture_hash` writes; another tool's hash is not."""
+    try:
+        parts(text)
+    except ValueError:
+        return False
+    return True

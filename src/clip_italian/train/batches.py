@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from clip_italian.pairs import Pair
-from clip_italian.split import concept_groups
+from clip_italian.split.draw import concept_groups
 
 
 @dataclass(frozen=True)

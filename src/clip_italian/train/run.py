@@ -19,7 +19,7 @@ from clip_italian.images import PictureError, decode_batches
 from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.pairs import Pair, fingerprint, image_path, read
-from clip_italian.split import hold_out
+from clip_italian.split.draw import hold_out
 from clip_italian.train.fit import fit, prepare
 from clip_italian.train.stage import Record
 

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_italian.pairs import Pair, concept
-from clip_italian.split import SHARES, assign, hold_out, identity_groups
+from clip_italian.split.draw import SHARES, assign, hold_out, identity_groups
 
 keys_strategy = st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=3), min_size=1, max_size=15)
 

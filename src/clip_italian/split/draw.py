@@ -56,8 +56,13 @@ def concept_groups(pairs: Sequence[Pair]) -> list[int]:
     return identity_groups([[concept(caption) for caption in pair.captions] for pair in pairs])
 
 
+def uniform(key: str) -> float:
+    """A number from 0 to 1 that hangs on `key` alone."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+
+
 def _draw(key: str) -> str:
-    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    number = uniform(key)
     for name, share in SHARES.items():
         number -= share
         if number < 0:
