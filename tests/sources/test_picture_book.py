@@ -1,10 +1,11 @@
-from itertools import islice
+from itertools import combinations, islice
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from clip_italian import languages
+from clip_italian.identity import alike
 from clip_italian.pairs import concept, read
 from clip_italian.sources import emoji, picture_book, stamps
 
@@ -65,6 +66,9 @@ def test_book_is_complete_and_leak_free(borrowed_cache, tmp_path, monkeypatch, s
         assert picture.shape == (picture_book.SIZE, picture_book.SIZE, 3)
         assert picture.std() > 0
     assert all(len(names) == 1 for names in sides.values())
+    near = [(a, b) for a, b in combinations(pairs, 2) if alike(a.phash, b.phash)]
+    assert near
+    assert all(a.split == b.split for a, b in near)
 
 
 def test_equal_pictures_with_different_captions_share_a_split(borrowed_cache, tmp_path, monkeypatch):

@@ -14,11 +14,13 @@ from functools import partial
 from pathlib import Path
 
 from clip_italian import assets, console
+from clip_italian.identity import DISTANCE, picture_hash
 from clip_italian.images import PictureError, fit_square, trim
 from clip_italian.languages import Language
+from clip_italian.near import near_pairs
 from clip_italian.pairs import Pair, concept, write
 from clip_italian.sources import emoji, stamps
-from clip_italian.split import assign
+from clip_italian.split.draw import assign
 
 SIZE = 288
 SPLIT_SEED = "picture-book-1"
@@ -35,6 +37,14 @@ class Entry:
     license: str
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What tells a drawn picture: digest of its pixels, and `identity.picture_hash`."""
+
+    pixels: str
+    look: str
+
+
 def collect(language: Language, output: Path, notice: Callable[[str], None]) -> list[Pair]:
     """Make the pictures beside `output` (folder NAME-images), write the pairs file and return its pairs.
 
@@ -45,11 +55,15 @@ def collect(language: Language, output: Path, notice: Callable[[str], None]) -> 
     with assets.staged(output.parent / f"{output.stem}-images") as folder:
         folder.mkdir()
         drawn = _draw_all(found, folder)
-    undrawable = [entry.id for entry, digest in zip(found, drawn, strict=True) if digest is None]
+    undrawable = [entry.id for entry, drawing in zip(found, drawn, strict=True) if drawing is None]
     if undrawable:
         notice(f"{len(undrawable)} stamps have no usable size and are left out: {', '.join(undrawable)}")
-    kept = [(entry, digest) for entry, digest in zip(found, drawn, strict=True) if digest is not None]
-    splits = assign([[concept(entry.caption), f"pixels {digest}"] for entry, digest in kept], SPLIT_SEED)
+    kept = [(entry, drawing) for entry, drawing in zip(found, drawn, strict=True) if drawing is not None]
+    keys = [[concept(entry.caption), f"pixels {drawing.pixels}"] for entry, drawing in kept]
+    for pair in near_pairs([drawing.look for _, drawing in kept], DISTANCE):
+        for row in pair:
+            keys[row].append(f"alike {pair}")
+    splits = assign(keys, SPLIT_SEED)
     pairs = [
         Pair(
             id=entry.id,
@@ -59,8 +73,9 @@ def collect(language: Language, output: Path, notice: Callable[[str], None]) -> 
             split=split,
             captions_original=(entry.english,),
             license=entry.license,
+            phash=drawing.look,
         )
-        for (entry, _), split in zip(kept, splits, strict=True)
+        for (entry, drawing), split in zip(kept, splits, strict=True)
     ]
     write(pairs, output)
     return pairs
@@ -86,21 +101,21 @@ def _stamp_entries(language: Language, notice: Callable[[str], None]) -> Iterato
             yield Entry(name, stamp, caption, stamp.english.rstrip("."), assets.STAMPS_LICENSE)
 
 
-def _draw_all(entries: list[Entry], folder: Path) -> list[str | None]:
+def _draw_all(entries: list[Entry], folder: Path) -> list[Drawing | None]:
     """Draw every entry into `folder`, in two processes: resvg holds the interpreter's lock."""
     # A forked child starts at once; a spawned one would import torch first. The children use no torch.
     method = "fork" if sys.platform == "linux" else "spawn"
     context = multiprocessing.get_context(method)
-    digests: list[str | None] = []
+    drawn: list[Drawing | None] = []
     with ProcessPoolExecutor(2, mp_context=context) as pool, console.progress("drawing", len(entries)) as advance:
-        for digest in pool.map(partial(_draw, folder=folder), entries, chunksize=16):
-            digests.append(digest)
+        for drawing in pool.map(partial(_draw, folder=folder), entries, chunksize=16):
+            drawn.append(drawing)
             advance(1)
-    return digests
+    return drawn
 
 
-def _draw(entry: Entry, folder: Path) -> str | None:
-    """Write the picture; return a digest of its pixels, or None where it cannot be drawn."""
+def _draw(entry: Entry, folder: Path) -> Drawing | None:
+    """Write the picture; None where it cannot be drawn."""
     try:
         if isinstance(entry.drawing, emoji.Emoji):
             image = emoji.rasterise(entry.drawing.svg, SIZE)
@@ -110,4 +125,4 @@ def _draw(entry: Entry, folder: Path) -> str | None:
         return None
     square = fit_square(trim(image), SIZE)
     square.save(folder / f"{entry.id}.png", compress_level=1)
-    return hashlib.sha256(square.tobytes()).hexdigest()
+    return Drawing(hashlib.sha256(square.tobytes()).hexdigest(), picture_hash(square))
