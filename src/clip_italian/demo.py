@@ -69,6 +69,7 @@ def book(language: Language) -> Path:
 def evaluate_and_index(trained: Run, recipe: Recipe, pairs_file: Path, language: Language) -> dict[str, Any]:
     """Measure on the test pictures beside chance and the untrained start; write metrics and index."""
     chosen = measure.choose(pairs_file, "test")
+    overlap = measure.overlap(trained.encoder, chosen, pairs_file)
     data = measure.embed(trained.encoder, chosen, pairs_file)
     ids = [pair.id for pair in data.pairs]
     root = pairs_file.parent
@@ -79,6 +80,7 @@ def evaluate_and_index(trained: Run, recipe: Recipe, pairs_file: Path, language:
 
     start = load_base(recipe.model)
     metrics = _figures(trained.encoder, data, language.drawing_prompt)
+    metrics["overlap"] = overlap
     metrics["baselines"] = {
         "untrained": _figures(start, measure.embed(start, data.pairs, pairs_file), language.drawing_prompt),
         "chance": {"retrieval": measure.retrieval_chance(data), "zeroshot": measure.zeroshot_chance(data)},

@@ -35,14 +35,21 @@ def test_train_evaluate_index_and_search(run, recipe, shapes, tmp_path, cache):
     model = json.loads(out)["model"]
     assert "untrained" in err
 
-    code, out, _ = run("evaluate", "retrieval", "--model", model, "--pairs", shapes, "--json")
+    code, _, err = run("evaluate", "retrieval", "--model", model, "--pairs", shapes, "--json")
+    assert code == 1
+    assert "give --allow-overlap" in err
+    code, out, _ = run("evaluate", "retrieval", "--model", model, "--pairs", shapes, "--json", "--allow-overlap")
     assert code == 0
     figures = json.loads(out)
+    assert figures["overlap"]["checked"]
+    assert figures["overlap"]["pictures"] >= 40  # nine tenths were trained on
     assert figures["text_to_image"]["queries"] == 18
     assert figures["text_to_image"]["gallery"] == figures["image_to_text"]["queries"] == 54
 
-    code, out, _ = run("evaluate", "zeroshot", "--model", model, "--pairs", shapes, "--json")
+    code, out, _ = run("evaluate", "zeroshot", "--model", model, "--pairs", shapes, "--json", "--allow-overlap")
     assert json.loads(out)["labels"] == 18
+    code, out, _ = run("evaluate", "zeroshot", "--model", model, "--pairs", shapes, "--allow-overlap")
+    assert "careful: the model was trained on" in out
 
     code, out, _ = run("index", "build", shapes.parent / "images", "-o", tmp_path / "idx", "--model", model, "--json")
     assert json.loads(out) == {"index": str(tmp_path / "idx"), "pictures": 54, "left_out": []}

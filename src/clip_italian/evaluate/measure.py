@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from clip_italian import console
+from clip_italian import console, leaks
 from clip_italian.errors import UserError
 from clip_italian.evaluate import ranks, retrieval, zeroshot
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.pairs import Pair, image_path, read
+
+_LISTED = 100  # pictures named one by one
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,35 @@ def choose(pairs_file: Path, split: str | None) -> list[Pair]:
         names = sorted({str(pair.split) for pair in pairs})
         raise UserError(f"{pairs_file}: no pairs in split {split!r}; it has {', '.join(names)}, or give --split all")
     return chosen
+
+
+def overlap(encoder: DualEncoder, pairs: Sequence[Pair], pairs_file: Path, allow: bool = False) -> dict[str, Any]:
+    """How many of the pictures the model was trained on; `checked` is false for models that do not tell.
+
+    Raises UserError where there are any, unless `allow`; which ones is said on stderr.
+    """
+    kept = encoder.info.get(leaks.INFO_KEY)
+    if kept is None:
+        console.notice("the model does not tell its training pictures: nobody knows whether these are among them")
+        return {"checked": False}
+    by_path = {image_path(pair, pairs_file): pair for pair in pairs}
+    with console.progress("overlap", len(by_path)) as advance:
+        paths, mine = leaks.fingerprints(list(by_path), advance)
+    found = [
+        (by_path[path].id, reason)
+        for path, reason in zip(paths, mine.found_in(leaks.Fingerprints.from_json(kept)), strict=True)
+        if reason is not None
+    ]
+    for id_, reason in found[:_LISTED]:
+        console.notice(f"{id_}: {reason} as one that the model was trained on")
+    if len(found) > _LISTED:
+        console.notice(f"… and {len(found) - _LISTED:,} more")
+    if found and not allow:
+        raise UserError(
+            f"{pairs_file}: {len(found):,} of {len(by_path):,} pictures are among the model's training pictures; "
+            "leave them out (clip-italian split), or give --allow-overlap to measure all the same"
+        )
+    return {"checked": True, "pictures": len(found)}
 
 
 def embed(encoder: DualEncoder, pairs: Sequence[Pair], pairs_file: Path) -> Embedded:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
-from clip_italian import console
+from clip_italian import console, leaks
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
+from clip_italian.identity import picture_hash
 from clip_italian.images import PictureError, decode_batches
 from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
@@ -46,7 +47,7 @@ def train(recipe: Recipe, report: Callable[[Record], None] = lambda _: None) -> 
     torch.manual_seed(recipe.seed)
     pairs = _training_pairs(recipe)
     recipe.output.mkdir(parents=True, exist_ok=True)
-    pairs = _readable(pairs, recipe.data.pairs, recipe.output / UNREADABLE_FILE)
+    pairs, looks = _readable(pairs, recipe.data.pairs, recipe.output / UNREADABLE_FILE)
     paths = [image_path(pair, recipe.data.pairs) for pair in pairs]
     rows = {name: torch.tensor([i for i, p in enumerate(pairs) if p.split == name]) for name in ("train", "val")}
     for name, chosen in rows.items():
@@ -66,12 +67,14 @@ def train(recipe: Recipe, report: Callable[[Record], None] = lambda _: None) -> 
 
         fit(recipe, encoder, prepared, rows["train"], rows["val"], remember)
 
+    seen = sorted({paths[row] for row in rows["train"].tolist()})
     trained = [pair for pair in pairs if pair.split in rows]
     info = {
         "recipe": recipe.model_dump(mode="json"),
         "language": recipe.language,
         "data": {"pairs": str(recipe.data.pairs), "fingerprint": fingerprint(trained), "train": len(rows["train"])},
         "validation": _best(history),
+        leaks.INFO_KEY: leaks.Fingerprints.of(seen, [looks[path] for path in seen]).to_json(),
     }
     encoder = replace(encoder, info=info)
     encoder.save(recipe.output / MODEL_FOLDER)
@@ -85,21 +88,21 @@ def _training_pairs(recipe: Recipe) -> list[Pair]:
     return hold_out(pairs, recipe.data.validation, seed=str(recipe.seed))
 
 
-def _readable(pairs: Sequence[Pair], pairs_file: Path, list_file: Path) -> list[Pair]:
-    """Pairs whose pictures can be decoded; the others are counted, listed in a file, and left out."""
+def _readable(pairs: Sequence[Pair], pairs_file: Path, list_file: Path) -> tuple[list[Pair], dict[Path, str]]:
+    """Pairs whose pictures can be decoded, and the pictures' hashes; the others are listed in a file and left out."""
     paths = [image_path(pair, pairs_file) for pair in pairs]
-    readable: set[Path] = set()
+    looks: dict[Path, str] = {}
     errors: list[PictureError] = []
     with console.progress("pictures", len(pairs)) as advance:
-        for good, _, bad in decode_batches(paths, 64, lambda image: None):
-            readable.update(good)
+        for good, hashes, bad in decode_batches(paths, 64, picture_hash):
+            looks.update(zip(good, hashes, strict=True))
             errors += bad
             advance(len(good) + len(bad))
     list_file.unlink(missing_ok=True)
     if errors:
         list_file.write_text("".join(f"{error}\n" for error in errors), encoding="utf-8")
         console.notice(f"{len(errors)} of {len(pairs)} pictures cannot be read and are left out: see {list_file}")
-    return [pair for pair, path in zip(pairs, paths, strict=True) if path in readable]
+    return [pair for pair, path in zip(pairs, paths, strict=True) if path in looks], looks
 
 
 def _best(history: Sequence[Record]) -> Record:

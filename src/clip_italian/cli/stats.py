@@ -1,0 +1,42 @@
+"""`clip-italian stats`: the card of a data set."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clip_italian import console
+from clip_italian.cli.options import Json
+
+
+def stats(
+    pairs: Annotated[list[Path], typer.Argument(help="Pairs files (.parquet or .jsonl).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the card and its figures.")],
+    rejects: Annotated[
+        list[Path] | None,
+        typer.Option(help="A rejects file; may be given again. The default is all beside the pairs files."),
+    ] = None,
+    title: Annotated[str, typer.Option(help="Heading of the card.")] = "Italian image–caption pairs",
+    seed: Annotated[int, typer.Option(help="Another seed draws other samples.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write a data set's card: a README.md and figures of sources, rejects, lengths, sizes, languages, licences.
+
+    Example: clip-italian stats train.parquet -o card --title "Our pairs"
+    """
+    from clip_italian import pairs as pairs_files
+    from clip_italian.clean.language_id import identifier
+    from clip_italian.stats import card, gather
+
+    with console.progress("stats", sum(map(pairs_files.count, pairs))) as advance:
+        found = rejects or gather.beside(pairs)
+        facts = gather.gather(pairs, found, seed, identifier("py3langid"), advance)
+    written = card.write(facts, title, output)
+    if as_json:
+        counted = {name: value for name, value in vars(facts).items() if name not in ("pictures", "sizes")}
+        print(json.dumps({"output": [str(path) for path in written]} | counted))
+        return
+    console.output.print(
+        f"{written[0]}: {facts.images.total():,} images, {facts.captions.total():,} captions", markup=False
+    )

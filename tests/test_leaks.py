@@ -1,0 +1,87 @@
+"""A model's training pictures are found among others: the file itself, a copy of poor quality, nothing else."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from clip_italian.errors import UserError
+from clip_italian.evaluate import measure
+from clip_italian.identity import alike
+from clip_italian.leaks import INFO_KEY, SAME_FILE, SAME_LOOK, Fingerprints, fingerprints
+from clip_italian.pairs import Pair
+
+
+def photo(seed):
+    """Smooth noise, as photos are."""
+    noise = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), np.uint8)
+    return Image.fromarray(noise).resize((240, 240), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Ten training pictures in a folder, and how they are found in another."""
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    for seed in range(9):
+        photo(seed).save(tmp_path / "train" / f"{seed}.png")
+    Image.new("RGB", (90, 90), "navy").save(tmp_path / "train" / "flat.png")
+    return tmp_path
+
+
+def test_files_copies_and_others(pictures):
+    test = pictures / "test"
+    (test / "a-file.png").write_bytes((pictures / "train" / "3.png").read_bytes())
+    photo(4).resize((120, 120)).save(test / "b-copy.jpg", quality=50)
+    photo(50).save(test / "c-new.png")
+    (test / "d-flat.png").write_bytes((pictures / "train" / "flat.png").read_bytes())
+    Image.new("RGB", (91, 91), "navy").save(test / "e-flat-too.png")  # looks like nothing: not the same
+    (test / "f-broken.png").write_text("no picture")
+    _, trained = fingerprints(sorted((pictures / "train").iterdir()))
+    readable, mine = fingerprints(sorted(test.iterdir()))
+    found = mine.found_in(Fingerprints.from_json(json.loads(json.dumps(trained.to_json()))))
+    assert dict(zip([path.stem for path in readable], found, strict=True)) == {
+        "a-file": SAME_FILE, "b-copy": SAME_LOOK, "c-new": None, "d-flat": SAME_FILE, "e-flat-too": None,
+    }  # fmt: skip
+
+
+hashes = st.builds(
+    lambda bits, colours: f"{sum(1 << bit for bit in bits):016x}-{bytes(colours).hex()}",
+    st.sets(st.integers(0, 9), max_size=8),
+    st.lists(st.integers(120, 140), min_size=6, max_size=6),
+)
+
+
+@given(st.lists(hashes, max_size=8), st.lists(hashes, max_size=8))
+def test_the_same_as_alike(tmp_path_factory, mine, others):
+    nowhere = tmp_path_factory.getbasetemp() / "none"
+    found = Fingerprints.of([nowhere] * len(mine), mine).found_in(Fingerprints.of([nowhere] * len(others), others))
+    assert found == [SAME_LOOK if any(alike(a, b) for b in others) else None for a in mine]
+
+
+class Encoder:
+    """As much of a model as the check sees."""
+
+    def __init__(self, info):
+        self.info = info
+
+
+def test_evaluation_refuses_lists_and_can_be_told_to_go_on(pictures, capsys):
+    _, trained = fingerprints(sorted((pictures / "train").iterdir()))
+    encoder = Encoder({INFO_KEY: trained.to_json()})
+    photo(2).save(pictures / "old.png")
+    photo(60).save(pictures / "new.png")
+    pairs = [Pair("old", "old.png", ("vecchia",), "s"), Pair("new", "new.png", ("nuova",), "s")]
+    with pytest.raises(UserError, match=r"1 of 2 pictures are among the model's training pictures.*--allow-overlap"):
+        measure.overlap(encoder, pairs, pictures / "pairs.jsonl")
+    assert "old: the same file as one that the model was trained on" in capsys.readouterr().err.replace("\n", " ")
+    assert measure.overlap(encoder, pairs, pictures / "pairs.jsonl", allow=True) == {"checked": True, "pictures": 1}
+    assert measure.overlap(encoder, pairs[1:], pictures / "pairs.jsonl") == {"checked": True, "pictures": 0}
+
+
+def test_a_model_that_does_not_tell(capsys):
+    assert measure.overlap(Encoder({}), [], None) == {"checked": False}
+    assert "does not tell" in capsys.readouterr().err
