@@ -65,8 +65,7 @@ class MscocoIt:
                 yield Reject(id_, "missing-image", some[0], name)
             else:
                 licence = f"image: {licences.get(entry.get('license'), 'unknown')}; {CAPTIONS_LICENSE}"
-                unique = tuple(dict.fromkeys(some))
-                yield Pair(id_, image, unique, source, split, license=licence, page=f"{PAGE}{number}")
+                yield Pair(id_, image, tuple(some), source, split, license=licence, page=f"{PAGE}{number}")
 
     def _image(self, name: str) -> str | None:
         part = name.split("_")[1]

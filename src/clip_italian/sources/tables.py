@@ -24,6 +24,7 @@ from clip_italian.sources.text import Line, Row, decode, flaw, key_id, lines, on
 DELIMITERS = (",", ";", "\t")
 SPLITS = {"dev": "val", "valid": "val", "validation": "val"}
 _BATCH = 1_000
+_OTHERS = ("id", "source", "split", "captions_original", "captions_en", "license", "page", "phash")
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,16 @@ class Csv:
     def _header(self, path: Path) -> tuple[str, list[str]]:
         """The delimiter and the names of the columns; none for an empty file."""
         needed = {name for name in (self.columns.image, self.columns.caption, self.columns.id) if name}
-        found: list[str] = []
+        best: list[str] = []
         for delimiter in [self.delimiter] if self.delimiter else DELIMITERS:
             read = rows(lines(path), delimiter)
             found = next(([name.strip() for name in row.fields] for row in read if isinstance(row, Row)), [])
             if needed <= set(found) or not found:
                 return delimiter, found
-        missing = ", ".join(sorted(needed - set(found)))
+            best = max(best, found, key=len)
         raise UserError(
-            f"{path}: no columns {missing} in the first line {', '.join(found)[:200]!r}; "
-            "name them by --image-column, --caption-column, --id-column, and --delimiter if need be"
+            f"{path}: no column {', '.join(sorted(needed - set(best)))} in its first line {', '.join(best)[:200]!r}; "
+            "name columns by --image-column, --caption-column, --id-column, and --delimiter if need be"
         )
 
 
@@ -121,7 +122,7 @@ class Parquet:
                 for values in zip(*columns, strict=True):
                     count += 1
                     yield _pair(dict(zip(names, values, strict=True)), self.columns, path, f"{path.name}, row {count}")
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             what = f"damaged after row {count}" if count else "not a Parquet file"
             raise UserError(f"{path}: {what} ({error}); write or copy it again") from error
 
@@ -143,12 +144,14 @@ def _values(column: pa.Array) -> list[Any]:
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
-        if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
-            return [None] * len(column)
-        return [None if raw is None else decode(raw) for raw in column.cast(pa.large_binary()).to_pylist()]
+        some = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+        return [_decoded(value) for value in column.cast(pa.list_(pa.binary()) if some else pa.binary()).to_pylist()]
 
 
-_OTHERS = ("id", "source", "split", "captions_original", "captions_en", "license", "page", "phash")
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(one) for one in value]
+    return decode(value) if isinstance(value, bytes) else value
 
 
 def _image_names(columns: Columns) -> tuple[str, ...]:
@@ -197,7 +200,7 @@ def _captions(values: Mapping[str, Any], columns: Columns) -> tuple[tuple[str, .
 
 
 def _text(value: Any) -> str | None:
-    return decode(value) if isinstance(value, bytes) else value if isinstance(value, str) else None
+    return value if isinstance(value, str) else None
 
 
 @lru_cache(maxsize=256)  # rows of one picture tend to stand together

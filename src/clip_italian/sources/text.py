@@ -200,7 +200,7 @@ def _close(
     while True:
         quote = text.find('"', at)
         if quote < 0:
-            line = ahead.text(used) if used < REACH_LINES and len(text) < REACH_CHARACTERS else None
+            line = ahead.text(used) if used + 1 < REACH_LINES and len(text) < REACH_CHARACTERS else None
             if line is None or (starts is not None and starts(line)):
                 return text, used, None
             at = len(text)
