@@ -74,19 +74,14 @@ def markdown(facts: Facts, title: str, shown: int) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up; all but the first are numbers, to the right."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
+    """A Markdown table whose columns line up: the first `names` to the left, then numbers to the right."""
     cells = [[_cell(cell) for cell in row] for row in (header, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        " | ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]
-    rule = " | ".join("-" * (width - 1) + ":" if number else "-" * width for number, width in enumerate(widths))
-    return "\n".join(f"| {line} |" for line in (lines[0], rule, *lines[1:]))
+    columns = list(enumerate(widths))
+    rule = ["-" * width if at < names else "-" * (width - 1) + ":" for at, width in columns]
+    lines = [[row[at].ljust(width) if at < names else row[at].rjust(width) for at, width in columns] for row in cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
 
 
 def _source_part(facts: Facts) -> list[str]:
@@ -116,18 +111,18 @@ def _reject_part(facts: Facts) -> list[str]:
     heading = "## Rejects"
     if not facts.rejects:
         return [heading, "No rejects files lie beside the pairs files, and none were named."]
-    totals = sum(facts.rejects.values(), Counter[str]())
-    if not totals:
-        return [heading, f"Nothing: the rejects files ({', '.join(map(_text, facts.rejects))}) are empty."]
+    total = sum(counts.total() for counts in facts.rejects.values())
+    if not total:
+        return [heading, f"None: the rejects files ({', '.join(map(_text, facts.rejects))}) are empty."]
     rows = [
-        (reason, *(f"{counts[reason]:,}" for counts in facts.rejects.values()), f"{total:,}")
-        for reason, total in totals.most_common()
+        (stage, reason, f"{count:,}", f"{count / counts.total():.1%}")
+        for stage, counts in facts.rejects.items()
+        for reason, count in counts.most_common()
     ]
-    rows.append(("all", *(f"{counts.total():,}" for counts in facts.rejects.values()), f"{totals.total():,}"))
     return [
         heading,
-        "Rows by the stage that left them out (its rejects file) and its reason.",
-        table(("reason", *facts.rejects, "all"), rows),
+        f"{total:,} rows, by the stage that left them out (the name of its rejects file) and its reason.",
+        table(("stage", "reason", "rows", "of the stage's"), rows, names=2),
         "![Rejected rows by reason and stage](rejects.png)",
     ]
 

@@ -60,7 +60,7 @@ def draw_rejects(rejects: Mapping[str, Counter[str]], path: Path) -> None:
         axes.set_yticks(range(len(reasons)), [_short(reason) for reason in reasons])
         axes.set_xlim(0, longest * 1.16)
         _finish_bars(axes, "rejected rows")
-        columns = min(4, len(rejects))
+        columns = max(1, 100 // (max(len(_short(stage)) for stage in rejects) + 7))
         axes.legend(frameon=False, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
 
 
@@ -77,7 +77,7 @@ def draw_lengths(words: Counter[int], path: Path) -> None:
         axes.text(median, 1.02, f"median {median}", ha="center", transform=axes.get_xaxis_transform(), fontsize=9)
         axes.set(xlabel=f"words{f' (last bar: {last} or more)' if beyond else ''}", ylabel="captions")
         axes.set_xlim(-0.7, last + 0.7)
-        axes.yaxis.set_major_formatter("{x:,.0f}")
+        _count_axis(axes.yaxis)
         axes.grid(axis="y", color=PALE)
 
 
@@ -108,9 +108,14 @@ def _bar(axes: Any, place: float, length: int, colour: str, longest: int) -> Non
 def _finish_bars(axes: Any, unit: str) -> None:
     axes.invert_yaxis()
     axes.set_xlabel(unit)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    _count_axis(axes.xaxis)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=PALE)
+
+
+def _count_axis(axis: Any) -> None:
+    axis.set_major_locator(_ticker().MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter("{x:,.0f}")
 
 
 def _short(name: str) -> str:

@@ -62,7 +62,7 @@ def gather(
     """
     facts = Facts()
     some_captions: Sample[str] = Sample(LANGUAGE_SAMPLE, seed)
-    some_pictures: Sample[Picture] = Sample(PICTURE_SAMPLE, seed)
+    some_pictures: Sample[tuple[Path, Pair]] = Sample(PICTURE_SAMPLE, seed)
     for path in files:
         for batch in pairs.batches(path):
             for pair in pairs.from_batch(batch):
@@ -70,9 +70,7 @@ def gather(
                 for number, caption in enumerate(pair.captions):
                     some_captions.add(f"{pair.source}\0{pair.id}\0{number}", caption)
                 if not is_remote(pair):
-                    caption = pair.captions[0] if pair.captions else ""
-                    picture = Picture(pairs.image_path(pair, path), caption, pair.source)
-                    some_pictures.add(str(picture.path), picture)
+                    some_pictures.add(f"{path.parent}\0{pair.image}", (path, pair))
             advance(len(batch))
     if not facts.words:
         raise UserError(f"{files[0]}: no captions in the pairs files; collect some pairs first")
@@ -135,8 +133,9 @@ def _reasons(path: Path) -> Counter[str]:
     return counts
 
 
-def _read_sizes(facts: Facts, sample: Iterable[Picture]) -> None:
-    for picture in sample:
+def _read_sizes(facts: Facts, sample: Iterable[tuple[Path, Pair]]) -> None:
+    for file, pair in sample:
+        picture = Picture(pairs.image_path(pair, file), next(iter(pair.captions), ""), pair.source)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # only the header is read
