@@ -39,7 +39,7 @@ def test_stages_share_a_bar(tmp_path):
 names = st.text(st.characters(exclude_categories=["Cs", "Co", "Cn", "So", "Lo", "Cc"]), min_size=1, max_size=40)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     st.dictionaries(
         names, st.dictionaries(names, st.integers(1, 10**9), min_size=1, max_size=12), min_size=1, max_size=4
