@@ -3,18 +3,15 @@
 import itertools
 import json
 import threading
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_italian.errors import UsageError, UserError
-from clip_italian.translate.deepl import DeepL, Options, seconds_asked
+from clip_italian.translate.deepl import DeepL, Options
 from tests.translate.fake_deepl import KEY, FakeDeepL, italian
 
-NOW = datetime(2026, 11, 24, tzinfo=UTC)
 BODY = 128 * 1024
 
 
@@ -175,21 +172,3 @@ def test_batches_fit_into_requests_and_keep_the_order(texts, context):
     # No batch could have taken the first text of the next one.
     for batch, following in itertools.pairwise(batches):
         assert len(batch) == 50 or len(json.dumps([*batch, following[0]])) > BODY - 3_000
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, None),
-        ("0", 0.0),
-        ("12", 12.0),
-        ("-3", None),
-        ("soon", None),
-        ("", None),
-        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
-        (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0.0),
-        ("Tue, 24 Nov 2026 00:00:05", None),
-    ],
-)
-def test_both_forms_of_retry_after(header, seconds):
-    assert seconds_asked(header, NOW) == seconds

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -43,15 +44,18 @@ def check(path: Path, limits: PictureLimits) -> PictureFacts | Failure:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _header(path, limits) or _content(open_picture(path), limits)
+            return header_failure(path, limits) or _content(open_picture(path), limits)
         except PictureError as error:
             return "unreadable", str(error).removeprefix(f"{path}: ")
 
 
-def _header(path: Path, limits: PictureLimits) -> Failure | None:
-    """What the header alone tells; None also where it cannot be read, which decoding then reports."""
+def header_failure(file: Path | BinaryIO, limits: PictureLimits) -> Failure | None:
+    """What the header alone tells: too-many-pixels, animated, too-small, extreme-aspect, or None.
+
+    None also where it cannot be read, which decoding then reports.
+    """
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             width, height, frames = *image.size, getattr(image, "n_frames", 1)
             kind = image.format
     except Image.DecompressionBombError:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from clip_italian.cli import clean, collect, demo, evaluate, index, rate, search, split, stats, train, translate
+from clip_italian.cli import clean, collect, demo, evaluate, fetch, index, rate, search, split, stats, train, translate
 from clip_italian.errors import UsageError, UserError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command(name="train")(train.train)
 app.command(name="clean")(clean.clean)
 app.command(name="translate")(translate.translate)
 app.add_typer(rate.app, name="rate")
+app.command(name="fetch")(fetch.fetch)
 app.command(name="split")(split.split)
 app.command(name="stats")(stats.stats)
 app.add_typer(evaluate.app, name="evaluate")

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from deepl.http_client import HttpClient
 
 from clip_italian import __version__
 from clip_italian.errors import UsageError, UserError
+from clip_italian.retries import seconds_asked
 from clip_italian.translate.engine import Identity
 
 KEY_VARIABLE = "DEEPL_AUTH_KEY"
@@ -187,18 +187,6 @@ class _Patient(HttpClient):
                     return answer.status_code, answer.text
             self._sleep(asked if asked is not None else _wait(number))
         raise AssertionError("not reached")
-
-
-def seconds_asked(value: str | None, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks to wait, in either of its forms (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
 
 
 def _wait(number: int) -> float:
