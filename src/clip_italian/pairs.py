@@ -133,13 +133,26 @@ def to_batch(pairs: Sequence[Pair]) -> pa.RecordBatch:
 
 
 def as_batch(table: pa.Table) -> pa.RecordBatch:
-    """A table of one or no chunk as a record batch with `SCHEMA`; columns that it lacks are null."""
+    """A table of one or no chunk as a record batch with `SCHEMA`; columns that it lacks are null.
+
+    Raises UserError where a column has another type, or nulls that it must not have.
+    """
     columns = [
-        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        _as_column(table[field.name], field) if field.name in table.column_names else pa.nulls(len(table), field.type)
         for field in SCHEMA
     ]
     batches = pa.Table.from_arrays(columns, schema=SCHEMA).combine_chunks().to_batches()
     return batches[0] if batches else to_batch([])
+
+
+def _as_column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    try:
+        cast = column.cast(field.type)
+    except pa.ArrowException as error:
+        raise UserError(f"pairs file: column {field.name} is {column.type}, not {field.type}; write it anew") from error
+    if cast.null_count and not field.nullable:
+        raise UserError(f"pairs file: column {field.name} has {cast.null_count} rows with nothing in it; remove them")
+    return cast
 
 
 def from_batch(batch: pa.RecordBatch) -> Iterator[Pair]:
@@ -214,7 +227,12 @@ def read(path: Path) -> list[Pair]:
 
 
 def image_path(pair: Pair, pairs_file: Path) -> Path:
-    """Where the picture lies: relative paths start at the folder of the pairs file."""
+    """Where the picture lies: relative paths start at the folder of the pairs file.
+
+    Raises UserError where it is still behind an address.
+    """
+    if "://" in pair.image:
+        raise UserError(f"{pairs_file}: {pair.image} is not on this machine; get the pictures by clip-italian fetch")
     return pairs_file.parent / pair.image
 
 
@@ -233,16 +251,19 @@ def _to_json_line(row: dict[str, Any]) -> str:
 
 
 def _read_json_lines(path: Path) -> Iterator[Pair]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             place = f"{path}, line {number}"
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{place}: not JSON ({error.msg}); mend or remove the line") from error
-            if not isinstance(row, dict) or "image_path" not in row or "captions" not in row:
+                row = json.loads(line.decode("utf-8-sig"))
+            except UnicodeDecodeError as error:
+                raise UserError(f"{place}: not UTF-8; convert the file, or read it by clip-italian collect") from error
+            except (json.JSONDecodeError, RecursionError) as error:
+                reason = getattr(error, "msg", "too deep")
+                raise UserError(f"{place}: not JSON ({reason}); mend or remove the line") from error
+            if not isinstance(row, dict) or not isinstance(row.get("image_path"), str) or "captions" not in row:
                 raise UserError(f'{place}: no pair; expected {{"image_path": …, "captions": […]}}')
             row.setdefault("captions_original", row.get("captions_en"))
             row.setdefault("id", Path(row["image_path"]).stem)
@@ -268,18 +289,28 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def _to_pair(row: dict[str, Any], place: str) -> Pair:
-    captions = row["captions"] if isinstance(row["captions"], list) else [row["captions"]]
+    captions = _as_list(row["captions"])
     if not captions or not all(isinstance(c, str) and c.strip() for c in captions):
         raise UserError(f"{place}: image {row['image']!r} has an empty caption; remove it or the pair")
     original = row.get("captions_original")
+    texts = [row.get(name) for name in ("source", "split", "license", "page", "phash")]
+    if not all(text is None or isinstance(text, str) for text in [*texts, *_as_list(original)]):
+        raise UserError(f"{place}: image {row['image']!r} has a number or a list where a text belongs; mend the row")
     return Pair(
         id=str(row["id"]),
         image=row["image"],
         captions=tuple(captions),
         source=row["source"],
         split=row.get("split"),
-        captions_original=tuple(original) if original else None,
+        captions_original=tuple(_as_list(original)) or None,
         license=row.get("license"),
         page=row.get("page"),
         phash=row.get("phash"),
     )
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A list as it is, nothing as an empty one, else a list of one."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
