@@ -51,7 +51,7 @@ def test_the_sample_file():
     assert (second.id, len(second.captions)) == ("coco-000000000023", 5)
     assert (unlisted.id, unlisted.captions) == ("coco-000000000037", ("Un mulino che manca tra le immagini",))
     assert unlisted.image.endswith("/val2014/COCO_val2014_000000000037.jpg")
-    assert {(pair.source, pair.split) for pair in (first, second, unlisted)} == {("mscoco-it-validated", "val")}
+    assert {(pair.source, pair.split) for pair in (first, second, unlisted)} == {("mscoco-it", "val")}
 
 
 def test_five_captions_an_image_in_their_order(tmp_path):
@@ -83,9 +83,9 @@ def test_ids_are_integers_in_some_files_and_strings_in_others(tmp_path):
         ("captions_ita_trainingset_train2014.json.gz", "mscoco-it", "train"),
         ("captions_ita_trainingset_val2014.json", "mscoco-it", "train"),
         ("captions_ita_devset_unvalidated.json", "mscoco-it", "val"),
-        ("captions_ita_devset_validated.json.gz", "mscoco-it-validated", "val"),
+        ("captions_ita_devset_validated.json.gz", "mscoco-it", "val"),
         ("captions_ita_testset_unvalidated.json", "mscoco-it", "test"),
-        ("captions_ita_testset_validated.json", "mscoco-it-validated", "test"),
+        ("captions_ita_testset_validated.json", "mscoco-it", "test"),
         ("mine.json", "mscoco-it", None),
     ],
 )
@@ -182,5 +182,5 @@ def test_the_published_files(tmp_path):
     assert {int(pair.id.removeprefix("coco-")): list(pair.captions) for pair in kept} == expected
     assert (summary.after, summary.rejected) == (2600, {})
     assert Counter((pair.source, pair.split) for pair in kept) == {
-        ("mscoco-it", "val"): 1696, ("mscoco-it-validated", "val"): 308, ("mscoco-it-validated", "test"): 596,
+        ("mscoco-it", "val"): 2004, ("mscoco-it", "test"): 596,
     }  # fmt: skip

@@ -176,6 +176,56 @@ def parquet(
     _collect("parquet", Parquet(columns), vars(columns), files, output, workers, ray, as_json)
 
 
+@app.command("folder")
+def folder(
+    folders: Annotated[list[Path], typer.Argument(help="Folders with pictures, also in folders below.")],
+    output: PairsOutput,
+    source: Annotated[str | None, typer.Option("--source", help="Name of the source; by default the folder's.")] = None,
+    workers: Workers = CORES,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """Pictures with captions beside them (a.txt, a.json) or inside (XMP, IPTC, EXIF).
+
+    Example: clip-italian collect folder photos/ -o photos.parquet
+    """
+    from clip_italian.sources.folder import Folder
+
+    for path in folders:
+        if not path.is_dir():
+            raise UsageError(f"{path}: no such folder; give folders with pictures")
+    read = Folder(source)
+    _collect("folder", read, {"source": source}, [path.resolve() for path in folders], output, workers, ray, as_json)
+
+
+@app.command("webdataset")
+def webdataset(
+    shards: Annotated[list[Path], typer.Argument(help="Tar files, or folders with them.")],
+    output: PairsOutput,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder to unpack the pictures into; by default OUTPUT's name with -pictures.")
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--source", help="Name of the source, where the shards tell none.")
+    ] = "webdataset",
+    workers: Workers = CORES,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """WebDataset shards, as clip-italian fetch and img2dataset write them; the pictures are unpacked.
+
+    Example: clip-italian collect webdataset shards/wit -o wit.parquet
+    """
+    from clip_italian.sources.webdataset import WebDataset
+
+    files = [file for path in shards for file in (sorted(path.glob("*.tar")) if path.is_dir() else [path])]
+    if not files:
+        raise UsageError(f"{shards[0]}: no .tar files in it; give the folder that clip-italian fetch wrote")
+    place = (pictures or output.parent / f"{output.stem}-pictures").resolve()
+    read = WebDataset(place, source)
+    _collect("webdataset", read, {"pictures": str(place), "source": source}, files, output, workers, ray, as_json)
+
+
 def _collect(
     source: str, read: "Read", settings: dict[str, Any], inputs: list[Path], output: Path,
     workers: int, ray: str | None, as_json: bool,

@@ -1,7 +1,7 @@
 """MSCOCO-IT: the captions of MSCOCO in Italian, from its six published JSON files.
 
 https://github.com/crux82/mscoco-it. A machine translated the captions of the training and the
-"unvalidated" files; people checked those of the "validated" ones, which get a source name of their own.
+"unvalidated" files; people checked those of the "validated" ones: give only these files where that matters.
 The published development set is our split "val", the test set "test".
 """
 
@@ -17,7 +17,7 @@ from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.text import flaw, one_line, read_all
 
-SOURCE, VALIDATED = "mscoco-it", "mscoco-it-validated"
+SOURCE = "mscoco-it"
 IMAGES_URL = "http://images.cocodataset.org"
 PAGE = "https://cocodataset.org/#explore?id="
 CAPTIONS_LICENSE = "captions: CC BY 4.0 (MSCOCO), translation: not stated"
@@ -53,7 +53,6 @@ class MscocoIt:
                 yield found
             else:
                 captions.setdefault(found[0], []).append(found[1])
-        source = VALIDATED if "_validated" in path.name else SOURCE
         split = next((split for part, split in _SPLITS.items() if part in path.name), None)
         for number, some in captions.items():
             entry = listed.get(number, {})
@@ -65,7 +64,7 @@ class MscocoIt:
                 yield Reject(id_, "missing-image", some[0], name)
             else:
                 licence = f"image: {licences.get(entry.get('license'), 'unknown')}; {CAPTIONS_LICENSE}"
-                yield Pair(id_, image, tuple(some), source, split, license=licence, page=f"{PAGE}{number}")
+                yield Pair(id_, image, tuple(some), SOURCE, split, license=licence, page=f"{PAGE}{number}")
 
     def _image(self, name: str) -> str | None:
         part = name.split("_")[1]

@@ -60,7 +60,7 @@ class JsonLines:
             yield Reject("", "not-json", line.text[:200], f"{where}: {error}")
             return
         if isinstance(values, dict):
-            yield _pair(values, self.columns, path, where)
+            yield from_row(values, self.columns, path, where)
         else:
             yield Reject("", "no-object", line.text[:200], where)
 
@@ -88,7 +88,7 @@ class Csv:
                 detail = f"{place(path, row.number)}: {len(row.fields)} columns, not {len(header)}"
                 yield Reject("", "wrong-columns", delimiter.join(row.fields)[:200], detail)
             else:
-                yield _pair(dict(zip(header, row.fields, strict=True)), self.columns, path, place(path, row.number))
+                yield from_row(dict(zip(header, row.fields, strict=True)), self.columns, path, place(path, row.number))
 
     def _header(self, path: Path) -> tuple[str, list[str]]:
         """The delimiter and the names of the columns; none for an empty file."""
@@ -121,7 +121,7 @@ class Parquet:
                 columns = [_values(batch.column(name)) for name in names]
                 for values in zip(*columns, strict=True):
                     count += 1
-                    yield _pair(dict(zip(names, values, strict=True)), self.columns, path, f"{path.name}, row {count}")
+                    yield from_row(dict(zip(names, values, strict=True)), self.columns, path, f"{path.name}, row {count}")
         except (pa.ArrowException, OSError) as error:
             what = f"damaged after row {count}" if count else "not a Parquet file"
             raise UserError(f"{path}: {what} ({error}); write or copy it again") from error
@@ -162,7 +162,7 @@ def _caption_names(columns: Columns) -> tuple[str, ...]:
     return (columns.caption,) if columns.caption else ("captions", "caption")
 
 
-def _pair(values: Mapping[str, Any], columns: Columns, path: Path, where: str) -> Pair | Reject:
+def from_row(values: Mapping[str, Any], columns: Columns, path: Path, where: str) -> Pair | Reject:
     """A row as a pair. Its `id` is only taken where it is named or the row is one of a pairs file."""
     image = next((values[name] for name in _image_names(columns) if values.get(name)), None)
     if not isinstance(image, str) or not image.strip():
@@ -177,7 +177,7 @@ def _pair(values: Mapping[str, Any], columns: Columns, path: Path, where: str) -
         return Reject("", reason, detail=where)
     target = image.strip() if "://" in image else os.path.normpath(path.parent / image.strip())
     try:
-        id_ = given or _made_id(target)
+        id_ = given or made_id(target)
         if "://" not in image and not Path(target).is_file():
             return Reject(given, "missing-image", image, where)
     except OSError as error:
@@ -204,5 +204,6 @@ def _text(value: Any) -> str | None:
 
 
 @lru_cache(maxsize=256)  # rows of one picture tend to stand together
-def _made_id(image: str) -> str:
+def made_id(image: str) -> str:
+    """An id from an URL, or from the content of a picture file."""
     return key_id("url", image) if "://" in image else f"img-{sha256_of(Path(image))[:16]}"

@@ -1,0 +1,42 @@
+"""`collect folder` and `collect webdataset` as people call them."""
+
+import io
+import json
+import tarfile
+
+from PIL import Image
+
+from clip_italian import pairs
+
+
+def test_folder(run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.linear_gradient("L").save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "a.txt").write_text("una sfumatura")
+    Image.radial_gradient("L").save(tmp_path / "photos" / "b.png")
+    code, out, err = run("collect", "folder", tmp_path / "photos", "-o", tmp_path / "out.parquet", "--json")
+    assert code == 0, err
+    assert json.loads(out)["rejected"] == {"no-caption": 1}
+    (row,) = pairs.read(tmp_path / "out.parquet")
+    assert (row.image, row.captions, row.source) == ("photos/a.png", ("una sfumatura",), "photos")
+    code, _, err = run("collect", "folder", tmp_path / "none", "-o", tmp_path / "out.parquet")
+    assert code == 2
+    assert "no such folder" in err
+
+
+def test_webdataset(run, tmp_path):
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "00000.tar", "w") as archive:
+        for name, content in {"0.jpg": b"JPEG", "0.txt": b"una foto"}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    code, out, err = run("collect", "webdataset", tmp_path / "shards", "-o", tmp_path / "out.parquet", "--json")
+    assert code == 0, err
+    assert json.loads(out)["after"] == 1
+    (row,) = pairs.read(tmp_path / "out.parquet")
+    assert row.image.startswith("out-pictures/00000-")
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("collect", "webdataset", tmp_path / "empty", "-o", tmp_path / "other.parquet")
+    assert code == 2
+    assert "no .tar files" in err
