@@ -122,8 +122,21 @@ def test_wrong_usage_exits_with_two(run):
 
 
 def test_every_help_has_an_example(run):
-    for command in (["demo"], ["train"], ["search"], ["collect", "picture-book"], ["evaluate", "retrieval"],
-                    ["evaluate", "zeroshot"], ["index", "build"], ["index", "info"]):  # fmt: skip
+    sources = (
+        "picture-book",
+        "wit",
+        "mscoco-it",
+        "conceptual-captions",
+        "jsonl",
+        "csv",
+        "parquet",
+        "folder",
+        "webdataset",
+    )
+    groups = {"collect": sources, "rate": ("sample", "score"), "evaluate": ("retrieval", "zeroshot"),
+              "index": ("build", "info")}  # fmt: skip
+    single = ("demo", "translate", "clean", "fetch", "split", "stats", "train", "search")
+    for command in [[name] for name in single] + [[group, name] for group, some in groups.items() for name in some]:
         code, out, _ = run(*command, "--help")
         assert code == 0
         assert "Example: clip-italian " + " ".join(command) in out, command

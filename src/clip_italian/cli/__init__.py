@@ -19,18 +19,19 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+# In the order in which people use them.
+app.command(name="demo")(demo.demo)
 app.add_typer(collect.app, name="collect")
-app.command(name="train")(train.train)
-app.command(name="clean")(clean.clean)
 app.command(name="translate")(translate.translate)
 app.add_typer(rate.app, name="rate")
+app.command(name="clean")(clean.clean)
 app.command(name="fetch")(fetch.fetch)
 app.command(name="split")(split.split)
 app.command(name="stats")(stats.stats)
+app.command(name="train")(train.train)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(index.app, name="index")
 app.command(name="search")(search.search)
-app.command(name="demo")(demo.demo)
 
 
 @app.callback()

@@ -1,6 +1,7 @@
 """`clip-italian collect SOURCE`: from a source to a pairs file."""
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 from clip_italian import console, languages
 from clip_italian.cli.options import CORES, Json, Language, PairsOutput, Ray, Workers, show_summary
 from clip_italian.errors import UsageError
+from clip_italian.retries import USER_AGENT
 
 if TYPE_CHECKING:
     from clip_italian.sources.collect import Read
@@ -224,6 +226,46 @@ def webdataset(
     place = (pictures or output.parent / f"{output.stem}-pictures").resolve()
     read = WebDataset(place, source)
     _collect("webdataset", read, {"pictures": str(place), "source": source}, files, output, workers, ray, as_json)
+
+
+@app.command("ilpost")
+def ilpost(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Lists of addresses (.txt), saved pages (.html) or folders of them, tables (.jsonl, .json, .csv).",
+            show_default=False,
+        ),
+    ],
+    output: PairsOutput,
+    pages: Annotated[
+        Path | None, typer.Option(help="Folder that keeps downloaded pages; by default in the user's cache.")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.001, help="Requests a second; robots.txt may ask for fewer.")] = 1.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one page.")] = 30.0,
+    retries: Annotated[int, typer.Option(min=0, help="Further tries where the host is busy or out of reach.")] = 3,
+    user_agent: Annotated[
+        str, typer.Option(help="What the host is told who asks: a name, then how to reach you.")
+    ] = USER_AGENT,
+    as_json: Json = False,
+) -> None:
+    """Il Post's "La Foto del Giorno": photos and captions of its pages, one page asked for at a time.
+
+    The photos come later, by clip-italian fetch.
+
+    Example: clip-italian collect ilpost addresses.txt -o ilpost.parquet
+    """
+    from clip_italian.assets import cache_dir
+    from clip_italian.sources.ilpost import IlPost
+    from clip_italian.sources.web import Manners
+
+    if not user_agent.isprintable() or not user_agent.isascii() or not user_agent.strip():
+        raise UsageError(f"--user-agent {user_agent!r}: give a name in plain letters, like my-project/1.0 (me@my.org)")
+    read = IlPost((pages or cache_dir() / "pages").resolve(), Manners(user_agent.strip(), rate, timeout, retries))
+    # Every run reads anew: what an earlier one got is in the folder of pages, what it missed may come now.
+    settings = {"started": time.time_ns()}
+    # One process: the pauses between requests are counted in it.
+    _collect("ilpost", read, settings, inputs, output, workers=1, ray=None, as_json=as_json)
 
 
 def _collect(
