@@ -1,7 +1,11 @@
-"""When to ask a server again."""
+"""How programs of ours ask a server: under which name, and when again."""
 
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+
+from clip_italian import __version__
+
+USER_AGENT = f"clip-italian/{__version__} (collects captioned pictures for research; asks a host politely)"
 
 
 def seconds_asked(value: str | None, now: datetime) -> float | None:

@@ -17,12 +17,10 @@ import requests
 import urllib3
 from PIL import Image, ImageOps
 
-from clip_italian import __version__
 from clip_italian.clean.pictures import PictureLimits, header_failure
 from clip_italian.images import on_white
-from clip_italian.retries import seconds_asked
+from clip_italian.retries import USER_AGENT, seconds_asked
 
-USER_AGENT = f"clip-italian/{__version__} (collects captioned pictures for research; asks a host politely)"
 # Worth another try: the host is busy or out of reach, the picture may still be there.
 FOR_THE_MOMENT = ("timeout", "no-connection", "truncated", "http-429", "http-5")
 _CHUNK = 1 << 16

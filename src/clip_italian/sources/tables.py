@@ -121,7 +121,8 @@ class Parquet:
                 columns = [_values(batch.column(name)) for name in names]
                 for values in zip(*columns, strict=True):
                     count += 1
-                    yield from_row(dict(zip(names, values, strict=True)), self.columns, path, f"{path.name}, row {count}")
+                    row = dict(zip(names, values, strict=True))
+                    yield from_row(row, self.columns, path, f"{path.name}, row {count}")
         except (pa.ArrowException, OSError) as error:
             what = f"damaged after row {count}" if count else "not a Parquet file"
             raise UserError(f"{path}: {what} ({error}); write or copy it again") from error

@@ -1,0 +1,47 @@
+"""The credit of a press photo at the end of its caption: "(AP Photo/Mario Rossi)", "(ANSA)"."""
+
+import re
+
+# Agencies and archives, as words in lower case: names of several words by the one that tells them.
+_AGENCIES = frozenset(
+    """afp ap agf agi alamy anadolu ansa associated bloomberg contrasto corbis dpa epa flickr fotogramma getty
+    imagoeconomica ipa keystone kyodo lapresse magnum mondadori nurphoto photomasi photoshot photoviews picture-alliance
+    reuters rex ritzau rtr shutterstock sipa splash sputnik swns tass unsplash upi wikicommons wikimedia wire xinhua
+    zuma zumapress""".split()
+)
+# Words that say "credit" before a name.
+_MARKS = frozenset(("photo", "photos", "foto", "fotografia", "photograph", "photography", "via", "courtesy", "credit"))
+# What else is written in lower case inside a credit.
+_SMALL = frozenset(
+    """a al alla and by da dai dal de degli del della der di e ed file for from gentile concessione i il in la le of on
+    per pool the van von via x""".split()
+)
+_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+
+
+def without_credit(caption: str) -> str:
+    """A caption without the credits in parentheses at its end; other parentheses stay."""
+    while (start := _last_parenthesis(caption)) is not None and is_credit(caption[start:].strip("(). ")):
+        caption = caption[:start].rstrip()
+    return caption
+
+
+def is_credit(text: str) -> bool:
+    """Whether what stands in parentheses names photographer or agency: by a sign or name of one, and nothing else."""
+    words = _WORD.findall(text)
+    named = any(word.lower() in _AGENCIES and word[0].isupper() for word in words)
+    marked = any(word.lower() in _MARKS for word in words) and any(word[0].isupper() for word in words[1:])
+    if not (named or marked or "©" in text):
+        return False
+    return all(word[0].isupper() or word in _SMALL or word in _MARKS for word in words)
+
+
+def _last_parenthesis(text: str) -> int | None:
+    """Where the parenthesis opens that ends the text, not counting a full stop."""
+    depth = 0
+    end = len(text.rstrip(" ."))
+    for at in range(end - 1, -1, -1):
+        depth += {")": 1, "(": -1}.get(text[at], 0)
+        if depth <= 0:
+            return at if at < end - 1 and text[at] == "(" else None
+    return None

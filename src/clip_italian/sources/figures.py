@@ -1,0 +1,143 @@
+"""Photos with captions in the HTML of an article: `<figure>`, or what WordPress wrote before there was one."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from requests.utils import requote_uri
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from clip_italian.sources.text import one_line
+
+_FIGURES = "figure, .wp-caption, .gallery-item"
+_CAPTIONS = "figcaption, .wp-caption-text, .gallery-caption"
+_NO_PHOTO = "table, video, audio, iframe, blockquote, pre"
+_NO_TEXT = "script, style, noscript, button, .credit, .credits, .copyright, .photo-credit, .media-credit"
+_LINES = "br, p, div, li, small, h2, h3, h4"  # what follows stands on another line
+# By falling trust: the scripts of lazy loading put a placeholder into src.
+_ORIGINALS = ("data-orig-file", "data-full-url")
+_SETS = ("data-srcset", "data-lazy-srcset", "srcset")
+_SINGLE = ("data-src", "data-lazy-src", "data-original", "src")
+_UNREAD_TYPES = ("image/avif", "image/svg+xml")  # beside them stands a picture that every browser reads
+_SPACE = " \t\n\f\r"
+_ADDRESS = re.compile(rf"[{_SPACE},]*([^{_SPACE}]+)")
+_DESCRIPTOR = re.compile(r"((?:\([^)]*\)?|[^(,])*),?")
+_SIZE_IN_NAME = re.compile(r"-(\d{2,5})x\d{2,5}\.\w{3,4}$")  # WordPress: photo-1024x683.jpg
+
+
+class Figure(NamedTuple):
+    """A figure: the addresses of its pictures as written, the best first, and its caption, "" if it has none."""
+
+    images: tuple[str, ...]
+    caption: str
+
+
+class Article(NamedTuple):
+    """What a page says of itself, and its figures. `base` is what relative addresses start from, if it says so."""
+
+    canonical: str | None
+    base: str | None
+    picture: str | None
+    figures: tuple[Figure, ...]
+
+
+def article(html: str) -> Article:
+    """The figures of a page in order, without tables, videos and quotations."""
+    tree = LexborHTMLParser(html)
+    canonical = _attribute(tree, "link[rel~=canonical]", "href") or _attribute(tree, "[property='og:url']", "content")
+    return Article(
+        canonical,
+        _attribute(tree, "base[href]", "href"),
+        _attribute(tree, "[property='og:image']", "content"),
+        tuple(_figures(tree)),
+    )
+
+
+def absolute(address: str, base: str | None) -> str | None:
+    """An http address, or None where it is none or relative to nothing."""
+    try:
+        whole = urljoin(base or "https:", address.strip())
+        parts = urlsplit(whole)
+        return requote_uri(whole) if parts.scheme in ("http", "https") and parts.hostname else None
+    except ValueError:
+        return None
+
+
+def srcset(text: str) -> list[tuple[str, str]]:
+    """Addresses and descriptors ("640w", "2x", "") of a `srcset`; an address may have commas (HTML, 4.8.4)."""
+    found = []
+    at = 0
+    while address := _ADDRESS.match(text, at):
+        at = address.end()
+        url, descriptor = address.group(1).rstrip(","), ""
+        if url == address.group(1) and (rest := _DESCRIPTOR.match(text, at)):
+            descriptor, at = rest.group(1).strip(_SPACE), rest.end()
+        if url:
+            found.append((url, descriptor))
+    return found
+
+
+def _figures(tree: LexborHTMLParser) -> Iterator[Figure]:
+    for node in _all_figures(tree):
+        if len(_all_figures(node)) > 2 or _is_inside_other(node):
+            continue
+        images = tuple(_images(node))
+        if images or not node.css_first(_NO_PHOTO):
+            caption = node.css_first(_CAPTIONS)
+            yield Figure(images, _text(caption) if caption else "")
+
+
+def _all_figures(node: LexborHTMLParser | LexborNode) -> list[LexborNode]:
+    """In order, with the node itself where it is one. The parser names one twice that two selectors fit."""
+    return list({found.mem_id: found for found in node.css(_FIGURES)}.values())
+
+
+def _is_inside_other(node: LexborNode) -> bool:
+    """Whether the node is the only figure of another, which then speaks for both; galleries have several."""
+    around = {found.mem_id for found in _all_figures(node)}
+    parent = node.parent
+    while parent is not None and {found.mem_id for found in _all_figures(parent)} == around:
+        parent = parent.parent
+    return parent is not None and len(_all_figures(parent)) == 2 and _all_figures(parent)[0].mem_id == parent.mem_id
+
+
+def _images(figure: LexborNode) -> list[str]:
+    """Addresses, the widest first, then in the order of trust."""
+    found: dict[str, tuple[float, float]] = {}
+    for node in figure.css("img, picture source"):
+        if (node.attributes.get("type") or "") in _UNREAD_TYPES:
+            continue
+        for name in (*_ORIGINALS, *_SETS, *_SINGLE):
+            value = (node.attributes.get(name) or "").strip()
+            some = srcset(value) if name in _SETS else [(value, "")]
+            for url, descriptor in some:
+                if url and not url.lower().startswith(("data:", "blob:", "about:", "javascript:")):
+                    found.setdefault(url, (math.inf, 1.0) if name in _ORIGINALS else _size(url, descriptor))
+    return sorted(found, key=lambda url: found[url], reverse=True)
+
+
+def _size(url: str, descriptor: str) -> tuple[float, float]:
+    """Width in pixels where it is told, else 0, and pixel density."""
+    if width := re.search(r"(\d+)w\b", descriptor):
+        return float(width.group(1)), 1.0
+    named = _SIZE_IN_NAME.search(url.partition("?")[0])
+    density = re.search(r"(\d+(?:\.\d+)?)x\b", descriptor)
+    return float(named.group(1)) if named else 0.0, float(density.group(1)) if density else 1.0
+
+
+def _text(node: LexborNode) -> str:
+    for unwanted in node.css(_NO_TEXT):
+        if unwanted.mem_id != node.mem_id:
+            unwanted.decompose()
+    for line in node.css(_LINES):
+        if line.mem_id != node.mem_id:
+            line.insert_before(" ")
+            line.insert_after(" ")
+    return one_line(node.text())
+
+
+def _attribute(tree: LexborHTMLParser, selector: str, name: str) -> str | None:
+    node = tree.css_first(selector)
+    return ((node.attributes.get(name) or "").strip() or None) if node else None
