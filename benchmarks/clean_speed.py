@@ -43,8 +43,8 @@ def real_captions(files: Sequence[Path]) -> list[str]:
     return found
 
 
-def synthetic(real: Sequence[str], count: int) -> Iterator[Pair]:
-    """`count` pairs of one caption, the same for the same arguments."""
+def synthetic(real: Sequence[str], count: int, with_looks: bool = False) -> Iterator[Pair]:
+    """`count` pairs of one caption, perhaps with picture hashes drawn by chance; the same for the same arguments."""
     draw = random.Random(1)
     for number in range(count):
         words = draw.choice(real).split()
@@ -52,7 +52,8 @@ def synthetic(real: Sequence[str], count: int) -> Iterator[Pair]:
         caption = " ".join(words)
         if draw.random() < 0.05:
             caption = draw.choice((draw.choice(ENGLISH), draw.choice(NAMES), draw.choice(real)))
-        yield Pair(f"{number:08}", f"http://pictures.example/{number}.jpg", (caption,), "synthetic")
+        look = f"{draw.getrandbits(64):016x}-{draw.getrandbits(48):012x}" if with_looks else None
+        yield Pair(f"{number:08}", f"http://pictures.example/{number}.jpg", (caption,), "synthetic", phash=look)
 
 
 def per_second(work: Callable[[Sequence[str]], object], texts: Sequence[str], runs: int = 5) -> float:
@@ -129,14 +130,16 @@ def main() -> None:
     options = parser.parse_args()
     real = real_captions(options.files)
     filters([pair.captions[0] for pair in synthetic(real, 50_000)], options.spacy)
-    print("\n| captions | `clean` | captions/s | peak memory |\n|---:|---:|---:|---:|")
+    print("\n| command | pairs | time | pairs/s | peak memory |\n|---|---:|---:|---:|---:|")
+    program = str(Path(sys.executable).with_name("clip-italian"))
     with tempfile.TemporaryDirectory() as room:
-        for size in options.sizes:
-            source = Path(room) / "in.parquet"
-            pairs.write(synthetic(real, size), source)
-            command = [Path(sys.executable).with_name("clip-italian"), "clean", source, "-o", f"{room}/out.parquet"]
-            seconds, memory = measured([*map(str, command), "names.backend=lexicon", "--workers", "2"])
-            print(f"| {size:,} | {seconds:.0f} s | {size / seconds:,.0f} | {memory:,.0f} MB |", flush=True)
+        source = Path(room) / "in.parquet"
+        files = [str(source), "-o", f"{room}/out.parquet", "--workers", "2"]
+        for name, more in (("clean", ["names.backend=lexicon"]), ("split", [])):
+            for size in options.sizes:
+                pairs.write(synthetic(real, size, with_looks=name == "split"), source)
+                seconds, memory = measured([program, name, *files, *more])
+                print(f"| {name} | {size:,} | {seconds:.0f} s | {size / seconds:,.0f} | {memory:,.0f} MB |", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clip_italian.identity import alike, picture_hash
+from clip_italian.near import packed
 from clip_italian.split.draw import identity_groups
 from clip_italian.split.groups import NO_KEY, NO_LOOK, Keys, address_key, content_key, groups, look, number
 
@@ -17,7 +18,7 @@ def keys(ids, addresses=None, contents=None, looks=None):
     count = len(ids)
     none = [NO_KEY] * count
     arrays = [np.array(some, np.uint64) for some in (ids, addresses or none, contents or none)]
-    return Keys(*arrays, looks or [NO_LOOK] * count)
+    return Keys(*arrays, *packed(looks or [NO_LOOK] * count))
 
 
 def partition(numbers):

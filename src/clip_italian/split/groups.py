@@ -4,7 +4,7 @@ Everything is kept as numbers of 64 bits: about 120 bytes a row, so that some mi
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,12 +23,13 @@ NO_LOOK = f"{FLAT}-{'0' * 12}"  # hash of a picture that was not seen; like no o
 
 @dataclass(frozen=True)
 class Keys:
-    """What tells the pictures of n rows: ids, addresses and contents (n,) uint64, and picture hashes (n)."""
+    """What tells the pictures of n rows: ids, addresses, contents and outlines (n,) uint64, colours (n, 6) uint8."""
 
     ids: np.ndarray
     addresses: np.ndarray
     contents: np.ndarray
-    looks: Sequence[str]
+    outlines: np.ndarray
+    colours: np.ndarray
 
 
 def number(text: str | bytes) -> int:
@@ -68,7 +69,7 @@ def look(path: Path) -> str | None:
 def groups(keys: Keys, distance: int) -> np.ndarray:
     """For each row the number of its group, (n,) int32: rows that share a key or a look, also through others."""
     links = [_equal(keys.ids), _equal(keys.addresses), _equal(keys.contents)]
-    links.append(_as_array(near.near_pairs(keys.looks, distance)))
+    links.append(_as_array(near.near_rows(keys.outlines, keys.colours, distance)))
     first, second = np.concatenate(links).T
     graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(keys.ids),) * 2)
     return np.asarray(connected_components(graph, directed=False)[1])

@@ -18,6 +18,7 @@ from clip_italian import console, pairs
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.identity import DISTANCE, is_hash
+from clip_italian.near import packed
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
 from clip_italian.pipeline.stage import PAIRS_FILE, Summary, in_parts
@@ -134,15 +135,17 @@ def _side(name: str | None, id_: str) -> int:
 
 def _keys(folders: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, Keys]:
     tables = [pq.read_table(folder / KEYS_FILE) for folder in folders]
-    looks: list[str] = []
+    looks = [packed([])]
     for folder in folders:
-        column = pq.read_table(folder / PAIRS_FILE, columns=["phash"])["phash"].fill_null(NO_LOOK)
-        looks += column.to_pylist()
+        hashes = pq.read_table(folder / PAIRS_FILE, columns=["phash"])["phash"].fill_null(NO_LOOK)
+        looks.append(packed(hashes.to_pylist()))
+    outlines, colours = (np.concatenate(arrays) for arrays in zip(*looks, strict=True))
     if not tables:
         tables = [pa.table({name: [] for name in ("published", "draw", "id", "address", "content")})]
     table = pa.concat_tables(tables)
     column = {name: table[name].to_numpy().copy() for name in table.column_names}
-    return column["published"], column["draw"], Keys(column["id"], column["address"], column["content"], looks)
+    keys = Keys(column["id"], column["address"], column["content"], outlines, colours)
+    return column["published"], column["draw"], keys
 
 
 def _write(folders: Sequence[Path], source: Path, output: Path, sides: np.ndarray, overlaps: np.ndarray) -> None:
