@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from clip_italian import cli, pairs
+from tests.sources.site import Site, figure, html
 
 DATA = Path(__file__).parents[1] / "data"
 SOURCES = ("wit", "mscoco-it", "conceptual-captions", "jsonl", "csv", "parquet")
@@ -158,3 +159,41 @@ def test_every_help_has_an_example(run):
         assert f"Example: clip-italian collect {source} " in out
         assert {"--workers", "--ray", "--json", "--output"} <= set(out.replace(",", " ").split())
     assert run("csv")[0] == 2
+
+
+def test_il_post(run, tmp_path, cache):
+    with Site({"/1": html(figure(1)), "/2": html("<p>niente")}) as site:
+        (tmp_path / "list.txt").write_text(f"{site.url('/1')}\n{site.url('/2')}\n{site.url('/3')}\n")
+        output = tmp_path / "ilpost.parquet"
+        for _ in range(2):
+            arguments = ("--rate", "100", "--user-agent", "museum/1.0 (me@museum.it)", "--json")
+            code, out, err = run("ilpost", tmp_path / "list.txt", "-o", output, *arguments)
+            assert code == 0, err
+            assert json.loads(out) == {
+                "output": str(output), "before": 3, "after": 1, "rejected": {"no-photo": 1, "http-404": 1},
+                "rejects": str(output.with_suffix(".rejects.jsonl")),
+            }  # fmt: skip
+        assert sorted(site.paths()) == ["/1", "/2", "/3"]
+        assert {agent for _, _, agent in site.asked} == {"museum/1.0 (me@museum.it)"}
+        (pair,) = pairs.read(output)
+        assert (pair.image, pair.captions) == (site.url("/foto/1.jpg"), ("Il cane numero 1",))
+    assert len(list((cache / "pages").glob("*.html.gz"))) == 2
+    (tmp_path / "own.csv").write_text("foto;didascalia\nhttp://h/1.jpg;Uno\n")
+    assert run("ilpost", tmp_path / "own.csv", tmp_path / "list.txt", "-o", tmp_path / "all.jsonl")[0] == 0
+    assert [pair.source for pair in pairs.read(tmp_path / "all.jsonl")] == ["ilpost"] * 2
+
+
+def test_il_post_without_a_network_may_come_later(run, tmp_path, cache):
+    with Site({}) as site:
+        url = site.url("/1")
+    (tmp_path / "list.txt").write_text(url)
+    arguments = ("ilpost", tmp_path / "list.txt", "-o", tmp_path / "o.jsonl", "--rate", "100", "--retries", "0")
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert "clip-italian: " in err
+    assert "no pairs found; rejected: no-connection 1" in err
+    with Site({"/1": html(figure(1))}, site.server_port):
+        assert run(*arguments)[0] == 0
+    code, _, err = run(*arguments, "--user-agent", "città")
+    assert code == 2
+    assert "--user-agent" in err

@@ -14,7 +14,7 @@ _MARKS = frozenset(("photo", "photos", "foto", "fotografia", "photograph", "phot
 # What else is written in lower case inside a credit.
 _SMALL = frozenset(
     """a al alla and by da dai dal de degli del della der di e ed file for from gentile concessione i il in la le of on
-    per pool the van von via x""".split()
+    per pool read should the van von via x""".split()
 )
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 

@@ -43,7 +43,7 @@ class IlPost:
 
     def __call__(self, path: Path) -> Iterator[Pair | Reject]:
         if path.is_dir():
-            for file in sorted(path.rglob("*.*htm*")):
+            for file in sorted(path.rglob("*")):
                 if _suffix(file) in _PAGES and file.is_file():
                     yield from saved(file)
         elif _suffix(path) in _TABLES:
@@ -71,14 +71,16 @@ class IlPost:
                     yield Reject("", "duplicate-address", url, where)
                     continue
                 seen.add(id_)
-                kept = pages.get(url)
+                html = read_page(pages.get(url))
             except PageError as error:
                 yield Reject("", error.reason, url[:500], f"{where}: {error.detail}" if error.detail else where)
+                continue
+            except DAMAGE as error:
+                yield Reject("", "damaged-gzip", url, f"{where}: {error}; remove it from {self.pages}")
                 continue
             if pages.asked - told >= _NOTICE:
                 told = pages.asked
                 console.notice(f"{path.name}: line {line.number}, {told:,} pages asked for")
-            html = read_page(kept)
             yield from photos(article(html), url, origin(html) or url)
 
 
@@ -123,7 +125,7 @@ def table(path: Path) -> Iterator[Pair | Reject]:
     """
     suffix = _suffix(path)
     if suffix in (".csv", ".tsv"):
-        found = tables.Csv(columns(_header(path), path))(path) if _header(path) else iter(())
+        found: Iterator[Pair | Reject] = tables.Csv(columns(_header(path), path))(path)
     elif suffix == ".json" and (whole := read_all(path)).lstrip().startswith("["):
         found = _json_list(whole, path)
     else:

@@ -11,6 +11,9 @@ from clip_italian.sources.text import decode, flaw
 DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _META = re.compile(rb"<meta[^>]*charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+# Web pages mean Windows-1252 by these names (WHATWG Encoding).
+_AS_MEANT = dict.fromkeys(("iso-8859-1", "latin-1", "latin1", "ascii", "us-ascii"), "cp1252")
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 _SAVED = re.compile(r"<!--\s*saved from url=\(\d{4,}\)(\S+)\s*-->")
 
 
@@ -22,26 +25,23 @@ def saved_from(url: str) -> str:
 def read_page(path: Path) -> str:
     """A page's file as text, gzipped or not; raises OSError, or one of `DAMAGE` where its compression is damaged."""
     raw = path.read_bytes()
-    return decoded(gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw, None)
+    return decoded(gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw)
 
 
-def decoded(raw: bytes, declared: str | None) -> str:
+def decoded(raw: bytes, content_type: str = "") -> str:
     """HTML as text without NUL: by its byte order mark, as UTF-8 if it is that, by what the header or the page
     declares, else as Windows-1252.
 
     UTF-8 comes before the declaration, which is often wrong; no other text looks like UTF-8 by chance.
     """
     marked = next((name for mark, name in _MARKS if raw.startswith(mark)), None)
-    meta = _META.search(raw[:4096])
-    named = declared or (meta.group(1).decode("ascii", "replace") if meta else "")
-    wide = named if named.lower().replace("_", "-").startswith(("utf-16", "utf-32")) and declared else None
-    for encoding in filter(None, (marked, wide, "utf-8", named)):
-        # Web pages mean Windows-1252 by these names (WHATWG Encoding).
-        as_meant = (
-            "cp1252" if encoding.lower() in ("iso-8859-1", "latin-1", "latin1", "ascii", "us-ascii") else encoding
-        )
+    header, meta = _CHARSET.search(content_type), _META.search(raw[:4096])
+    told = header.group(1).lower() if header else ""
+    found = meta.group(1).decode("ascii", "replace").lower() if meta else ""
+    wide = told if told.startswith(("utf-16", "utf-32")) else None
+    for name in filter(None, (marked, wide, "utf-8", told, found)):
         try:
-            text = raw.decode(as_meant).replace("\0", "").removeprefix("\ufeff")
+            text = raw.decode(_AS_MEANT.get(name, name)).replace("\0", "").removeprefix("\ufeff")
         except (LookupError, ValueError):
             continue
         if flaw(text) is None:

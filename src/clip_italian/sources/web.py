@@ -1,13 +1,13 @@
 """Web pages, asked for one at a time with pauses between, and kept so that none is asked for twice.
 
 robots.txt is read first and respected (RFC 9309: a host whose robots.txt cannot be read for a fault of its
-own is not asked). Pauses and retries are counted within one process: give all addresses of a host to one run.
+own is not asked). Pauses are counted within one process: ask one host by one run only.
 """
 
 import gzip
 import hashlib
-import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,8 @@ from clip_italian.sources.text import decode, flaw
 _DOWN = ("timeout", "no-connection", "http-429", "http-503")  # the host, not only the page, is in trouble
 _FOR_THE_MOMENT = (*_DOWN, "truncated", "http-5")
 _IN_A_ROW = 5  # pages in a row that a host fails before it is asked for no more in this run
-_REMEMBERED = 86_400.0  # seconds that a page which is not there is not asked for again
+_GONE = ("http-404", "http-410", "http-451", "not-html", "robots-tag", "too-many-bytes")
+_REMEMBERED = 86_400.0  # seconds that a page which is gone is not asked for again
 _REDIRECTS = 5
 _CHUNK = 1 << 16
 _HTML = ("text/html", "application/xhtml+xml")
@@ -57,13 +58,10 @@ class Manners:
 
 
 @dataclass
-class _Host:
-    """What is going on with one host. `closed` is why it is asked for nothing more."""
+class _Pace:
+    """When a host may be asked: `interval` seconds after the last request, or later if it asks for that."""
 
-    interval: float  # seconds from one request to the next
-    rules: Protego | None = None
-    closed: PageError | None = None
-    failed: int = 0  # pages in a row
+    interval: float
     not_before: float = field(default_factory=time.monotonic)
 
     def turn(self) -> None:
@@ -76,11 +74,21 @@ class _Host:
         self.not_before = max(self.not_before, time.monotonic() + seconds)
 
 
+@dataclass
+class _Site:
+    """What is going on with one scheme, host and port. `closed`: reason and detail why it is asked no more."""
+
+    pace: _Pace
+    rules: Protego | None = None
+    closed: tuple[str, str] | None = None
+    failed: int = 0  # pages in a row
+
+
 @dataclass(frozen=True)
 class _Answer:
     url: str
     body: bytes
-    content_type: str
+    headers: Mapping[str, str]
 
 
 class Pages:
@@ -90,7 +98,8 @@ class Pages:
         self.folder = folder
         self.manners = manners
         self.asked = 0
-        self._hosts: dict[str, _Host] = {}
+        self._sites: dict[str, _Site] = {}
+        self._paces: dict[str, _Pace] = {}  # http and https of one host share one
         self._session = requests.Session()
         self._session.headers["User-Agent"] = manners.user_agent
 
@@ -98,7 +107,7 @@ class Pages:
         """The file with the page, to be read by `page_text.read_page`; raises PageError."""
         url = checked(url)
         kept = self.folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.html.gz"
-        if kept.is_file():
+        if kept.is_file() and kept.stat().st_size:
             return kept
         refused = kept.with_suffix(".refused")
         if refused.is_file() and time.time() - refused.stat().st_mtime < _REMEMBERED:
@@ -106,11 +115,11 @@ class Pages:
         try:
             answer = self._page(url)
         except PageError as error:
-            if error.reason == "not-html" or (error.reason.startswith("http-4") and error.reason != "http-429"):
+            if error.reason in _GONE:
                 with staged(refused) as temporary:
                     temporary.write_text(error.reason, encoding="utf-8")
             raise
-        text = saved_from(answer.url) + decoded(answer.body, _charset(answer.content_type))
+        text = saved_from(answer.url) + decoded(answer.body, answer.headers.get("Content-Type", ""))
         with staged(kept) as temporary:
             temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
         return kept
@@ -119,16 +128,14 @@ class Pages:
         """Follow redirects, each asked for only where the robots.txt of its host lets us."""
         self.asked += 1
         for _ in range(_REDIRECTS + 1):
-            host = self._host(url)
-            if host.closed is not None:
-                raise host.closed
-            if host.rules is not None and not host.rules.can_fetch(url, self._name):
+            site = self._site(url)
+            if site.closed is not None:
+                raise PageError(*site.closed)
+            if site.rules is not None and not site.rules.can_fetch(url, self._name):
                 raise PageError("robots")
-            answer = self._patiently(url, host)
+            answer = self._patiently(url, site)
             if isinstance(answer, _Answer):
-                kind = answer.content_type.partition(";")[0].strip().lower()
-                if kind and kind not in _HTML:
-                    raise PageError("not-html", kind)
+                _check(answer)
                 return answer
             url = answer
         raise PageError("redirects")
@@ -137,49 +144,53 @@ class Pages:
     def _name(self) -> str:
         return self.manners.user_agent.partition("/")[0]
 
-    def _host(self, url: str) -> _Host:
+    def _site(self, url: str) -> _Site:
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc.lower()}"
-        if origin not in self._hosts:
-            host = self._hosts[origin] = _Host(1 / self.manners.rate)
+        if origin not in self._sites:
+            pace = self._paces.setdefault(parts.hostname or "", _Pace(1 / self.manners.rate))
+            site = self._sites[origin] = _Site(pace)
             try:
-                self._read_rules(f"{origin}/robots.txt", host)
+                self._read_rules(f"{origin}/robots.txt", site)
             except PageError as error:
                 if not error.reason.startswith("http-4") or error.reason == "http-429":
-                    host.closed = PageError(error.reason, f"{origin}/robots.txt")
-        return self._hosts[origin]
+                    site.closed = error.reason, f"{origin}/robots.txt"
+        return self._sites[origin]
 
-    def _read_rules(self, url: str, host: _Host) -> None:
+    def _read_rules(self, url: str, site: _Site) -> None:
         for _ in range(_REDIRECTS + 1):
-            answer = self._patiently(url, host)
+            answer = self._patiently(url, site)
             if isinstance(answer, _Answer):
-                host.rules = Protego.parse(decode(answer.body))
-                asked = host.rules.request_rate(self._name)
-                pauses = (host.rules.crawl_delay(self._name), asked.seconds / asked.requests if asked else None)
-                host.interval = max(host.interval, *(float(pause) for pause in pauses if pause), 0.0)
-                host.leave_alone(host.interval)
+                site.rules = Protego.parse(decode(answer.body))
+                share = site.rules.request_rate(self._name)
+                asked = (site.rules.crawl_delay(self._name), share.seconds / share.requests if share else None)
+                site.pace.interval = max(site.pace.interval, *(float(pause or 0) for pause in asked))
+                site.pace.leave_alone(site.pace.interval)
                 return
             url = answer
         raise PageError("redirects")
 
-    def _patiently(self, url: str, host: _Host) -> _Answer | str:
+    def _patiently(self, url: str, site: _Site) -> _Answer | str:
+        """`_ask` with further tries; a host that is out of reach for several pages is given up."""
         for number in range(self.manners.retries + 1):
-            host.turn()
+            site.pace.turn()
             try:
                 answer = self._ask(url)
             except PageError as error:
-                wait = error.wait if error.wait is not None else self.manners.first_wait * 2**number
-                if wait > self.manners.longest_wait:
-                    host.closed = PageError(error.reason, f"the host asks to be left alone for {wait:.0f} s")
+                if not error.reason.startswith(_FOR_THE_MOMENT):
+                    site.failed = 0
                     raise
-                if not error.reason.startswith(_FOR_THE_MOMENT) or number == self.manners.retries:
-                    host.failed = host.failed + 1 if error.reason in _DOWN else 0
-                    if host.failed == _IN_A_ROW:
-                        host.closed = PageError(error.reason, f"not asked: {_IN_A_ROW} pages in a row failed")
+                if error.wait is not None and error.wait > self.manners.longest_wait:
+                    site.closed = error.reason, f"the host asks to be left alone for {error.wait:.0f} s"
                     raise
-                host.leave_alone(wait)
+                if number == self.manners.retries:
+                    site.failed = site.failed + 1 if error.reason in _DOWN else 0
+                    if site.failed == _IN_A_ROW:
+                        site.closed = error.reason, f"not asked for: {_IN_A_ROW} pages before it did not come"
+                    raise
+                site.pace.leave_alone(error.wait if error.wait is not None else self.manners.first_wait * 2**number)
             else:
-                host.failed = 0
+                site.failed = 0
                 return answer
         raise AssertionError("not reached")
 
@@ -193,9 +204,7 @@ class Pages:
                 if answer.status_code != requests.codes.ok:
                     asked = seconds_asked(answer.headers.get("Retry-After"), datetime.now(UTC))
                     raise PageError(f"http-{answer.status_code}", wait=asked)
-                if _DIRECTIVES & {word.strip().lower() for word in answer.headers.get("X-Robots-Tag", "").split(",")}:
-                    raise PageError("robots-tag")
-                return _Answer(url, self._body(answer, deadline), answer.headers.get("Content-Type", ""))
+                return _Answer(url, self._body(answer, deadline), answer.headers)
         except (requests.Timeout, urllib3.exceptions.ReadTimeoutError) as error:
             raise PageError("timeout") from error
         except (urllib3.exceptions.ProtocolError, urllib3.exceptions.DecodeError) as error:
@@ -229,6 +238,12 @@ def checked(url: str) -> str:
     raise PageError("bad-address")
 
 
-def _charset(content_type: str) -> str | None:
-    found = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", content_type, re.IGNORECASE)
-    return found.group(1) if found else None
+def _check(answer: _Answer) -> None:
+    """Raises PageError where the page is none, or does not want to be collected."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind and kind not in _HTML:
+        raise PageError("not-html", kind)
+    if not answer.body.strip():
+        raise PageError("empty-page")
+    if _DIRECTIVES & {word.strip().lower() for word in answer.headers.get("X-Robots-Tag", "").split(",")}:
+        raise PageError("robots-tag")
