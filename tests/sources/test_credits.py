@@ -16,6 +16,7 @@ SENTENCE = "Un cane (un bassotto) corre sulla spiaggia"
         "(Foto: Mario Rossi)", "(© Mario Rossi)", "(REUTERS/Mario Rossi)", "(MARIO ROSSI/AFP via Getty Images)",
         "(Daniel Cole, Pool via AP)", "(AP Photo/Ariel Schalit).", "(AP Photo/Mario (Pippo) Rossi)", "(Xinhua/Li Na)",
         "(Photo credit should read PATRICK BAZ/AFP/Getty Images)", "(ANSA) (AP Photo)", "( Imagoeconomica )",
+        "(Valeria Chiari/il Post)", "(Il Post)",
     ],
 )  # fmt: skip
 def test_credits_go(credit):
@@ -28,7 +29,8 @@ def test_credits_go(credit):
     [
         "(a sinistra)", "(2019)", "(Piemonte)", "(Alto Adige/Südtirol)", "(che lavora per Reuters)", "(NASA)", "()",
         "(un'ansa del fiume)", "(nella foto)", "(foto)", "(la foto vinse il World Press Photo)", "(un fotografo di AP)",
-        "(a destra, nella foto di famiglia)", "(12/3)", "(Mario Rossi)", "(ansa)", "(Foto)", "( )", "(((", ")", "(",
+        "(a destra, nella foto di famiglia)", "(12/3)", "(Mario Rossi)", "(ansa)", "(scrive il Post)",
+        "(Foto)", "( )", "(((", ")", "(",
     ],
 )  # fmt: skip
 def test_other_parentheses_stay(plain):

@@ -50,6 +50,24 @@ def test_what_wordpress_wrote():
     ]  # fmt: skip
 
 
+def test_what_il_post_writes_today():
+    """The photo at the head, one inside the text, and a gallery whose captions stand on pages of their own."""
+    uploads = "https://static.example/wp-content/uploads/2026/06/10"
+    html = f"""<article><div class="index_main-content__image___g7jQ"><figure><img src="{uploads}/1-a.jpg" alt="x">
+        <figcaption>Un vagone fermo, il 4 giugno<br>(Valeria Chiari/il Post)</figcaption></figure></div>
+        <figure id="attachment_1" class="wp-caption alignnone"><img loading="lazy" class="wp-image-1 size-full"
+        src="{uploads}/2-b.jpg" width="980" height="653" srcset="{uploads}/2-b.jpg 980w, {uploads}/400x267/2-b.jpg 400w"
+        sizes="(max-width: 980px) 100vw, 980px"><figcaption class="wp-caption-text" style="--width: 100%">Un tram (AP
+        Photo/Mario Rossi)</figcaption></figure>
+        <div class="gallery"><figure class="gallery-item"><div class="gallery-icon"><a href="/foto/"><img loading="lazy"
+        src="{uploads}/3-c.jpg" alt=""></a></div></figure></div></article>"""
+    assert [(found.images[0], found.caption) for found in figures(html)] == [
+        (f"{uploads}/1-a.jpg", "Un vagone fermo, il 4 giugno (Valeria Chiari/il Post)"),
+        (f"{uploads}/2-b.jpg", "Un tram (AP Photo/Mario Rossi)"),
+        (f"{uploads}/3-c.jpg", ""),
+    ]
+
+
 def test_a_gallery_is_its_figures():
     one = "<figure><img src='{0}.jpg'><figcaption>Foto {0}</figcaption></figure>"
     html = f"<figure>{one.format(1)}{one.format(2)}<figcaption>Tutte</figcaption></figure>"
@@ -75,6 +93,8 @@ def test_figures_without_photos(inner):
         ("srcset='data:image/gif;base64,R0lG== 9999w' data-lazy-srcset='a.jpg 2x, b.jpg 1x'", "a.jpg"),
         ("src=a.jpg srcset='a.jpg, b.jpg 1.5x, c.jpg 3x'", "c.jpg"),
         ("src=a-1024x683.jpg?q=1 data-orig-file=a.jpg", "a.jpg"),
+        ("src=/2026/05/25/680x453/17-a.jpg data-src=/2026/05/25/300x200/17-a.jpg", "/2026/05/25/680x453/17-a.jpg"),
+        ("src=a-800x600.jpg.webp data-src=a-400x300.jpg", "a-800x600.jpg.webp"),
         ("src=a-150x150.jpg data-src=b-1024x683.jpg", "b-1024x683.jpg"),
     ],
 )

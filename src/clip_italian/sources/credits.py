@@ -31,7 +31,8 @@ def is_credit(text: str) -> bool:
     words = _WORD.findall(text)
     named = any(word.lower() in _AGENCIES and word[0].isupper() for word in words)
     marked = any(word.lower() in _MARKS for word in words) and any(word[0].isupper() for word in words[1:])
-    if not (named or marked or "©" in text):
+    own = text.lower().endswith("il post")
+    if not (named or marked or own or "©" in text):
         return False
     return all(word[0].isupper() or word in _SMALL or word in _MARKS for word in words)
 

@@ -24,7 +24,8 @@ _UNREAD_TYPES = ("image/avif", "image/svg+xml")  # beside them stands a picture 
 _SPACE = " \t\n\f\r"
 _ADDRESS = re.compile(rf"[{_SPACE},]*([^{_SPACE}]+)")
 _DESCRIPTOR = re.compile(r"((?:\([^)]*\)?|[^(,])*),?")
-_SIZE_IN_NAME = re.compile(r"-(\d{2,5})x\d{2,5}\.\w{3,4}$")  # WordPress: photo-1024x683.jpg
+# WordPress: photo-1024x683.jpg; Il Post: 2026/05/25/680x453/photo.jpg
+_SIZE_IN_NAME = re.compile(r"(?:-(\d{2,5})x\d{2,5}(?:\.\w{3,4})+|/(\d{2,5})x\d{2,5}/[^/]+)$")
 
 
 class Figure(NamedTuple):
@@ -124,7 +125,7 @@ def _size(url: str, descriptor: str) -> tuple[float, float]:
         return float(width.group(1)), 1.0
     named = _SIZE_IN_NAME.search(url.partition("?")[0])
     density = re.search(r"(\d+(?:\.\d+)?)x\b", descriptor)
-    return float(named.group(1)) if named else 0.0, float(density.group(1)) if density else 1.0
+    return float(named.group(1) or named.group(2)) if named else 0.0, float(density.group(1)) if density else 1.0
 
 
 def _text(node: LexborNode) -> str:
