@@ -3,8 +3,10 @@
 Memory does not grow with the input, but for some bytes a picture that has a perceptual hash.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import pyarrow as pa
 
 from clip_italian import languages, pairs
 from clip_italian.assets import staged
@@ -12,6 +14,7 @@ from clip_italian.clean.duplicates import Verdict, verdicts
 from clip_italian.clean.names import tagger
 from clip_italian.clean.recipe import CleanRecipe
 from clip_italian.clean.stage import Clean, keep_captions
+from clip_italian.pairs import Pair
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.rejects import Reject, by_reason, read_rejects, rejects_path, write_rejects
 from clip_italian.pipeline.stage import Summary, run_stage
@@ -56,18 +59,35 @@ def _without(checked: Path, again: Iterable[list[Verdict]], output: Path, writer
     """Write the rows without what occurs again; yield what was left out."""
     waiting = iter(again)
     found = next(waiting, None)
-    row = 0
+    start = 0
     for batch in pairs.batches(checked):
-        for pair in pairs.from_batch(pairs.relocated(batch, checked.parent, output.parent)):
-            gone = found if found and found[0].row == row else []
-            row += 1
-            if gone:
-                found = next(waiting, None)
-                for verdict in gone:
-                    text = pair.image if verdict.position is None else pair.captions[verdict.position]
-                    yield Reject(pair.id, verdict.reason, text, verdict.detail)
-            positions = {verdict.position for verdict in gone}
-            left = [] if None in positions else [i for i in range(len(pair.captions)) if i not in positions]
-            kept = keep_captions(pair, left)
-            if kept:
-                writer.write(kept)
+        end = start + len(batch)
+        touched: dict[int, list[Verdict]] = {}  # by place in the batch
+        while found and found[0].row < end:
+            touched[found[0].row - start] = found
+            found = next(waiting, None)
+        kept, rejects = _apply(pairs.relocated(batch, checked.parent, output.parent), touched)
+        writer.write_batch(kept)
+        yield from rejects
+        start = end
+
+
+def _apply(batch: pa.RecordBatch, touched: Mapping[int, Sequence[Verdict]]) -> tuple[pa.RecordBatch, list[Reject]]:
+    """The batch without what the verdicts say; rows that they do not touch never become Python objects."""
+    rejects: list[Reject] = []
+    changed: list[Pair] = []
+    order = {row: row for row in range(len(batch))}
+    for row, pair in zip(touched, pairs.from_batch(batch.take(pa.array(touched, pa.int64()))), strict=True):
+        positions = {verdict.position for verdict in touched[row]}
+        for verdict in touched[row]:
+            text = pair.image if verdict.position is None else pair.captions[verdict.position]
+            rejects.append(Reject(pair.id, verdict.reason, text, verdict.detail))
+        left = [] if None in positions else [i for i in range(len(pair.captions)) if i not in positions]
+        kept = keep_captions(pair, left)
+        if kept is None:
+            del order[row]
+        else:
+            order[row] = len(batch) + len(changed)
+            changed.append(kept)
+    together = pa.Table.from_batches([batch, pairs.to_batch(changed)])
+    return pairs.as_batch(together.take(pa.array(order.values(), pa.int64()))), rejects

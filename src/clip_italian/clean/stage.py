@@ -107,6 +107,8 @@ def _choose(
     pair: Pair, texts: Sequence[str], reasons: Sequence[captions.Failure | None]
 ) -> tuple[Pair | None, list[Reject]]:
     """The pair with the captions that stay, or None where none does; and what goes."""
+    if not any(reasons) and tuple(texts) == pair.captions and texts:
+        return pair, []  # most of them
     rejects = [
         Reject(pair.id, reason[0], text, reason[1])
         for text, reason in zip(texts, reasons, strict=True)
