@@ -126,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--split-sizes", type=int, nargs="*", default=[100_000])
     parser.add_argument("--spacy", help="spaCy pipeline to measure too")
     options = parser.parse_args()
     real = real_captions(options.files)
@@ -135,8 +136,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as room:
         source = Path(room) / "in.parquet"
         files = [str(source), "-o", f"{room}/out.parquet", "--workers", "2"]
-        for name, more in (("clean", ["names.backend=lexicon"]), ("split", [])):
-            for size in options.sizes:
+        for name, more, sizes in (
+            ("clean", ["names.backend=lexicon"], options.sizes),
+            ("split", [], options.split_sizes),
+        ):
+            for size in sizes:
                 pairs.write(synthetic(real, size, with_looks=name == "split"), source)
                 seconds, memory = measured([program, name, *files, *more])
                 print(f"| {name} | {size:,} | {seconds:.0f} s | {size / seconds:,.0f} | {memory:,.0f} MB |", flush=True)
