@@ -60,6 +60,11 @@ def concept(caption: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in text).split())
 
 
+def split_name(text: str | None) -> str | None:
+    """A split by the name that we use: the development or validation part of any data set is "val"."""
+    return "val" if text in ("dev", "valid", "validation") else text or None
+
+
 def write(pairs: Iterable[Pair], path: Path) -> int:
     """Write Parquet (`.parquet`) or JSON lines (`.jsonl`), in place at the end; return the row count."""
     with staged(path) as temporary:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clip_italian.ask import AskError
 from clip_italian.clean.pictures import PictureLimits
-from clip_italian.fetch.polite import Fetcher, FetchError, Manners
+from clip_italian.fetch.polite import Fetcher, Manners
 from tests.fetch.web import Web, photo
 
 LIMITS = PictureLimits()
@@ -66,16 +67,16 @@ def test_pictures_come_as_a_person_sees_them(web):
     ],
 )
 def test_what_does_not_come(web, path, reason, times):
-    with pytest.raises(FetchError, match=f"^{reason}$"):
+    with pytest.raises(AskError, match=f"^{reason}$"):
         fetcher(retries=1, timeout=0.4).fetch(web.url(path))
     assert web.asked[path] == times
 
 
 def test_circles_and_wrong_addresses(web):
-    with pytest.raises(FetchError, match="redirects"):
+    with pytest.raises(AskError, match="redirects"):
         fetcher().fetch(web.url("/circle"))
     for address in ("http://", "http://[::1", "http://a b/", "http://" + "a" * 300):
-        with pytest.raises(FetchError, match=r"bad-address|no-connection"):
+        with pytest.raises(AskError, match=r"bad-address|no-connection"):
             fetcher(retries=0).fetch(address)
 
 
@@ -107,6 +108,6 @@ def test_a_host_that_is_gone_is_not_waited_for_again_and_again(monkeypatch):
     monkeypatch.setattr("clip_italian.fetch.polite.time.sleep", waits.append)
     polite = fetcher(retries=3)
     for _ in range(8):
-        with pytest.raises(FetchError, match="no-connection"):
+        with pytest.raises(AskError, match="no-connection"):
             polite.fetch("http://127.0.0.1:9/x.jpg")
     assert waits == [1, 2, 4, 1]  # after six connections in a row that failed: once a picture

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from clip_italian.retries import USER_AGENT
+from clip_italian.ask import USER_AGENT, AskError
 from clip_italian.sources.page_text import read_page
-from clip_italian.sources.web import Manners, PageError, Pages, checked
+from clip_italian.sources.web import Manners, Pages, checked
 from tests.sources.site import Site, html
 
 
@@ -31,7 +31,7 @@ def slow(_):
 
 
 def reason(pages, url):
-    with pytest.raises(PageError) as caught:
+    with pytest.raises(AskError) as caught:
         pages.get(url)
     return caught.value.reason
 
@@ -209,7 +209,7 @@ def test_an_empty_file_is_no_page(tmp_path):
      "http://h/\ud800", "https://?x"],
 )  # fmt: skip
 def test_addresses_that_are_none(url):
-    with pytest.raises(PageError, match="bad-address"):
+    with pytest.raises(AskError, match="bad-address"):
         checked(url)
 
 

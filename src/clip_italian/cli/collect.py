@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clip_italian import console, languages
+from clip_italian.ask import USER_AGENT
 from clip_italian.cli.options import CORES, Json, Language, PairsOutput, Ray, Workers, show_summary
 from clip_italian.errors import UsageError
-from clip_italian.retries import USER_AGENT
 
 if TYPE_CHECKING:
     from clip_italian.sources.collect import Read

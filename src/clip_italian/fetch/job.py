@@ -19,7 +19,8 @@ from typing import Any
 
 import img2dataset.downloader
 
-from clip_italian.fetch.polite import Fetcher, FetchError, Manners
+from clip_italian.ask import AskError
+from clip_italian.fetch.polite import Fetcher, Manners
 from clip_italian.fetch.settings import INPUT_FOLDER, Settings, read
 
 COLUMNS = ("id", "captions", "source", "split", "captions_original", "license", "page")  # kept in each picture's JSON
@@ -63,7 +64,7 @@ def _download(row: tuple[Any, str], fetcher: Fetcher, **_: Any) -> tuple[Any, io
     key, url = row
     try:
         return key, io.BytesIO(fetcher.fetch(url)), None
-    except FetchError as error:
+    except AskError as error:
         return key, None, error.reason
 
 

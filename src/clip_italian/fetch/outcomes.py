@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from clip_italian.fetch.polite import FOR_THE_MOMENT
+from clip_italian.ask import FOR_THE_MOMENT
 from clip_italian.pipeline.rejects import Reject
 
 FETCHED = "fetched"

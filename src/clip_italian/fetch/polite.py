@@ -10,32 +10,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import requests
-import urllib3
 from PIL import Image, ImageOps
 
+from clip_italian.ask import USER_AGENT, AskError, ask
 from clip_italian.clean.pictures import PictureLimits, header_failure
 from clip_italian.images import on_white
-from clip_italian.retries import USER_AGENT, seconds_asked
 
-# Worth another try: the host is busy or out of reach, the picture may still be there.
-FOR_THE_MOMENT = ("timeout", "no-connection", "truncated", "http-429", "http-5")
-_CHUNK = 1 << 16
 _GONE = 5  # connections in a row that fail before a host is asked only once a picture
 _FIRST_WAIT = 1.0  # seconds before another try, doubled each time
-_DIRECTIVES = frozenset(("noai", "noimageai", "noindex", "noimageindex"))
-
-
-class FetchError(Exception):
-    """Why there is no picture: a short stable name."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.wait = wait  # seconds that the host asks to be left alone
 
 
 @dataclass(frozen=True)
@@ -76,21 +61,21 @@ class Fetcher:
         self._local = threading.local()
 
     def fetch(self, url: str) -> bytes:
-        """The picture's file, upright and in a form that OpenCV reads; raises FetchError."""
+        """The picture's file, upright and in a form that OpenCV reads; raises AskError."""
         host = self._host(url)
         for number in range(self.manners.retries + 1):
             try:
                 with _one_of(host):
-                    raw = self._ask(url, host)
+                    answer = ask(self._session, url, self.manners.timeout, self.manners.max_bytes)
+                host.unreachable = 0
+                answer.check_robots_tag()
                 with self._decoding:
-                    return checked(raw, self.manners.limits)
-            except FetchError as refused:
+                    return checked(answer.body, self.manners.limits)
+            except AskError as refused:
                 wait = refused.wait if refused.wait is not None else _FIRST_WAIT * 2**number
                 last = number == self.manners.retries or wait > self.manners.longest_wait
-                if refused.reason == "no-connection":
-                    host.unreachable += 1
-                    last = last or host.unreachable > _GONE
-                if last or not refused.reason.startswith(FOR_THE_MOMENT):
+                host.unreachable = host.unreachable + 1 if refused.reason == "no-connection" else 0
+                if last or host.unreachable > _GONE or not refused.for_the_moment:
                     raise
                 if refused.wait is not None:
                     host.leave_alone(wait)
@@ -98,46 +83,11 @@ class Fetcher:
                     time.sleep(wait)
         raise AssertionError("not reached")
 
-    def _ask(self, url: str, host: Host) -> bytes:
-        deadline = time.monotonic() + self.manners.timeout
-        try:
-            with self._session.get(url, stream=True, timeout=self.manners.timeout) as answer:
-                host.unreachable = 0
-                if answer.status_code != requests.codes.ok:
-                    asked = seconds_asked(answer.headers.get("Retry-After"), datetime.now(UTC))
-                    raise FetchError(f"http-{answer.status_code}", asked)
-                if _DIRECTIVES & {word.strip().lower() for word in answer.headers.get("X-Robots-Tag", "").split(",")}:
-                    raise FetchError("robots-tag")
-                return self._body(answer, deadline)
-        except (requests.Timeout, urllib3.exceptions.ReadTimeoutError) as error:
-            raise FetchError("timeout") from error
-        except (urllib3.exceptions.ProtocolError, urllib3.exceptions.DecodeError) as error:
-            raise FetchError("truncated") from error
-        except requests.TooManyRedirects as error:
-            raise FetchError("redirects") from error
-        except requests.ConnectionError as error:
-            raise FetchError("timeout" if "timed out" in str(error) else "no-connection") from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError, ValueError) as error:
-            raise FetchError("bad-address") from error
-
-    def _body(self, answer: requests.Response, deadline: float) -> bytes:
-        if int(answer.headers.get("Content-Length") or 0) > self.manners.max_bytes:
-            raise FetchError("too-many-bytes")
-        body = bytearray()
-        # What is there by now, however little: a server that drips must not keep us past the deadline.
-        while chunk := answer.raw.read1(_CHUNK, decode_content=True):
-            body += chunk
-            if len(body) > self.manners.max_bytes:
-                raise FetchError("too-many-bytes")
-            if time.monotonic() > deadline:
-                raise FetchError("timeout")
-        return bytes(body)
-
     def _host(self, url: str) -> Host:
         try:
             name = urlsplit(url).netloc.lower()
         except ValueError as error:
-            raise FetchError("bad-address") from error
+            raise AskError("bad-address") from error
         with self._lock:
             return self._hosts.setdefault(name, Host(self.manners.per_host))
 
@@ -151,14 +101,14 @@ class Fetcher:
 
 
 def checked(raw: bytes, limits: PictureLimits) -> bytes:
-    """The file, if its picture is whole and within `limits`; raises FetchError.
+    """The file, if its picture is whole and within `limits`; raises AskError.
 
     What OpenCV would read otherwise than a person sees it (turned, transparent, 16 bits, GIF, CMYK)
     comes back as an upright RGB bitmap.
     """
     failure = header_failure(io.BytesIO(raw), limits)
     if failure is not None:
-        raise FetchError(failure[0])
+        raise AskError(failure[0])
     try:
         with Image.open(io.BytesIO(raw)) as image:
             plain = image.format in ("JPEG", "PNG", "WEBP") and image.mode in ("RGB", "L")
@@ -170,7 +120,7 @@ def checked(raw: bytes, limits: PictureLimits) -> bytes:
             on_white(ImageOps.exif_transpose(image)).save(bitmap, "BMP")
             return bitmap.getvalue()
     except Exception as error:  # decoders raise nearly anything on damaged files
-        raise FetchError("unreadable") from error
+        raise AskError("unreadable") from error
 
 
 @contextmanager

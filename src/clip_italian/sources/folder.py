@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from clip_italian.images import find_pictures
-from clip_italian.pairs import Pair
+from clip_italian.pairs import Pair, split_name
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources import embedded
-from clip_italian.sources.tables import SPLITS, made_id
+from clip_italian.sources.tables import made_id
 from clip_italian.sources.text import Line, flaw, lines, one_line, read_all
 
 _TEXTS = ("license", "page", "split", "id")
@@ -56,13 +56,12 @@ class Folder:
         reason = next(filter(None, map(flaw, [*found, *texts.values(), str(path)])), None)
         if reason:
             return Reject("", reason, detail=name.encode(errors="replace").decode())
-        split = texts.get("split")
         return Pair(
             id=texts.get("id") or made_id(str(path)),
             image=str(path),
             captions=tuple(dict.fromkeys(found)),
             source=self.source or folder.name,
-            split=SPLITS.get(split, split) if split else None,
+            split=split_name(texts.get("split")),
             license=texts.get("license"),
             page=texts.get("page"),
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from clip_italian import console
+from clip_italian.ask import AskError
 from clip_italian.assets import sha256_of
 from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
@@ -21,7 +22,7 @@ from clip_italian.sources.credits import without_credit
 from clip_italian.sources.figures import Article, absolute, article
 from clip_italian.sources.page_text import DAMAGE, origin, read_page
 from clip_italian.sources.text import flaw, key_id, lines, place, read_all, rows
-from clip_italian.sources.web import Manners, PageError, Pages, checked
+from clip_italian.sources.web import Manners, Pages, checked
 
 SOURCE = "ilpost"
 _PAGES = (".html", ".htm", ".xhtml")
@@ -72,7 +73,7 @@ class IlPost:
                     continue
                 seen.add(id_)
                 html = read_page(pages.get(url))
-            except PageError as error:
+            except AskError as error:
                 yield Reject("", error.reason, url[:500], f"{where}: {error.detail}" if error.detail else where)
                 continue
             except DAMAGE as error:

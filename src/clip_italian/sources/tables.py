@@ -17,12 +17,11 @@ import pyarrow.parquet as pq
 
 from clip_italian.assets import sha256_of
 from clip_italian.errors import UserError
-from clip_italian.pairs import Pair
+from clip_italian.pairs import Pair, split_name
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.text import Line, Row, decode, flaw, key_id, lines, one_line, place, rows
 
 DELIMITERS = (",", ";", "\t")
-SPLITS = {"dev": "val", "valid": "val", "validation": "val"}
 _BATCH = 1_000
 _OTHERS = ("id", "source", "split", "captions_original", "captions_en", "license", "page", "phash")
 
@@ -185,8 +184,8 @@ def from_row(values: Mapping[str, Any], columns: Columns, path: Path, where: str
         return Reject(given, "missing-image", image, f"{where}: {error.strerror}")
     if not captions:
         return Reject(id_, "no-caption", detail=where)
-    split = SPLITS.get(split, split) if split else None
-    return Pair(id_, target, captions, source or columns.source or path.stem, split, originals or None, *rest)
+    name = source or columns.source or path.stem
+    return Pair(id_, target, captions, name, split_name(split), originals or None, *rest)
 
 
 def _captions(values: Mapping[str, Any], columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -7,40 +7,24 @@ own is not asked). Pauses are counted within one process: ask one host by one ru
 import gzip
 import hashlib
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import urllib3
 from protego import Protego
 
+from clip_italian.ask import USER_AGENT, Answer, AskError, ask
 from clip_italian.assets import staged
-from clip_italian.retries import USER_AGENT, seconds_asked
 from clip_italian.sources.page_text import decoded, saved_from
 from clip_italian.sources.text import decode, flaw
 
 _DOWN = ("timeout", "no-connection", "http-429", "http-503")  # the host, not only the page, is in trouble
-_FOR_THE_MOMENT = (*_DOWN, "truncated", "http-5")
 _IN_A_ROW = 5  # pages in a row that a host fails before it is asked for no more in this run
 _GONE = ("http-404", "http-410", "http-451", "not-html", "robots-tag", "too-many-bytes")
 _REMEMBERED = 86_400.0  # seconds that a page which is gone is not asked for again
 _REDIRECTS = 5
-_CHUNK = 1 << 16
 _HTML = ("text/html", "application/xhtml+xml")
-_DIRECTIVES = frozenset(("noai", "noimageai", "noindex", "noimageindex"))
-
-
-class PageError(Exception):
-    """Why there is no page: a short stable name, and what a person wants to know more."""
-
-    def __init__(self, reason: str, detail: str = "", wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.detail = detail
-        self.wait = wait  # seconds that the host asks to be left alone
 
 
 @dataclass(frozen=True)
@@ -84,13 +68,6 @@ class _Site:
     failed: int = 0  # pages in a row
 
 
-@dataclass(frozen=True)
-class _Answer:
-    url: str
-    body: bytes
-    headers: Mapping[str, str]
-
-
 class Pages:
     """Pages in a folder, those missing fetched. `asked` counts the requests for pages; not for threads."""
 
@@ -104,17 +81,17 @@ class Pages:
         self._session.headers["User-Agent"] = manners.user_agent
 
     def get(self, url: str) -> Path:
-        """The file with the page, to be read by `page_text.read_page`; raises PageError."""
+        """The file with the page, to be read by `page_text.read_page`; raises AskError."""
         url = checked(url)
         kept = self.folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.html.gz"
         if kept.is_file() and kept.stat().st_size:
             return kept
         refused = kept.with_suffix(".refused")
         if refused.is_file() and time.time() - refused.stat().st_mtime < _REMEMBERED:
-            raise PageError(refused.read_text(encoding="utf-8"), "by an earlier request of the last 24 hours")
+            raise AskError(refused.read_text(encoding="utf-8"), "by an earlier request of the last 24 hours")
         try:
             answer = self._page(url)
-        except PageError as error:
+        except AskError as error:
             if error.reason in _GONE:
                 with staged(refused) as temporary:
                     temporary.write_text(error.reason, encoding="utf-8")
@@ -124,21 +101,21 @@ class Pages:
             temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
         return kept
 
-    def _page(self, url: str) -> _Answer:
+    def _page(self, url: str) -> Answer:
         """Follow redirects, each asked for only where the robots.txt of its host lets us."""
         self.asked += 1
         for _ in range(_REDIRECTS + 1):
             site = self._site(url)
             if site.closed is not None:
-                raise PageError(*site.closed)
+                raise AskError(*site.closed)
             if site.rules is not None and not site.rules.can_fetch(url, self._name):
-                raise PageError("robots")
+                raise AskError("robots")
             answer = self._patiently(url, site)
-            if isinstance(answer, _Answer):
+            if answer.location is None:
                 _check(answer)
                 return answer
-            url = answer
-        raise PageError("redirects")
+            url = checked(urljoin(url, answer.location))
+        raise AskError("redirects")
 
     @property
     def _name(self) -> str:
@@ -152,7 +129,7 @@ class Pages:
             site = self._sites[origin] = _Site(pace)
             try:
                 self._read_rules(f"{origin}/robots.txt", site)
-            except PageError as error:
+            except AskError as error:
                 if not error.reason.startswith("http-4") or error.reason == "http-429":
                     site.closed = error.reason, f"{origin}/robots.txt"
         return self._sites[origin]
@@ -160,24 +137,24 @@ class Pages:
     def _read_rules(self, url: str, site: _Site) -> None:
         for _ in range(_REDIRECTS + 1):
             answer = self._patiently(url, site)
-            if isinstance(answer, _Answer):
+            if answer.location is None:
                 site.rules = Protego.parse(decode(answer.body))
                 share = site.rules.request_rate(self._name)
                 asked = (site.rules.crawl_delay(self._name), share.seconds / share.requests if share else None)
                 site.pace.interval = max(site.pace.interval, *(float(pause or 0) for pause in asked))
                 site.pace.leave_alone(site.pace.interval)
                 return
-            url = answer
-        raise PageError("redirects")
+            url = checked(urljoin(url, answer.location))
+        raise AskError("redirects")
 
-    def _patiently(self, url: str, site: _Site) -> _Answer | str:
-        """`_ask` with further tries; a host that is out of reach for several pages is given up."""
+    def _patiently(self, url: str, site: _Site) -> Answer:
+        """`ask` with further tries; a host that is out of reach for several pages is given up."""
         for number in range(self.manners.retries + 1):
             site.pace.turn()
             try:
-                answer = self._ask(url)
-            except PageError as error:
-                if not error.reason.startswith(_FOR_THE_MOMENT):
+                answer = ask(self._session, url, self.manners.timeout, self.manners.max_bytes, follow=False)
+            except AskError as error:
+                if not error.for_the_moment:
                     site.failed = 0
                     raise
                 if error.wait is not None and error.wait > self.manners.longest_wait:
@@ -194,40 +171,9 @@ class Pages:
                 return answer
         raise AssertionError("not reached")
 
-    def _ask(self, url: str) -> _Answer | str:
-        """One request: the answer, or the address that it sends us to."""
-        deadline = time.monotonic() + self.manners.timeout
-        try:
-            with self._session.get(url, stream=True, timeout=self.manners.timeout, allow_redirects=False) as answer:
-                if answer.is_redirect:
-                    return checked(urljoin(url, answer.headers["Location"]))
-                if answer.status_code != requests.codes.ok:
-                    asked = seconds_asked(answer.headers.get("Retry-After"), datetime.now(UTC))
-                    raise PageError(f"http-{answer.status_code}", wait=asked)
-                return _Answer(url, self._body(answer, deadline), answer.headers)
-        except (requests.Timeout, urllib3.exceptions.ReadTimeoutError) as error:
-            raise PageError("timeout") from error
-        except (urllib3.exceptions.ProtocolError, urllib3.exceptions.DecodeError) as error:
-            raise PageError("truncated") from error
-        except requests.ConnectionError as error:
-            raise PageError("timeout" if "timed out" in str(error) else "no-connection") from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            raise PageError("bad-address") from error
-
-    def _body(self, answer: requests.Response, deadline: float) -> bytes:
-        body = bytearray()
-        # What is there by now, however little: a server that drips must not keep us past the deadline.
-        while chunk := answer.raw.read1(_CHUNK, decode_content=True):
-            body += chunk
-            if len(body) > self.manners.max_bytes:
-                raise PageError("too-many-bytes")
-            if time.monotonic() > deadline:
-                raise PageError("timeout")
-        return bytes(body)
-
 
 def checked(url: str) -> str:
-    """The address without its fragment; raises PageError where it is none that can be asked for."""
+    """The address without its fragment; raises AskError where it is none that can be asked for."""
     try:
         parts = urlsplit(url.strip())
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 80) > 0
@@ -235,15 +181,14 @@ def checked(url: str) -> str:
             return parts._replace(fragment="").geturl()
     except ValueError:
         pass
-    raise PageError("bad-address")
+    raise AskError("bad-address")
 
 
-def _check(answer: _Answer) -> None:
-    """Raises PageError where the page is none, or does not want to be collected."""
+def _check(answer: Answer) -> None:
+    """Raises AskError where the page is none, or does not want to be collected."""
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind and kind not in _HTML:
-        raise PageError("not-html", kind)
+        raise AskError("not-html", kind)
     if not answer.body.strip():
-        raise PageError("empty-page")
-    if _DIRECTIVES & {word.strip().lower() for word in answer.headers.get("X-Robots-Tag", "").split(",")}:
-        raise PageError("robots-tag")
+        raise AskError("empty-page")
+    answer.check_robots_tag()

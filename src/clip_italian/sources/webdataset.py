@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from clip_italian.images import SUFFIXES
-from clip_italian.pairs import Pair
+from clip_italian.pairs import Pair, split_name
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.folder import captions_of
-from clip_italian.sources.tables import SPLITS, made_id
+from clip_italian.sources.tables import made_id
 from clip_italian.sources.text import decode, flaw, one_line
 
 _MOST_BYTES = {".txt": 1 << 20, ".json": 1 << 24}
@@ -73,13 +73,12 @@ class WebDataset:
         if reason:
             return Reject("", reason, detail=place)
         path = _unpack(sample.key, sample.picture, folder)
-        split = texts.get("split")
         return Pair(
             id=texts.get("id") or made_id(texts.get("url") or str(path)),
             image=str(path),
             captions=tuple(captions),
             source=texts.get("source") or self.source,
-            split=SPLITS.get(split, split) if split else None,
+            split=split_name(texts.get("split")),
             captions_original=tuple(originals) if len(originals) == len(captions) else None,
             license=texts.get("license"),
             page=texts.get("page") or texts.get("url"),

@@ -29,7 +29,6 @@ from clip_italian.split.groups import NO_KEY, NO_LOOK, Keys
 KEYS_FILE = "keys.parquet"
 # By strength: of one picture's published sides the last is the one that stays.
 SIDES = ("", "train", "val", "test")
-_SYNONYMS = {"validation": "val", "valid": "val", "dev": "val"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _with_look(pair: pairs.Pair, root: Path) -> tuple[pairs.Pair, int]:
 
 
 def _side(name: str | None, id_: str) -> int:
-    side = _SYNONYMS.get(name or "", name or "")
+    side = pairs.split_name(name) or ""
     if side not in SIDES:
         raise UserError(f"pair {id_!r}: split {name!r} is none of train, val and test; rename it, or give --redraw")
     return SIDES.index(side)

@@ -3,7 +3,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from clip_italian.retries import seconds_asked
+from clip_italian.ask import seconds_asked
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
