@@ -6,17 +6,15 @@ answers the same caption differently from one call to the next.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from clip_italian.errors import UserError
 
 UNKNOWN = "und"
 
 
-@dataclass(frozen=True)
-class Guess:
+class Guess(NamedTuple):
     """An ISO 639-1 code ("und" where there is nothing to tell it by) and how sure the library is (0..1)."""
 
     language: str

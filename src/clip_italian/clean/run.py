@@ -19,6 +19,8 @@ from clip_italian.pipeline import parts
 from clip_italian.pipeline.rejects import Reject, by_reason, read_rejects, rejects_path, write_rejects
 from clip_italian.pipeline.stage import Summary, run_stage
 
+_PROBE = pairs.to_batch([Pair("", "http://", ("una foto di prova",), "")])
+
 
 def clean(source: Path, output: Path, recipe: CleanRecipe, workers: int = 1, ray: str | None = None) -> Summary:
     """Write the pairs of `source` that pass `recipe` to `output`, the others to its rejects file.
@@ -35,7 +37,10 @@ def clean(source: Path, output: Path, recipe: CleanRecipe, workers: int = 1, ray
     with parts.workspace(output, job) as folder:
         checked = folder / "checked.parquet"
         if not checked.is_file():
-            run_stage("clean", Clean(recipe, source.resolve().parent), settings, source, checked, workers, ray)
+            root = source.resolve().parent
+            if ray is None:
+                Clean(recipe, root)(_PROBE)  # loads word lists and models once, before the workers are forked
+            run_stage("clean", Clean(recipe, root), settings, source, checked, workers, ray)
         again: Iterable[list[Verdict]] = ()
         if recipe.duplicates is not None:
             again = verdicts(checked, recipe.duplicates, language.function_words, folder)

@@ -4,6 +4,7 @@ While a job runs, `OUTPUT.parts/` holds `job.json` (what the job is), a lock and
 finished part. The same command goes on with what is missing; another job on the same output starts anew.
 """
 
+import gc
 import json
 import multiprocessing
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from threadpoolctl import threadpool_limits
 
 from clip_italian import __version__
 from clip_italian.assets import staged
@@ -92,10 +94,18 @@ def make_part(work: Work, number: int, folder: Path) -> None:
         work(number, temporary)
 
 
+def _settle() -> None:
+    """Make a worker process fit to run beside others."""
+    # What was imported before the fork is never garbage: looking through it again and again takes a tenth of the time.
+    gc.freeze()
+    # Small matrix products by several threads in each of several processes only get in each other's way.
+    threadpool_limits(1)
+
+
 def _in_processes(work: Work, numbers: Sequence[int], folder: Path, workers: int, advance: Progress) -> None:
     # A forked child starts at once; a spawned one would import torch first. The children use no torch.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_settle) as pool:
         futures = [pool.submit(make_part, work, number, folder) for number in numbers]
         try:
             for future in as_completed(futures):
