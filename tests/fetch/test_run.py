@@ -62,7 +62,7 @@ def test_not_one_good_picture_is_missing(tmp_path):
         pairs.write(
             [*rows(web, GOOD), *rows(web, BAD, "t"), Pair("local", "a.jpg", ("c",), "u")], tmp_path / "in.parquet"
         )
-        settings = Settings(size=128, shard=10, workers=2, threads=4, timeout=1.5, retries=2)
+        settings = Settings(size=128, shard=10, workers=2, threads=4, timeout=3.0, retries=2)
         summary = fetch(tmp_path / "in.parquet", tmp_path / "shards", settings)
         found = contents(tmp_path / "shards")
         assert sorted(found) == sorted(GOOD)

@@ -37,7 +37,7 @@ CANONICAL = "https://www.ilpost.it/2021/05/03/foto-giorno/"
 
 @pytest.fixture
 def read(tmp_path):
-    return IlPost(tmp_path / "pages", Manners(rate=1_000.0, timeout=0.5, retries=1, first_wait=0.01))
+    return IlPost(tmp_path / "pages", Manners(rate=1_000.0, timeout=1.5, retries=1, first_wait=0.01))
 
 
 def found(read, path, raw):
@@ -124,7 +124,7 @@ def test_a_list_of_addresses(read, tmp_path):
         "/old": lambda _: (301, b"", {"Location": "/new/3"}),
         "/new/3": lambda _: (200, latin, {"Content-Type": "text/html; charset=ISO-8859-1"}),
         "/none": html("<p>niente"),
-        "/slow": lambda _: (time.sleep(0.8), (200, b"", {}))[1],
+        "/slow": lambda _: (time.sleep(3), (200, b"", {}))[1],
     }
     with Site(answers) as site, Site({}) as gone:
         gone_url = gone.url("/x")

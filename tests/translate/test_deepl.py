@@ -50,7 +50,7 @@ def test_retry_after_is_honoured():
 def test_retry_after_is_waited_for_in_real_time():
     with FakeDeepL(statuses(429, **{"Retry-After": "1"})) as server:
         DeepL(Options("EN", "IT"), server.url).translate(["a"])
-    assert 1.0 <= server.times[1] - server.times[0] < 2.0
+    assert server.times[1] - server.times[0] >= 1.0
 
 
 @pytest.mark.parametrize("status", [500, 503, 529, 429])
