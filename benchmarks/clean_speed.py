@@ -21,10 +21,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from clip_italian import languages, pairs
+from clip_italian import languages, near, pairs
 from clip_italian.clean import captions as checks
+from clip_italian.clean.duplicates import verdicts
 from clip_italian.clean.language_id import identifier
 from clip_italian.clean.names import tagger
+from clip_italian.clean.pictures import PictureLimits, check
+from clip_italian.clean.recipe import Duplicates
 from clip_italian.pairs import Pair
 
 ENGLISH = ("a dog runs on the beach", "two people look at the sea", "the old bridge in the morning light")
@@ -52,7 +55,7 @@ def synthetic(real: Sequence[str], count: int, with_looks: bool = False) -> Iter
         caption = " ".join(words)
         if draw.random() < 0.05:
             caption = draw.choice((draw.choice(ENGLISH), draw.choice(NAMES), draw.choice(real)))
-        look = f"{draw.getrandbits(64):016x}-{draw.getrandbits(48):012x}" if with_looks else None
+        look = look_by_chance(draw) if with_looks else None
         yield Pair(f"{number:08}", f"http://pictures.example/{number}.jpg", (caption,), "synthetic", phash=look)
 
 
@@ -67,16 +70,19 @@ def per_second(work: Callable[[Sequence[str]], object], texts: Sequence[str], ru
     return len(texts) / statistics.median(times)
 
 
-def filters(texts: list[str], pipeline: str | None) -> None:
-    """A table of captions a second of every filter by itself."""
+def filters(texts: list[str], pictures: Sequence[Path], pipeline: str | None, room: Path) -> None:
+    """A table of captions (or pictures) a second of every filter by itself."""
     italian = languages.get("it")
+    letters, length = checks.letters(0.5), checks.length(2, 80)
     work: dict[str, tuple[Callable[[Sequence[str]], object], int]] = {
         "normalise": (lambda some: [checks.normalise(text) for text in some], len(texts)),
-        "length, letters": (lambda some: [(checks.length(2, 80)(t), checks.letters(0.5)(t)) for t in some], len(texts)),
-        "URL, file name, markup": (
-            lambda some: [(checks.no_url(t), checks.no_file_name(t), checks.no_markup(t)) for t in some],
-            len(texts),
-        ),
+        "length": (lambda some: [length(text) for text in some], len(texts)),
+        "letters": (lambda some: [letters(text) for text in some], len(texts)),
+        "wrong encoding": (lambda some: [checks.no_damage(text) for text in some], len(texts)),
+        "URL": (lambda some: [checks.no_url(text) for text in some], len(texts)),
+        "file name": (lambda some: [checks.no_file_name(text) for text in some], len(texts)),
+        "markup": (lambda some: [checks.no_markup(text) for text in some], len(texts)),
+        "duplicates and boilerplate": (duplicates(texts, italian.function_words, room), len(texts)),
         "names, lexicon": (tagger("lexicon", italian), len(texts)),
         "language, py3langid": (identifier("py3langid"), len(texts)),
         "language, langdetect": (identifier("langdetect"), 1_000),
@@ -86,6 +92,33 @@ def filters(texts: list[str], pipeline: str | None) -> None:
     print("| filter | captions/s, one process |\n|---|---:|")
     for name, (judge, size) in work.items():
         print(f"| {name} | {per_second(judge, texts[:size]):,.0f} |", flush=True)
+    limits = PictureLimits()
+    if pictures:
+        speed = per_second(lambda some: [check(path, limits) for path in some], pictures)
+        print(f"| pictures/s: reading, size, colour, hash ({len(pictures):,} photos) | {speed:,.0f} |", flush=True)
+    draw = random.Random(2)
+    looks = [look_by_chance(draw) for _ in range(200_000)]
+    speed = per_second(lambda some: sum(1 for _ in near.near_pairs(some, 2)), looks)
+    print(f"| pictures/s: near-duplicates among {len(looks):,} | {speed:,.0f} |", flush=True)
+
+
+def duplicates(texts: Sequence[str], function_words: frozenset[str], room: Path) -> Callable[[object], object]:
+    """The search for captions that occur again, over all the texts whatever it is given."""
+    file = room / "captions.parquet"
+    pairs.write((Pair(str(row), "http://h/", (text,), "s") for row, text in enumerate(texts)), file)
+    return lambda _: sum(1 for _ in verdicts(file, Duplicates(), function_words, room))
+
+
+def local_pictures(files: Sequence[Path]) -> list[Path]:
+    """The pictures of pairs files that lie on this machine."""
+    own = [path for path in files if not path.name.endswith(".json.gz")]
+    found = [path.parent / pair.image for path in own for pair in pairs.read(path) if "://" not in pair.image]
+    return [path for path in found if path.is_file()]
+
+
+def look_by_chance(draw: random.Random) -> str:
+    """A picture hash."""
+    return f"{draw.getrandbits(64):016x}-{draw.getrandbits(48):012x}"
 
 
 def measured(command: Sequence[str]) -> tuple[float, float]:
@@ -130,7 +163,9 @@ def main() -> None:
     parser.add_argument("--spacy", help="spaCy pipeline to measure too")
     options = parser.parse_args()
     real = real_captions(options.files)
-    filters([pair.captions[0] for pair in synthetic(real, 50_000)], options.spacy)
+    with tempfile.TemporaryDirectory() as room:
+        texts = [pair.captions[0] for pair in synthetic(real, 50_000)]
+        filters(texts, local_pictures(options.files), options.spacy, Path(room))
     print("\n| command | pairs | time | pairs/s | peak memory |\n|---|---:|---:|---:|---:|")
     program = str(Path(sys.executable).with_name("clip-italian"))
     with tempfile.TemporaryDirectory() as room:

@@ -5,14 +5,17 @@ import os
 import random
 import signal
 import time
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from clip_italian import pairs
+from clip_italian.clean import run
 from clip_italian.clean.recipe import load_clean_recipe
 from clip_italian.clean.run import clean
+from clip_italian.clean.stage import Clean
 from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import read_rejects, rejects_path
@@ -49,36 +52,67 @@ def test_a_whole_run(tmp_path):
     assert pairs.count(tmp_path / "in.jsonl") == 3, "the input was changed"
 
 
-def run_in_group(source, output):
+@dataclass(frozen=True)
+class Held(Clean):
+    """The stage, but it goes no further once a random number of parts is there."""
+
+    def __call__(self, batch):
+        folder, wanted = HOLD
+        while len(list(folder.glob("0*"))) >= wanted:
+            time.sleep(0.01)
+        return super().__call__(batch)
+
+
+# Functions that the work goes through after the checks, and at which call of theirs it stops.
+LATER = {"verdicts": 1, "_write": 1, "_apply": random.randrange(1, 30), "by_reason": 1}
+HOLD = (Path(), 0)  # folder of parts, and how many of them
+
+
+def run_in_group(source, output, moment):
+    """Clean in a process group of its own, and stop (to be killed) at `moment`: so many parts, or a later step."""
+    global HOLD
     os.setsid()
+    if isinstance(moment, int):
+        HOLD = output.parent / f"{output.name}.parts" / "checked.parquet.parts", moment
+        run.Clean = Held
+    else:
+        real, at, times = getattr(run, moment), LATER[moment], count(1)
+
+        def stop(*arguments):
+            if next(times) == at:
+                (output.parent / "stopped").touch()
+                time.sleep(600)
+            return real(*arguments)
+
+        setattr(run, moment, stop)
     clean(source, output, RECIPE, workers=2)
 
 
-def leads_its_group(process):
-    try:
-        return os.getpgid(process.pid) == process.pid
-    except ProcessLookupError:
-        return False
+def is_held(output, moment):
+    if not isinstance(moment, int):
+        return (output.parent / "stopped").exists()
+    parts = output.parent / f"{output.name}.parts" / "checked.parquet.parts"
+    return len(list(parts.glob("0*"))) >= moment
 
 
-def test_kill_at_random_moments_and_go_on(tmp_path):
+def test_kill_at_random_moments_and_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(pairs, "PART_ROWS", 100)
     source = tmp_path / "in.parquet"
-    pq.write_table(pa.Table.from_batches([pairs.to_batch(list(some_pairs(4_000)))]), source, row_group_size=100)
+    pairs.write(some_pairs(4_000), source)
     expected, output = tmp_path / "expected.parquet", tmp_path / "out.parquet"
     clean(source, expected, RECIPE, workers=1)
-    draw = random.Random()
-    parts = tmp_path / "out.parquet.parts" / "checked.parquet.parts"
-    killed = 0
-    for wanted in sorted(draw.sample(range(1, 40), 3)):
-        process = multiprocessing.get_context("fork").Process(target=run_in_group, args=(source, output))
+    for moment in (*sorted(random.sample(range(1, 38), 3)), *LATER):
+        (tmp_path / "stopped").unlink(missing_ok=True)
+        process = multiprocessing.get_context("fork").Process(target=run_in_group, args=(source, output, moment))
         process.start()
-        while process.is_alive() and not (leads_its_group(process) and len(list(parts.glob("0*"))) >= wanted):
+        limit = time.monotonic() + 120
+        while not is_held(output, moment):
+            assert process.is_alive(), f"it ended before it could be killed at {moment}"
+            assert time.monotonic() < limit
             time.sleep(0.005)
-        if process.is_alive():
-            os.killpg(process.pid, signal.SIGKILL)
-            killed += not output.exists()
+        os.killpg(process.pid, signal.SIGKILL)
         process.join()
-    assert killed, "every kill came too late"
+        assert output.exists() == (moment == "by_reason")
     clean(source, output, RECIPE, workers=2)
     assert output.read_bytes() == expected.read_bytes()
     assert rejects_path(output).read_bytes() == rejects_path(expected).read_bytes()

@@ -36,7 +36,10 @@ def bomb() -> bytes:
 
 
 class Web(ThreadingHTTPServer):
-    """Counts requests by path; `most_at_once` is the largest number that were answered at one time."""
+    """Counts requests by path; `most_at_once` is the largest number that were answered at one time.
+
+    With `hold_after` requests it answers no more until that is None again: who asks can be killed at leisure.
+    """
 
     daemon_threads = True
     request_queue_size = 64
@@ -47,6 +50,7 @@ class Web(ThreadingHTTPServer):
         self.asked: Counter[str] = Counter()
         self.times: dict[str, list[float]] = {}
         self.agents: set[str] = set()
+        self.hold_after: int | None = None
         self.open = True  # False: the host refuses everything with 503
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
@@ -79,12 +83,14 @@ class _Handler(BaseHTTPRequestHandler):
             server.times.setdefault(self.path, []).append(time.monotonic())
             server.agents.add(self.headers["User-Agent"])
             number = server.asked[self.path]
-        try:
-            time.sleep(server.delay)
-            self.answer(self.path, number)
-        finally:
-            with server.lock:
-                server.at_once -= 1
+            total = server.asked.total()
+        time.sleep(server.delay)
+        while server.hold_after is not None and total > server.hold_after:
+            time.sleep(0.02)
+        # Before the answer: whoever has it may ask again before this thread goes on.
+        with server.lock:
+            server.at_once -= 1
+        self.answer(self.path, number)
 
     def answer(self, path: str, number: int) -> None:
         kind = path.split("/")[1]

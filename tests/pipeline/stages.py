@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,11 +30,24 @@ class DropMarked:
 
 
 @dataclass(frozen=True)
-class Slow(DropMarked):
-    """The same, taking `seconds` for a batch."""
+class Waits(DropMarked):
+    """The same, but once `after` parts lie in the folder `parts` it waits for the file `go`."""
 
-    seconds: float = 0.0
+    parts: Path = Path()
+    after: int = 0
+    go: Path = Path()
 
     def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
-        time.sleep(self.seconds)
+        while not self.go.exists() and len(list(self.parts.glob("0*"))) >= self.after:
+            time.sleep(0.02)
         return super().__call__(batch)
+
+
+@dataclass(frozen=True)
+class Fails(DropMarked):
+    """Raises `error`."""
+
+    error: Exception = field(default_factory=RuntimeError)
+
+    def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
+        raise self.error

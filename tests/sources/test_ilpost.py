@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -37,7 +38,7 @@ CANONICAL = "https://www.ilpost.it/2021/05/03/foto-giorno/"
 
 @pytest.fixture
 def read(tmp_path):
-    return IlPost(tmp_path / "pages", Manners(rate=1_000.0, timeout=1.5, retries=1, first_wait=0.01))
+    return IlPost(tmp_path / "pages", Manners(rate=1_000.0, timeout=4.0, retries=1, first_wait=0.01))
 
 
 def found(read, path, raw):
@@ -124,7 +125,7 @@ def test_a_list_of_addresses(read, tmp_path):
         "/old": lambda _: (301, b"", {"Location": "/new/3"}),
         "/new/3": lambda _: (200, latin, {"Content-Type": "text/html; charset=ISO-8859-1"}),
         "/none": html("<p>niente"),
-        "/slow": lambda _: (time.sleep(3), (200, b"", {}))[1],
+        "/slow": lambda _: (time.sleep(20), (200, b"", {}))[1],
     }
     with Site(answers) as site, Site({}) as gone:
         gone_url = gone.url("/x")
@@ -170,15 +171,19 @@ def test_kept_pages_are_saved_pages(read, tmp_path):
 def test_a_killed_run_asks_for_no_page_twice(read, tmp_path):
     count = 24
     answers = {f"/{number}": html(figure(number)) for number in range(count) if number % 6}
+    killed = threading.Event()
+    held = answers["/10"]
+    answers["/10"] = lambda number: (killed.wait(60), held(number))[1]
     addresses, output = tmp_path / "list.txt", tmp_path / "o.jsonl"
     with Site(answers) as site:
         addresses.write_text("\n".join(site.url(f"/{number}") for number in range(count)))
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.sources.slow_ilpost", addresses, output, tmp_path / "pages"]
         )
-        while len(site.paths()) < 11 and process.poll() is None:
+        while "/10" not in site.paths() and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
+        killed.set()
         assert process.wait() == -signal.SIGKILL
         assert not output.exists()
         collect("ilpost", read, {}, [addresses], output)

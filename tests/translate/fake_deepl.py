@@ -18,7 +18,10 @@ def italian(text: str) -> str:
 
 
 class FakeDeepL(ThreadingHTTPServer):
-    """Counts the texts that it was asked for and those that it answered; remembers bodies and times of requests."""
+    """Counts the texts that it was asked for and those that it answered; remembers bodies and times of requests.
+
+    With `hold_after` requests it answers no more until that is None again: who asks can be killed at leisure.
+    """
 
     daemon_threads = True
     request_queue_size = 64
@@ -29,6 +32,7 @@ class FakeDeepL(ThreadingHTTPServer):
         self.delay = delay
         self.limit = limit
         self.answer = italian
+        self.hold_after: int | None = None
         self.seen: Counter[str] = Counter()
         self.billed = 0
         self.bodies: list[dict] = []
@@ -76,11 +80,14 @@ class _Handler(BaseHTTPRequestHandler):
             server.bodies.append(body)
             server.sizes.append(len(raw))
             server.times.append(time.monotonic())
-            trouble = server.trouble(len(server.bodies))
+            number = len(server.bodies)
+            trouble = server.trouble(number)
             if trouble is None:
                 server.seen.update(body["text"])
                 server.billed += sum(map(len, body["text"]))
         time.sleep(server.delay)
+        while server.hold_after is not None and number > server.hold_after:
+            time.sleep(0.02)
         with server.lock:
             server.at_once -= 1
         if trouble is not None:

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from clip_italian import near
 from clip_italian.clean.recipe import Duplicates
+from clip_italian.pipeline.database import database
 
-_MEMORY = "400MB"
 _UNLIMITED = 2**31
 
 # Keys are hashes of 64 bits: two of 5 million different captions share one with a probability of 1e-6.
@@ -71,7 +71,7 @@ def verdicts(file: Path, recipe: Duplicates, function_words: frozenset[str], roo
     The first row of a caption or picture is the one that stays. `room` is a folder for what does not fit
     into memory.
     """
-    with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(room / "sort"), "threads": 2}) as base:
+    with database(room) as base:
         seen_before = _pictures_seen_before(base, file, recipe.picture_distance)
         base.register("pictures", seen_before)
         values = {

@@ -9,7 +9,7 @@ word, or where its capital letter says so; it judges captions in any other case 
 
 import importlib.util
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -107,17 +107,22 @@ class Lexicon:
     def proper(self, words: Sequence[str], how: Casing) -> list[bool]:
         """For each token whether it is a proper noun, or a particle inside one ("Leonardo da Vinci")."""
         functional = [_bare(word) in self.function_words for word in words]
-        unknown = [
-            not skip and not word.isdigit() and not self._knows(word.lower())
-            for word, skip in zip(words, functional, strict=True)
-        ]
+
+        def unknown(place: int) -> bool:
+            word = words[place]
+            return not functional[place] and not word.isdigit() and not self._knows(word.lower())
+
         if how is Casing.NORMAL:
             return _with_particles(_by_capitals(words, functional, unknown), functional)
+        proper = [unknown(place) for place in range(len(words))]
         # Without capitals to go by, a caption of content words alone that are half unknown is a name
         # ("dora riparia", where "dora" is a verb too): a description has articles and prepositions.
-        if not any(functional) and 2 * sum(unknown) >= len(words):
-            return [not word.isdigit() for word in words]
-        return _with_particles(unknown, functional)
+        if not any(functional) and 2 * sum(proper) >= len(words):
+            return [not self._is_number(word) for word in words]
+        return _with_particles(proper, functional)
+
+    def _is_number(self, word: str) -> bool:
+        return word.isdigit() or word.lower() in self.number_words
 
     def _knows(self, word: str) -> bool:
         return word in self.number_words or _known(word, self.code)
@@ -150,12 +155,14 @@ class Spacy:
             yield _share([token.pos_ == _PROPER for token in document if not token.is_punct and not token.is_space])
 
 
-def _by_capitals(words: Sequence[str], functional: Sequence[bool], unknown: Sequence[bool]) -> list[bool]:
-    """Capitalised inside, or unknown, or first and followed by another capital."""
-    capital = [word[0].isupper() and not skip for word, skip in zip(words, functional, strict=True)]
-    proper = [here or missing for here, missing in zip(capital, unknown, strict=True)]
-    if words and not unknown[0]:
-        proper[0] = capital[0] and len(words) > 1 and capital[1]
+def _by_capitals(words: Sequence[str], functional: Sequence[bool], unknown: Callable[[int], bool]) -> list[bool]:
+    """Capitalised inside, or first and unknown or followed by another capital; also an unknown word in small
+    letters right after one of these ("Johann Wolfgang von Goethe")."""
+    proper = [word[0].isupper() and not skip for word, skip in zip(words, functional, strict=True)]
+    if proper and proper[0]:
+        proper[0] = (len(words) > 1 and proper[1]) or unknown(0)
+    for place in range(1, len(words)):
+        proper[place] = proper[place] or (proper[place - 1] and unknown(place))
     return proper
 
 

@@ -28,6 +28,7 @@ def clean(source: Path, output: Path, recipe: CleanRecipe, workers: int = 1, ray
     A killed run goes on where it was. Raises UserError for an input that cannot be read, or a
     spaCy pipeline or library that the recipe wants and that is not there.
     """
+    pairs.apart(source, output)
     language = languages.get(recipe.language)
     settings = recipe.model_dump(mode="json")
     if recipe.names is not None:

@@ -33,11 +33,7 @@ def sources() -> None:
 
 
 @app.command("picture-book")
-def picture_book(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Pairs file to write (.parquet or .jsonl).")],
-    language: Annotated[str, typer.Option(help="Language of the captions.")] = "it",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+def picture_book(output: PairsOutput, language: Language = "it", as_json: Json = False) -> None:
     """Emoji drawings and Tux Paint stamps with Italian captions: about 2,800 pictures.
 
     Example: clip-italian collect picture-book -o book/pairs.parquet
@@ -274,6 +270,4 @@ def _collect(
 ) -> None:  # fmt: skip
     from clip_italian.sources.collect import collect
 
-    if any(path.resolve() == output.resolve() for path in inputs):
-        raise UsageError(f"{output}: would replace its own input; choose another output")
     show_summary(collect(source, read, settings, inputs, output, workers, ray), output, as_json)

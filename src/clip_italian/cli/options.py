@@ -9,11 +9,24 @@ import typer
 from rich.table import Table
 
 from clip_italian import console
+from clip_italian.errors import UsageError
 from clip_italian.pipeline.rejects import rejects_path
 from clip_italian.pipeline.stage import Summary
 
+
+def pairs_output(path: Path) -> Path:
+    """The path of a pairs file to write; raises UsageError where it can be none."""
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder; give the name of a file to write, like {path / 'pairs.parquet'}")
+    if path.suffix not in (".parquet", ".jsonl"):
+        raise UsageError(f"{path}: a pairs file ends in .parquet or .jsonl; choose such a name")
+    return path
+
+
 PairsArgument = Annotated[Path, typer.Argument(help="Pairs file (.parquet or .jsonl).")]
-PairsOutput = Annotated[Path, typer.Option("-o", "--output", help="Pairs file to write (.parquet or .jsonl).")]
+PairsOutput = Annotated[
+    Path, typer.Option("-o", "--output", help="Pairs file to write (.parquet or .jsonl).", callback=pairs_output)
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Worker processes on this machine.")]
 Ray = Annotated[str | None, typer.Option("--ray", metavar="ADDRESS", help="Work on this Ray cluster instead.")]
 Language = Annotated[str, typer.Option("--language", help="Language of the captions.")]

@@ -30,10 +30,13 @@ from clip_italian.errors import UserError
 from clip_italian.fetch import outcomes
 from clip_italian.fetch.settings import INPUT_FOLDER, Settings, write
 from clip_italian.pairs import Pair
+from clip_italian.pipeline.cluster import check_reachable
 from clip_italian.pipeline.rejects import Reject, rejects_path, write_rejects
 
 LOG_FILE = "fetch.log"
 _SCHEMA = pairs.SCHEMA.append(pa.field("caption", pa.string()))
+# What img2dataset's distributors need beside it; without Ray it would do nothing and say so nowhere.
+_NEEDS = {"ray": '"clip-italian[cluster]"', "pyspark": "pyspark (Java has to be there as well)"}
 _SHARDS_A_FILE = 10  # img2dataset takes the list of addresses into memory file by file
 
 
@@ -50,12 +53,19 @@ class Fetched:
 def fetch(source: Path, output: Path, settings: Settings, ray: str | None = None) -> Fetched:
     """Download the pictures of `source` into shards in the folder `output`.
 
-    Raises UserError where img2dataset is not installed, the folder belongs to another run or is in use, or
-    nothing at all could be fetched.
+    Raises UserError where img2dataset or its distributor is not installed, the Ray cluster cannot be reached,
+    the folder belongs to another run or is in use, or nothing at all could be fetched.
     """
     if find_spec("img2dataset") is None:
         raise UserError('img2dataset is not installed: pip install "clip-italian[collect]"')
+    library = settings.distributor
+    if library in _NEEDS and find_spec(library) is None:
+        raise UserError(f"{library} is not installed: pip install {_NEEDS[library]}")
     pairs.existing(source)
+    if ray is not None:
+        check_reachable(ray)
+    if output.is_file():
+        raise UserError(f"{output}: a file; give the name of a folder for the shards")
     output.mkdir(parents=True, exist_ok=True)
     with _alone(output):
         write(settings, source, output)
@@ -169,7 +179,9 @@ def _list_again(output: Path, shard: int) -> None:
 def _run(output: Path, shard: int, ray: str | None) -> None:
     """img2dataset in its own process group, with a bar for the finished shards."""
     # A library that img2dataset uses would ask the network for a newer version of itself.
-    environment = os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"} | ({"RAY_ADDRESS": ray} if ray else {})
+    # Spark's workers would be the python3 of the path, which need not have this package.
+    defaults = {"PYSPARK_PYTHON": sys.executable}
+    environment = defaults | os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"} | ({"RAY_ADDRESS": ray} if ray else {})
     command = [sys.executable, "-m", "clip_italian.fetch.job", str(output.resolve())]
     with (
         (output / LOG_FILE).open("ab") as log,

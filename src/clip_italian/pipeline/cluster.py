@@ -4,7 +4,9 @@ Input, output and the parts' folder must be on storage that all nodes see. A par
 made again on another node.
 """
 
+import logging
 import socket
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,32 +18,58 @@ from clip_italian.pipeline.parts import Progress, Work, make_part
 def on_cluster(work: Work, numbers: Sequence[int], folder: Path, address: str, advance: Progress) -> None:
     """Make the parts `numbers` on the cluster at `address` ("auto", "HOST:6379", "ray://HOST:10001").
 
-    Raises UserError where Ray is not installed or the cluster cannot be reached.
+    Raises UserError where Ray is not installed, the cluster cannot be reached, or a part cannot be made.
     """
     try:
-        import ray
+        import ray.data
     except ImportError as error:
         raise UserError('--ray needs Ray: pip install "clip-italian[cluster]"') from error
     if not numbers:
         return
+    check_reachable(address)
     try:
-        _check_reachable(address)
-        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
+        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{address}: no Ray cluster there ({error}); start one with `ray start --head`") from error
+        raise _unreachable(address, error) from error
 
     def make(row: dict[str, Any]) -> dict[str, Any]:
-        make_part(work, int(row["item"]), folder)
-        return row
+        # Errors come as rows: Ray would wrap them into pages of traceback.
+        try:
+            make_part(work, int(row["item"]), folder)
+        except UserError as error:
+            return {"error": str(error), "traceback": ""}
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        return {"error": "", "traceback": ""}
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells its plans
     ray.data.DataContext.get_current().enable_progress_bars = False
     parts = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map(make)
-    for _ in parts.iter_rows():
-        advance(1)
+    try:
+        for made in parts.iter_rows():
+            if made["traceback"]:
+                raise _failed(made["error"]) from RuntimeError(made["traceback"])
+            if made["error"]:
+                raise UserError(made["error"])
+            advance(1)
+    except ray.exceptions.RayError as error:
+        raise _failed(str(error)) from error
 
 
-def _check_reachable(address: str) -> None:
-    """Raise OSError where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+def _failed(reason: str) -> UserError:
+    line = " ".join(reason.split())[:300]
+    return UserError(f"a worker of the Ray cluster failed ({line}); the same command goes on with what is missing")
+
+
+def check_reachable(address: str) -> None:
+    """Raise UserError where nothing listens at HOST:PORT: Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon:
-        socket.create_connection((host, int(port)), timeout=5).close()
+    try:
+        if colon:
+            socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> UserError:
+    return UserError(f"{address}: no Ray cluster there ({error}); start one with `ray start --head`")

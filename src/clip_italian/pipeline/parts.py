@@ -40,7 +40,7 @@ def workspace(output: Path, job: dict[str, Any]) -> Iterator[Path]:
     """The folder for the parts of `output`, locked, holding what an earlier run of the same `job` finished.
 
     `job` is JSON data: everything that decides the result. The folder is removed when the block
-    ends well. Raises UserError where another process writes the same output.
+    ends well, and where nothing was finished in it. Raises UserError where another process writes the same output.
     """
     folder = output.resolve().parent / f"{output.name}.parts"
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +58,10 @@ def workspace(output: Path, job: dict[str, Any]) -> Iterator[Path]:
             note.write_text(described, encoding="utf-8")
         yield folder
         shutil.rmtree(folder)
+    except Exception:
+        if [path.name for path in folder.iterdir()] == [note.name]:
+            shutil.rmtree(folder)
+        raise
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()

@@ -41,6 +41,7 @@ def run_stage(
     `settings` (JSON data) is what the stage depends on: a killed run is only gone on with where
     they are the same. Raises UserError for an input that cannot be read.
     """
+    pairs.apart(source, output)
     job = {"stage": name, "settings": settings, "input": parts.file_identity(pairs.existing(source))}
     with parts.workspace(output, job) as folder:
         divided = in_parts(source, folder)

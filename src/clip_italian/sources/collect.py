@@ -11,7 +11,6 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from clip_italian import console, pairs
@@ -19,12 +18,12 @@ from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
 from clip_italian.pipeline import parts
+from clip_italian.pipeline.database import database
 from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
 from clip_italian.pipeline.stage import PAIRS_FILE, REJECTS_FILE, Summary
 
 # One input file's pairs and rejects, in order. `image` is an URL or an absolute path; runs in a worker process.
 Read = Callable[[Path], Iterator[Pair | Reject]]
-_MEMORY = "400MB"
 
 
 def collect(
@@ -39,6 +38,7 @@ def collect(
     for path in inputs:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; give what the source {source!r} is read from")
+        pairs.apart(path, output)
     job = {"source": source, "settings": settings, "inputs": [parts.file_identity(path) for path in inputs]}
     with parts.workspace(output, job) as folder:
         work = partial(_work, read=read, inputs=[path.resolve() for path in inputs])
@@ -66,7 +66,7 @@ def merged(files: Sequence[Path], room: Path) -> Iterator[Pair]:
 
     What does not fit into memory goes to files in `room`.
     """
-    with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(room / "sort"), "threads": 2}) as base:
+    with database(room) as base:
         rows = base.sql(
             "SELECT * EXCLUDE (place, first) FROM (SELECT *, min(place) OVER (PARTITION BY id) AS first FROM ("
             f"SELECT {', '.join(pairs.SCHEMA.names)}, (file_index, file_row_number) AS place"

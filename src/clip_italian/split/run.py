@@ -57,6 +57,7 @@ def split(source: Path, output: Path, plan: Plan, workers: int = 1, ray: str | N
     The draw hangs on ids and seed alone: more rows move no other, unless they show the same picture.
     Raises UserError for a split with an unknown name.
     """
+    pairs.apart(source, output)
     job = {"stage": "split", "plan": plan.__dict__, "input": parts.file_identity(pairs.existing(source))}
     with parts.workspace(output, job) as folder:
         divided = in_parts(source, folder)

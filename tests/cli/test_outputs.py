@@ -1,0 +1,79 @@
+"""Outputs that would cost something else, or that cannot be written: one line, and nothing is lost."""
+
+import errno
+
+import pytest
+
+from clip_italian import pairs
+from clip_italian.clean import run as clean_run
+from clip_italian.pairs import Pair
+
+STAGES = {
+    "clean": [],
+    "split": [],
+    "translate": ["--engine", "deepl", "--server-url", "http://127.0.0.1:9"],
+    "collect": ["parquet"],
+}
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPL_AUTH_KEY", "key")
+    monkeypatch.setenv("CLIP_ITALIAN_CACHE", str(tmp_path / "cache"))
+    pairs.write([Pair("1", "http://h/1.jpg", ("Un gatto dorme sul divano",), "s")], tmp_path / "in.parquet")
+    return tmp_path / "in.parquet"
+
+
+def command(stage, source, output):
+    group = [stage, *STAGES[stage]] if stage == "collect" else [stage]
+    more = [] if stage == "collect" else STAGES[stage]
+    return [*group, source, "-o", output, *more]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_replaces_its_input(run, source, stage):
+    before = source.read_bytes()
+    code, out, err = run(*command(stage, source, source))
+    assert (code, out) == (2, "")
+    assert err == f"clip-italian: {source}: would replace its own input; choose another output\n"
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_folders_and_other_suffixes_are_no_pairs_files(run, source, tmp_path, stage):
+    photos = tmp_path / "photos.parquet"
+    photos.mkdir()
+    (photos / "a.jpg").write_text("precious")
+    for output, words in ((photos, "a folder; give the name of a file"), (tmp_path / "o.csv", "ends in .parquet")):
+        code, out, err = run(*command(stage, source, output))
+        assert (code, out) == (2, "")
+        assert words in err
+        assert err.count("\n") == 1
+    assert (photos / "a.jpg").read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} <= {"in.parquet", "photos.parquet", "cache"}
+
+
+def test_shards_need_a_folder(run, source):
+    pytest.importorskip("img2dataset")
+    code, _, err = run("fetch", source, "-o", source)
+    assert code == 1
+    assert "a file; give the name of a folder" in err
+
+
+@pytest.mark.parametrize("words", [(errno.ENOSPC, "No space left"), ("Error writing bytes. Detail: [errno 28] …",)])
+def test_a_full_disk_is_one_line_with_advice(run, source, tmp_path, monkeypatch, words):
+    def full(*_):
+        raise OSError(*words)
+
+    monkeypatch.setattr(clean_run, "_write", full)
+    code, out, err = run("clean", source, "-o", tmp_path / "out.parquet", "--workers", "1")
+    assert (code, out) == (1, "")
+    assert err == "clip-italian: No space left on device; make room on the disk, the same command goes on\n"
+    monkeypatch.undo()
+    assert run("clean", source, "-o", tmp_path / "out.parquet", "--workers", "1")[0] == 0
+
+
+def test_a_command_that_got_nowhere_leaves_nothing(run, tmp_path):
+    (tmp_path / "bad.json").write_text("{")
+    assert run("collect", "mscoco-it", tmp_path / "bad.json", "-o", tmp_path / "out.parquet")[0] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
