@@ -1,6 +1,6 @@
 import pytest
 
-from clip_italian.config import RECIPES, load_recipe
+from clip_italian.config import load_recipe
 from clip_italian.errors import UsageError
 
 MINIMAL = """
@@ -14,7 +14,6 @@ frozen = ["*"]
 learning_rate = 1e-3
 epochs = 2
 patience = 1
-batch_size = 4
 """
 
 
@@ -58,11 +57,3 @@ def test_missing_file_and_broken_toml(tmp_path):
     broken.write_text("a = [")
     with pytest.raises(UsageError, match="not TOML"):
         load_recipe(broken)
-
-
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
-def test_recipes_of_the_package_are_valid_and_say_what_they_cost(path):
-    load_recipe(path)
-    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert any("Cost:" in line for line in header)
-    assert any("Command:" in line for line in header)

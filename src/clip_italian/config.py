@@ -26,28 +26,89 @@ class Strict(BaseModel):
 class Data(Strict):
     """Which pairs to train on."""
 
-    pairs: Path = Field(description="pairs file (.parquet or .jsonl)")
+    pairs: Path = Field(description="pairs file (.parquet or .jsonl), or a folder of WebDataset shards (.tar)")
     validation: float = Field(0.1, gt=0, lt=1, description="share held out where the file names no splits")
     original_captions: float = Field(0.0, ge=0, le=1, description="share of captions drawn from before translation")
+    workers: int = Field(0, ge=0, description="processes that decode pictures; 0: threads of this one")
 
 
 class Model(Strict):
-    """The two towers and what joins them."""
+    """The two towers and what joins them: a joint model as `base`, or one `vision` and one `text` tower."""
 
-    base: str = Field("mini", description="'mini', or a folder or Hub id of a VisionTextDualEncoder model")
-    projection_dim: int = Field(512, gt=0)
+    base: str = Field("mini", description="'mini', or a folder or Hub id of a joint model (CLIP, SigLIP, …)")
+    vision: str | None = Field(None, description="folder or Hub id of a vision tower, with `text` instead of `base`")
+    text: str | None = Field(None, description="folder or Hub id of a text tower")
+    init: Literal["pretrained", "random"] = Field("pretrained", description="random: the same shapes, no weights read")
+    projection_dim: int | None = Field(None, gt=0, description="by default the base's own, 512 for two towers")
+    projection_layers: Literal[1, 2] = Field(1, description="linear (or as the base has it), or with a hidden layer")
+    max_tokens: int = Field(96, gt=2, description="longer captions are cut off and counted; the paper's limit")
     landmarks: int = Field(0, ge=0, description="at most so many training pictures between pooling and projection")
     class_names: bool = Field(
         False, description="ImageNet's classes, by their names in the language, as a first guess; needs landmarks"
     )
-    start: Literal["ridge", "random"] = Field("ridge", description="projections before the first stage")
-    logit_scale: float = Field(20.0, gt=0, description="fixed multiplier of the cosines; the paper's is 20")
+    start: Literal["ridge", "random", "kept"] = Field(
+        "ridge", description="projections before the first stage: closed form, random, or those of the base"
+    )
+    logit_scale: float | None = Field(
+        None,
+        gt=0,
+        description="multiplier of the cosines, learned where a stage trains it; by default the base's or 20",
+    )
 
     @model_validator(mode="after")
     def _class_names_need_a_classifier(self) -> Self:
         if self.class_names and (self.base != "mini" or not self.landmarks or self.start != "ridge"):
             raise ValueError("class_names needs base = 'mini', landmarks and start = 'ridge'")
         return self
+
+    @model_validator(mode="after")
+    def _towers_come_in_twos(self) -> Self:
+        if (self.vision is None) != (self.text is None):
+            raise ValueError("vision and text belong together: name both towers, or a joint model as base")
+        if self.start == "kept" and (self.vision is not None or self.init == "random"):
+            raise ValueError("start = 'kept' needs a base that has projections; set it to 'random' or 'ridge'")
+        return self
+
+
+class Loss(Strict):
+    """What is minimised."""
+
+    kind: Literal["contrastive", "sigmoid"] = Field("contrastive", description="CLIP's (InfoNCE), or SigLIP's")
+    bias: float = Field(-10.0, description="start of the sigmoid loss's bias")
+    negatives: Literal["all", "local"] = Field("all", description="of all processes, or of each process alone")
+    sizes: tuple[int, ...] = Field((), description="Matryoshka: first dimensions that must do alone, e.g. [256, 128]")
+
+
+class Batch(Strict):
+    """How many pictures a step takes, and how many of them are in memory at a time."""
+
+    effective: int | None = Field(None, gt=1, description="over all processes; by default per_device each")
+    per_device: int = Field(128, gt=1, description="of each process, where effective is not given")
+    chunk: int | None = Field(None, gt=0, description="in memory at a time in a process; by default all of them")
+
+
+class Optimizer(Strict):
+    """The optimiser of all stages; defaults are the published script's."""
+
+    name: Literal["adabelief", "adamw"] = "adabelief"
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    eps: float | None = Field(None, gt=0, description="by default 1e-16 for AdaBelief, 1e-8 for AdamW")
+
+
+class Checkpoints(Strict):
+    """What is kept so that nothing is lost."""
+
+    every: int = Field(0, ge=0, description="steps between checkpoints; 0: at each evaluation only")
+    keep: int = Field(2, gt=0, description="the last so many stay, beside the best")
+
+
+class Tracking(Strict):
+    """Where figures go beside history.jsonl and report.html."""
+
+    tensorboard: bool = False
+    wandb: str | None = Field(None, description="project name at Weights & Biases")
+    trackio: str | None = Field(None, description="project name of trackio")
 
 
 class Augmentation(Strict):
@@ -60,12 +121,14 @@ class Augmentation(Strict):
     perspective: float = Field(0.3, ge=0, le=1)
     perspective_p: float = Field(0.3, ge=0, le=1)
     equalize_p: float = Field(0.15, ge=0, le=1)
+    autocontrast_p: float = Field(0.0, ge=0, le=1)
     brightness: float = Field(0.2, ge=0)
     contrast: float = Field(0.2, ge=0)
     saturation: float = Field(0.2, ge=0)
     hue: float = Field(0.03, ge=0, le=0.5)
     colour_p: float = Field(0.8, ge=0, le=1)
     flip_p: float = Field(0.0, ge=0, le=1, description="0 where text or direction matters")
+    random_crop: bool = Field(False, description="from anywhere instead of the middle, where pictures are not kept")
     share: float = Field(1.0, gt=0, le=1, description="share of the training pictures that have kept augmented views")
 
 
@@ -80,16 +143,24 @@ class Stage(Strict):
     trainable: tuple[str, ...]
     frozen: tuple[str, ...]
     learning_rate: float = Field(gt=0)
+    rates: dict[str, float] = Field({}, description="factors of the learning rate by name pattern; the first counts")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="factor of the learning rate with each layer down a tower")
     epochs: int = Field(gt=0)
     patience: int = Field(gt=0, description="evaluations without a better validation loss before the stage ends")
     evaluate_every: int = Field(1, gt=0, description="epochs")
-    batch_size: int = Field(gt=1)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.0, ge=0)
-    clipping: float = Field(0.01, gt=0, description="adaptive gradient clipping: largest ratio of gradient to weight")
+    clipping: float = Field(0.01, ge=0, description="adaptive gradient clipping: largest ratio to the weight; 0: off")
+    average: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average, which is kept; 0: off")
     image_dropout: float = Field(0.0, ge=0, lt=1, description="on the pooled image features")
     text_dropout: float = Field(0.0, ge=0, lt=1, description="on the pooled text features")
-    views: int = Field(0, ge=0, description="augmented views an image, beside the plain one, when features are cached")
+    cached: bool = Field(True, description="run frozen layers once over everything; false: at every step, augmented")
+    tower_dropout: bool = Field(False, description="the towers' own dropout, where they run at every step")
+    views: int = Field(
+        0,
+        ge=0,
+        description="distorted views of an image beside the plain one; not cached, any number: a fresh one each time",
+    )
 
 
 class Recipe(Strict):
@@ -100,7 +171,15 @@ class Recipe(Strict):
     output: Path
     data: Data
     model: Model = Model()
+    loss: Loss = Loss()
+    batch: Batch = Batch()
+    optimizer: Optimizer = Optimizer()
     augmentation: Augmentation = Augmentation()
+    checkpoints: Checkpoints = Checkpoints()
+    tracking: Tracking = Tracking()
+    sharding: bool = Field(False, description="divide the weights among processes (FSDP2) instead of copying them")
+    device: str = Field("auto", description="auto, cpu, cuda or mps")
+    precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it")
     stage: tuple[Stage, ...] = Field(min_length=1)
 
 

@@ -51,6 +51,11 @@ def cut(tower: nn.Module) -> Cut:
         first = _first_block(trainable, "encoder.layer.", (), len(tower.encoder.layer))
         if first is not None:
             return _cut_bert(tower, first)
+    return whole(tower)
+
+
+def whole(tower: nn.Module) -> Cut:
+    """The tower without a cut: its tail is the tower itself."""
     return Cut("inputs", None, lambda inputs: tower(**inputs).pooler_output)
 
 

@@ -14,50 +14,49 @@ from PIL import Image
 from torch import nn
 from torch.nn.functional import normalize
 from transformers import (
-    AutoConfig,
     AutoImageProcessor,
     AutoModel,
     AutoTokenizer,
     BaseImageProcessor,
+    CLIPVisionConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
-    VisionTextDualEncoderModel,
+    SiglipModel,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.images import PictureError, decode_batches, on_white, open_picture
-from clip_italian.model import mini
+from clip_italian.model import mini, open_clip
 from clip_italian.model.fuse import inference_copy
-from clip_italian.model.landmark_efficientnet import LandmarkEfficientNetConfig, LandmarkEfficientNetModel
-from clip_italian.model.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
+from clip_italian.model.projections import add_logit_bias
+from clip_italian.model.registration import register
+from clip_italian.model.towers import Parts, embedding_dim, parts, reads_padding, text_positions
 
 INFO_FILE = "clip_italian.json"
 MAX_TOKENS = 96  # the paper's limit for captions
 _IMAGE_BATCH = 8  # larger batches are slower on 2 cores: the activations leave the cache
 _TEXT_BATCH = 64
+_COUNT_BATCH = 10_000
 
-# All towers of our own, in one place: whoever imports the package can load any model that it trained.
-_OWN_TOWERS = (
-    (MeanPooledBertConfig, MeanPooledBertModel),
-    (LandmarkEfficientNetConfig, LandmarkEfficientNetModel),
-)
-for _config, _tower in _OWN_TOWERS:
-    AutoConfig.register(_config.model_type, _config, exist_ok=True)
-    AutoModel.register(_config, _tower, exist_ok=True)
+# Whoever imports the package can load any model that it trained.
+register()
 
 
 @dataclass
 class DualEncoder:
-    """Image and text towers that map to one space.
+    """Image and text towers that map to one space: any joint model that `towers.parts` knows.
 
     `info` is what `clip_italian.json` holds: recipe, data fingerprint, metrics, tokenizer hash.
+    `token_limit` is the longest text wished for; `max_tokens` also heeds what the text tower can take.
     """
 
-    model: VisionTextDualEncoderModel
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     image_processor: BaseImageProcessor
     info: dict[str, Any] = field(default_factory=dict)
+    token_limit: int = MAX_TOKENS
 
     @classmethod
     def load(cls, name: str | Path) -> Self:
@@ -67,13 +66,18 @@ class DualEncoder:
         tokenizer is not the one that the model was trained with.
         """
         place = mini.trained_folder() if str(name) == "mini" else Path(name)
-        if place.exists():
-            _check_folder(place)
-        elif not _looks_like_hub_id(str(name)):
+        if not place.exists() and not _looks_like_hub_id(str(name)):
             raise UserError(f"{name}: no such model folder; give a folder that `clip-italian train` wrote, or a Hub id")
         source = str(place)
         try:
-            model = VisionTextDualEncoderModel.from_pretrained(source).eval()
+            # A folder of ours is not looked at twice, and the Hub is asked for one file more.
+            foreign = None if (place / "config.json").is_file() else open_clip.settings(source)
+            if foreign is not None:
+                return cls(*open_clip.load(source, foreign), token_limit=open_clip.CONTEXT)
+            if place.exists():
+                _check_folder(place)
+            model = AutoModel.from_pretrained(source, dtype=torch.float32).eval()
+            parts(model)
             tokenizer = AutoTokenizer.from_pretrained(source)
             processor = _load_image_processor(source, model)
         except (OSError, ValueError, KeyError) as error:
@@ -86,13 +90,18 @@ class DualEncoder:
             raise UserError(
                 f"{name}: its tokenizer is not the one it was trained with; restore the tokenizer files of the folder"
             )
-        return cls(model, tokenizer, processor, info)
+        if "logit_bias" in info:
+            add_logit_bias(model, info["logit_bias"])
+        return cls(model, tokenizer, processor, info, info.get("max_tokens", MAX_TOKENS))
 
     def save(self, folder: Path) -> None:
         """Write a folder that `transformers` loads, with `clip_italian.json`; replaces it as a whole."""
         info = self.info | {"max_tokens": self.max_tokens, "tokenizer_sha256": tokenizer_hash(self.tokenizer)}
+        weights = self.model.state_dict()
+        if "logit_bias" in weights and not isinstance(self.model, SiglipModel):
+            info["logit_bias"] = weights.pop("logit_bias").item()
         with staged(folder) as temporary:
-            self.model.save_pretrained(temporary)
+            self.model.save_pretrained(temporary, state_dict=weights)
             self.tokenizer.save_pretrained(temporary)
             self.image_processor.save_pretrained(temporary)
             text = json.dumps(info, indent=2, ensure_ascii=False)
@@ -101,13 +110,29 @@ class DualEncoder:
     @property
     def dim(self) -> int:
         """Length of an embedding."""
-        return int(self.model.config.projection_dim)
+        return embedding_dim(self.model)
+
+    @property
+    def parts(self) -> Parts:
+        """Towers, projections, scale and bias of the model as it is now."""
+        return parts(self.model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; `encode_*` work there and give arrays in main memory."""
+        return self.parts.logit_scale.device
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the model in place; returns itself."""
+        self.model.to(device)
+        self.__dict__.pop("_fast_vision", None)  # a copy on the old device
+        return self
 
     @property
     def max_tokens(self) -> int:
-        """Longest text in tokens; what goes beyond is cut off."""
-        positions = self.model.config.text_config.max_position_embeddings
-        return int(min(self.info.get("max_tokens", MAX_TOKENS), positions))
+        """Longest text in tokens; what goes beyond is cut off. SigLIP's texts keep the length it was trained on."""
+        positions = text_positions(self.model)
+        return positions if reads_padding(self.model) else min(self.token_limit, positions)
 
     @cached_property
     def weights_hash(self) -> str:
@@ -129,7 +154,8 @@ class DualEncoder:
         for start in range(0, len(order), _TEXT_BATCH):
             rows = order[start : start + _TEXT_BATCH]
             tokens = self.tokenize([texts[i] for i in rows])
-            result[rows] = _unit(self.model.get_text_features(**tokens).pooler_output)
+            pooled = self.parts.text(**{key: value.to(self.device) for key, value in tokens.items()}).pooler_output
+            result[rows] = _unit(self.parts.text_projection(pooled))
         return result
 
     def encode_images(self, images: Sequence[Image.Image | Path | str]) -> np.ndarray:
@@ -166,10 +192,30 @@ class DualEncoder:
         return done, np.concatenate(vectors), errors
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Token ids and mask (n, longest), cut at `max_tokens`."""
-        return dict(
-            self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
+        """Token ids and mask (n, longest), cut at `max_tokens`; for SigLIP ids (n, max_tokens) alone.
+
+        They are on the CPU. Token types are left out: there is only one text.
+        """
+        padding = "max_length" if reads_padding(self.model) else True
+        tokens = self.tokenizer(
+            self._spelling(texts), padding=padding, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         )
+        names = ("input_ids",) if reads_padding(self.model) else ("input_ids", "attention_mask")
+        return {name: tokens[name] for name in names}
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """How many of the texts are longer than `max_tokens`."""
+        count = 0
+        for start in range(0, len(texts), _COUNT_BATCH):
+            part = self._spelling(texts[start : start + _COUNT_BATCH])
+            tokens = self.tokenizer(part, return_attention_mask=False, return_token_type_ids=False, verbose=False)
+            count += sum(len(ids) > self.max_tokens for ids in tokens["input_ids"])
+        return count
+
+    def _spelling(self, texts: Sequence[str]) -> list[str]:
+        """SigLIP 2 was trained on small letters, but its checkpoints' tokenizer is Gemma's, which keeps capitals."""
+        lower = reads_padding(self.model) and type(self.tokenizer).__name__.startswith("Gemma")
+        return [text.lower() for text in texts] if lower else list(texts)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """Pixels (3, height, width) as the vision tower wants them."""
@@ -179,12 +225,12 @@ class DualEncoder:
     @torch.inference_mode()
     def encode_pixels(self, pixels: Sequence[torch.Tensor]) -> np.ndarray:
         """Embed preprocessed pictures: (n, dim) float32, unit length."""
-        features = self._fast_vision(torch.stack(list(pixels))).pooler_output
-        return _unit(self.model.visual_projection(features))
+        features = self._fast_vision(torch.stack(list(pixels)).to(self.device)).pooler_output
+        return _unit(self.parts.visual_projection(features))
 
     @cached_property
     def _fast_vision(self) -> nn.Module:
-        return inference_copy(self.model.vision_model)
+        return inference_copy(self.parts.vision)
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -195,7 +241,7 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _unit(embeddings: torch.Tensor) -> np.ndarray:
-    return normalize(embeddings.float(), dim=1).numpy()
+    return normalize(embeddings.float(), dim=1).cpu().numpy()
 
 
 def _looks_like_hub_id(name: str) -> bool:
@@ -211,10 +257,12 @@ def _check_folder(folder: Path) -> None:
             raise UserError(f"{folder}: no model folder, it lacks its {what}{hint}; train or download the model again")
 
 
-def _load_image_processor(source: str, model: VisionTextDualEncoderModel) -> BaseImageProcessor:
+def _load_image_processor(source: str, model: PreTrainedModel) -> BaseImageProcessor:
     try:
         return AutoImageProcessor.from_pretrained(source, backend="pil")
     except OSError:
+        if not isinstance(model.config.vision_config, CLIPVisionConfig):
+            raise
         # The published checkpoint carries no preprocessing file; its tower is CLIP's.
         size = model.config.vision_config.image_size
         return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})

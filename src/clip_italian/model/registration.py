@@ -1,0 +1,37 @@
+"""Makes model classes known to `transformers`: our own, and single towers that it loads only inside joint models."""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    MetaClip2TextConfig,
+    MetaClip2TextModel,
+    MetaClip2VisionConfig,
+    MetaClip2VisionModel,
+    SiglipTextConfig,
+    SiglipTextModel,
+)
+
+from clip_italian.model.landmark_efficientnet import LandmarkEfficientNetConfig, LandmarkEfficientNetModel
+from clip_italian.model.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
+from clip_italian.model.mean_pooled_xlm_roberta import MeanPooledXLMRobertaConfig, MeanPooledXLMRobertaModel
+from clip_italian.model.projections import MlpDualEncoderConfig, MlpDualEncoderModel
+
+_OWN = (
+    (MeanPooledBertConfig, MeanPooledBertModel),
+    (MeanPooledXLMRobertaConfig, MeanPooledXLMRobertaModel),
+    (LandmarkEfficientNetConfig, LandmarkEfficientNetModel),
+    (MlpDualEncoderConfig, MlpDualEncoderModel),
+)
+_SINGLE_TOWERS = (
+    (MetaClip2VisionConfig, MetaClip2VisionModel),
+    (MetaClip2TextConfig, MetaClip2TextModel),
+    (SiglipTextConfig, SiglipTextModel),
+)
+
+
+def register() -> None:
+    """Register all of them; a second time changes nothing."""
+    for config, _ in _OWN:
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+    for config, model in _OWN + _SINGLE_TOWERS:
+        AutoModel.register(config, model, exist_ok=True)
