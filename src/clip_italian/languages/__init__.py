@@ -1,11 +1,52 @@
 """What the rest of the package needs to know of a language: one value per language, one file each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 from clip_italian.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ImageClass:
+    """A class of ImageNet-1k: its WordNet id (n01440764), its label with article, and other names with article."""
+
+    wordnet: str
+    label: str
+    synonyms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something that the probes draw: an OpenMoji drawing by its code, and how it is called.
+
+    `paints` are the drawing's fills that a colour replaces, from light to dark; a thing that has none keeps its own.
+    """
+
+    code: str
+    singular: str
+    plural: str
+    feminine: bool
+    paints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Words and grammar of the probes (`evaluate probe`, `evaluate bias`).
+
+    Every function returns the ways to say one thing, whose embeddings are averaged. `counted` gets a thing and
+    1 to 6, `coloured` a thing and one of `colours` (name: #rrggbb), `related` a thing, one of "left", "right", "above",
+    "below", and the thing that stands there. `person` is the neutral prompt that `people` are compared with.
+    """
+
+    things: tuple[Thing, ...]
+    colours: Mapping[str, str]
+    counted: Callable[[Thing, int], tuple[str, ...]]
+    coloured: Callable[[Thing, str], tuple[str, ...]]
+    related: Callable[[Thing, str, Thing], tuple[str, ...]]
+    person: str
+    people: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -15,7 +56,7 @@ class Language:
     `with_article` turns a bare noun phrase into a caption ("mela" → "una mela");
     `describe_emoji` turns a CLDR emoji name into a natural caption; `describe_stamp` tidies
     the sentence beside a Tux Paint stamp, or returns None where it says nothing of the picture.
-    `imagenet_names` are the 1,000 classes of ImageNet-1k in their usual order. `function_words` say nothing
+    `imagenet` are the 1,000 classes of ImageNet-1k in their usual order, or none. `function_words` say nothing
     of a picture by themselves (articles, prepositions that do not name a place, conjunctions);
     `number_words` are numbers written out, which word lists tend to lack. `spacy_pipelines` are tried in
     turn by name; `deepl_code` and `marian_model` are what `translate` uses.
@@ -26,7 +67,8 @@ class Language:
     prompts: tuple[str, ...]
     drawing_prompt: str
     example_queries: tuple[str, ...]
-    imagenet_names: tuple[str, ...]
+    imagenet: tuple[ImageClass, ...]
+    probes: Probes | None
     function_words: frozenset[str]
     number_words: frozenset[str]
     spacy_pipelines: tuple[str, ...]
@@ -37,9 +79,11 @@ class Language:
     describe_stamp: Callable[[str], str | None]
 
 
-def lines(file: str) -> tuple[str, ...]:
-    """Lines of a text file that lies beside the language files."""
-    return tuple((Path(__file__).parent / file).read_text(encoding="utf-8").splitlines())
+def image_classes(file: str) -> tuple[ImageClass, ...]:
+    """The classes in a table that lies beside the language files: index, WordNet id, label, synonyms by "; "."""
+    rows = (Path(__file__).parent / file).read_text(encoding="utf-8").splitlines()[1:]
+    fields = (row.split("	") for row in rows)
+    return tuple(ImageClass(wordnet, label, tuple(others.split("; "))) for _, wordnet, label, others in fields)
 
 
 def available() -> list[str]:

@@ -7,7 +7,9 @@ number follow the ending of the first word; the tables list the words that do ot
 
 import re
 
-from clip_italian.languages import Language, lines
+from clip_italian.languages import Language, image_classes
+from clip_italian.languages._it_articles import indefinite, of_definite
+from clip_italian.languages._it_probes import PROBES
 
 # First words of names, by what the ending does not say. The rest follows -o/-a/-i/-e.
 _MASCULINE = frozenset(
@@ -120,29 +122,20 @@ _FLAGS = {
     "isola di clipperton": "la bandiera dell'Isola di Clipperton",
 }
 _LOWERCASE = frozenset({"e", "ed", "di", "del", "degli", "da"})
-_VOWELS = "aeiouàèéìòùh"
-_STRONG_ONSETS = re.compile(r"(s[^aeiouàèéìòù]|z|gn|ps|pn|x|y[^o]?|sci[aeou])", re.IGNORECASE)
 
 
 def with_article(phrase: str) -> str:
     """Put the indefinite article before a bare noun phrase: "mela rossa" → "una mela rossa".
 
-    Plurals get the partitive ("delle patatine fritte"); substances, games and phrases that
-    are no noun stay as they are.
+    Plurals get the partitive ("delle patatine fritte"); substances, games, phrases that
+    are no noun and those that begin with an article stay as they are.
     """
-    first = phrase.split()[0].lower()
-    if first in _BARE:
+    first = phrase.split()[0].lower().replace("’", "'")
+    if first in _BARE or first in _LEADING_ARTICLES or first.startswith(("un'", "l'")):
         return phrase
     if first in _PLURAL:
         return f"{_PLURAL[first]} {phrase}"
-    return f"{_indefinite(first)}{phrase}"
-
-
-def _indefinite(word: str) -> str:
-    """The article with the space or apostrophe that joins it to `word`."""
-    if _is_feminine(word):
-        return "un'" if word[0] in _VOWELS and not word.startswith(("h", "yo")) else "una "
-    return "uno " if _STRONG_ONSETS.match(word) else "un "
+    return f"{indefinite(first, _is_feminine(first))}{phrase}"
 
 
 def _is_feminine(word: str) -> bool:
@@ -197,12 +190,8 @@ def _of_country(country: str, first: str) -> str:
         return f"{plural} "
     if first in _NO_ARTICLE:
         return "di "
-    if first[0] in _VOWELS:
-        return "dell'"
-    masculine = first in _MASCULINE_COUNTRIES or not first.endswith("a")
-    if masculine and first not in _FEMININE_COUNTRIES:
-        return "dello " if _STRONG_ONSETS.match(first) else "del "
-    return "della "
+    feminine = first in _FEMININE_COUNTRIES or (first.endswith("a") and first not in _MASCULINE_COUNTRIES)
+    return of_definite(first, feminine)
 
 
 def _capitalise(word: str) -> str:
@@ -223,7 +212,8 @@ def describe_stamp(sentence: str) -> str | None:
     return text
 
 
-_ARTICLES = frozenset("un uno una il lo la i gli le dei degli delle due tre del della alcuni alcune".split())
+_LEADING_ARTICLES = frozenset("un uno una il lo la i gli le dei degli delle del dello della".split())
+_ARTICLES = _LEADING_ARTICLES | frozenset("due tre alcuni alcune".split())
 
 _FUNCTION_WORDS = frozenset(
     """
@@ -259,7 +249,8 @@ LANGUAGE = Language(
         "una bandiera con una croce",
         "un attrezzo da lavoro",
     ),
-    imagenet_names=lines("it_imagenet.txt"),
+    imagenet=image_classes("it_imagenet.tsv"),
+    probes=PROBES,
     function_words=_FUNCTION_WORDS,
     number_words=_NUMBER_WORDS,
     spacy_pipelines=("it_core_news_lg", "it_core_news_md", "it_core_news_sm"),

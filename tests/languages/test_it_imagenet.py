@@ -1,0 +1,125 @@
+"""The Italian labels of ImageNet's classes: whole, unambiguous, Italian, and right where they were checked by hand."""
+
+import re
+from collections import Counter
+
+import pytest
+import simplemma
+
+from clip_italian import languages
+
+CLASSES = languages.get("it").imagenet
+NAMES = [(number, name) for number, one in enumerate(CLASSES) for name in (one.label, *one.synonyms)]
+
+# Words of a table of English words (simplemma's) and not of its Italian one that Italians use all the same: names of
+# breeds, products and dishes, and Italian words that the table lacks.
+BREEDS = """
+    alaskan american australian basset bay beagle bernese bloodhound blue bobtail border borzoi boston boxer breton
+    bull bulldog cairn charles chihuahua chin chow coated cocker collie corgi curly dog english flat fox foxhound
+    golden gordon highland hound husky ibex irish kerry king labrador lakeland lhasa malamute mops norfolk norwich
+    retriever rhodesian rottweiler rough schnauzer scottish setter siberian silky spaniel springer sussex terrier
+    tibetan toy treeing walker water weimar welsh west wheaten whippet white wolfhound yorkie yorkshire
+"""
+SAID_IN_ITALY = """
+    alaska all anemone angora armadillo auto avocado axolotl bagel baguette ball banjo bar barracuda baseball basket
+    bighorn bike bikini biro bob body bolo broccoli bulbul burrito butternut cabriolet california camper cardigan cart
+    cheeseburger cinema cobra cocktail coho compact consommé constrictor cooker cowboy coyote croquet dell dingo disc
+    disk dispenser display dolmen drum due echidna eggnog fon football ford gas geyser go golf gong gorilla granny
+    grizzly guacamole halloween hamburger hard hockey home hot iguana internet jackfruit jeans jeep jour joystick
+    junco kart kimono kit koala langur laptop laser limousine machine mamba maraca maracas marimba menhir menu minibus
+    minivan mississippi modem monitor mountain mouse mug nautilus nematode notebook ocarina ocelli orangutan pan panda
+    pick ping polaroid poncho pong pot pretzel puma punching puzzle reflex revolver rock router rugby sarong sax
+    schooner scooter shaker shirt shuttle slot slow smith sombrero space spider spray station steel sub tam tandem taxi
+    tennis theatre thomson tie tortilla totem tram trench trifle trilobite tv up waffle wagon wallaby web whisky
+    windsor wok wombat zebra zeppelin zigzag
+"""
+
+
+def test_a_thousand_classes_in_wordnets_order():
+    assert len(CLASSES) == 1000
+    numbers = [one.wordnet for one in CLASSES]
+    assert all(re.fullmatch(r"n\d{8}", number) for number in numbers)
+    assert numbers == sorted(set(numbers))
+    assert all(1 <= len(one.synonyms) <= 3 for one in CLASSES)
+
+
+def test_no_name_is_given_twice():
+    """Nor to two classes with another article: a picture would have two right answers."""
+    assert [name for name, count in Counter(name.casefold() for _, name in NAMES).items() if count > 1] == []
+    classes: dict[str, set[int]] = {}
+    for number, name in NAMES:
+        bare = re.sub(r"^(un'|dell'|(un|uno|una|dei|degli|delle|del|dello|della) )", "", name)
+        classes.setdefault(bare.casefold(), set()).add(number)
+    assert {bare: numbers for bare, numbers in classes.items() if len(numbers) > 1} == {}
+
+
+def test_names_are_clean():
+    for number, name in NAMES:
+        assert name == " ".join(name.split()), number
+        assert not re.search(r"[;,/()_\"“”’]", name), (number, name)
+
+
+def articles(noun: str) -> set[str]:
+    """The articles that may stand before a word, whatever its gender; written for this test."""
+    word = noun.lower()
+    if re.match(r"i[aeou]|y[aeou]", word):  # iena, iurta; yorkshire
+        return {"uno", "una", "degli", "delle", "della"}
+    if word[0] in "aeiouàèéìòù":
+        return {"un", "un'", "degli", "delle", "dell'"}
+    if re.match(r"s[bcdfghklmnpqrtvz]|z|gn|ps|pn|pt|x", word) or word.startswith(("sci", "sce")):
+        return {"uno", "una", "degli", "delle", "dello", "della"}
+    return {"un", "una", "dei", "delle", "del", "della"}
+
+
+def test_articles_agree_with_the_sound_that_follows():
+    for number, name in NAMES:
+        match = re.fullmatch(r"(?:(un'|dell')|(un|uno|una|dei|degli|delle|del|dello|della) )(\S.*)", name)
+        assert match, (number, name)
+        assert (match[1] or match[2]) in articles(match[3]), (number, name)
+
+
+def test_no_english_is_left():
+    allowed = set((BREEDS + SAID_IN_ITALY).split())
+    words = {word for _, name in NAMES for word in re.findall(r"[^\W\d_]{2,}", name.lower())}
+    english = {w for w in words if simplemma.is_known(w, lang="en") and not simplemma.is_known(w, lang="it")}
+    assert english <= allowed, english - allowed
+    assert allowed <= words, f"no longer used: {allowed - words}"
+
+
+@pytest.mark.parametrize(
+    ("number", "wordnet", "label"),
+    # By the WordNet entry, those first that a translation word by word gets wrong.
+    [
+        (0, "n01440764", "una tinca"), (5, "n01496331", "una torpedine"), (8, "n01514859", "una gallina"),
+        (10, "n01530575", "una peppola"), (13, "n01534433", "un uccello junco"), (21, "n01608432", "un nibbio"),
+        (27, "n01631663", "un giovane tritone terrestre"), (33, "n01664065", "una tartaruga caretta"),
+        (70, "n01770081", "un opilione"), (78, "n01776313", "una zecca"), (79, "n01784675", "un centopiedi"),
+        (97, "n01847000", "un'anatra"), (113, "n01944390", "una chiocciola"),
+        (114, "n01945685", "una lumaca senza guscio"),
+        (134, "n02012849", "una gru dalle lunghe zampe"), (138, "n02018795", "un'otarda"),
+        (139, "n02025239", "un voltapietre"), (192, "n02096177", "un cairn terrier"),
+        (242, "n02108089", "un cane boxer"),
+        (246, "n02109047", "un alano"), (264, "n02113186", "un welsh corgi cardigan"),
+        (281, "n02123045", "un gatto soriano"),
+        (313, "n02231487", "un insetto stecco"), (323, "n02279972", "una farfalla monarca"),
+        (339, "n02389026", "un cavallo sauro"), (348, "n02412080", "un montone"), (361, "n02445715", "una moffetta"),
+        (395, "n02641379", "un luccio alligatore"), (412, "n02747177", "un bidone della spazzatura"),
+        (456, "n02879718", "un arco da caccia"), (457, "n02883205", "un farfallino"),
+        (474, "n02963159", "un cardigan"),
+        (492, "n03014705", "una cassapanca"), (517, "n03126707", "una gru da cantiere"),
+        (553, "n03337140", "uno schedario"),
+        (602, "n03535780", "una sbarra da ginnastica"), (628, "n03673027", "un transatlantico"),
+        (638, "n03710637", "una calzamaglia"), (639, "n03710721", "un costume da bagno intero"),
+        (657, "n03773504", "un missile"), (664, "n03782006", "un monitor"), (677, "n03804744", "un chiodo"),
+        (714, "n03929660", "un plettro"), (726, "n03954731", "una pialla"), (744, "n04008634", "un proiettile"),
+        (769, "n04118776", "un righello"), (778, "n04141975", "una bilancia"),
+        (782, "n04152593", "uno schermo a tubo catodico"), (819, "n04296562", "un palcoscenico"),
+        (836, "n04355933", "degli occhiali scuri"), (837, "n04356056", "degli occhiali da sole"),
+        (862, "n04456115", "una torcia"), (882, "n04517823", "un aspirapolvere"), (897, "n04554684", "una lavatrice"),
+        (927, "n07613480", "una zuppa inglese"), (937, "n07714990", "dei broccoli"),
+        (989, "n12620546", "una bacca di rosa canina"),
+        (998, "n13133613", "una pannocchia"), (999, "n15075141", "della carta igienica"),
+    ],
+)  # fmt: skip
+def test_labels_checked_by_hand(number, wordnet, label):
+    assert (CLASSES[number].wordnet, CLASSES[number].label) == (wordnet, label)
