@@ -92,9 +92,25 @@ def test_staged_leaves_the_old_file_when_the_block_fails(tmp_path):
 
 def test_staged_replaces_a_folder(tmp_path):
     target = tmp_path / "folder"
-    for name in ("one", "two"):
+    for names in (("index.json", "one"), ("index.json", "two")):
         with assets.staged(target) as temporary:
             temporary.mkdir()
-            (temporary / name).touch()
-    assert [p.name for p in target.iterdir()] == ["two"]
+            for name in names:
+                (temporary / name).touch()
+    assert sorted(p.name for p in target.iterdir()) == ["index.json", "two"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_staged_never_replaces_a_folder_of_something_else(tmp_path, is_folder):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_text("precious")
+    with pytest.raises(UserError, match=r"photos: .*choose another output"), assets.staged(photos) as temporary:
+        if is_folder:
+            temporary.mkdir()
+            (temporary / "index.json").touch()
+        else:
+            temporary.touch()
+    assert (photos / "a.jpg").read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [photos]

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clip_italian.errors import UserError
-from clip_italian.pairs import Pair, batches, concept, fingerprint, image_path, read, write
+from clip_italian.pairs import Pair, batches, concept, image_path, read, write
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
 pairs_strategy = st.lists(
@@ -107,12 +108,13 @@ def test_missing_and_foreign_files(tmp_path):
         read(junk)
 
 
+@settings(deadline=None)
+@given(st.text(max_size=30))
+def test_concept_keeps_letters_and_digits(caption):
+    folded = unicodedata.normalize("NFKC", caption).casefold()
+    assert concept(caption) == " ".join("".join(c if c.isalnum() else " " for c in folded).split())
+
+
 def test_concept_drops_case_and_punctuation():
     assert concept("Un'auto sportiva.") == concept("un auto SPORTIVA") == "un auto sportiva"
     assert concept("la lettera A") != concept("la lettera B")
-
-
-def test_fingerprint_changes_with_any_caption():
-    one = [Pair("a", "a.png", ("x",), "s")]
-    assert fingerprint(one) != fingerprint([Pair("a", "a.png", ("y",), "s")])
-    assert fingerprint(one) == fingerprint(list(one))

@@ -100,16 +100,27 @@ def sha256_of(path: Path) -> str:
 def staged(target: Path) -> Iterator[Path]:
     """A temporary path beside `target` that takes its place when the block ends well.
 
-    Works for a file or a folder. When the block raises, nothing of it is left behind.
+    Works for a file or a folder. When the block raises, nothing of it is left behind. Raises UserError
+    where the target is a folder of something else: a mistaken output must cost nobody's pictures.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
         temporary = Path(room) / target.name
         yield temporary
         if target.is_dir() and not target.is_symlink():
+            _check_replaceable(target, temporary)
             # A folder cannot be replaced in one step: move the old one aside first.
             target.rename(Path(room) / "old")
         temporary.replace(target)
+
+
+def _check_replaceable(old: Path, new: Path) -> None:
+    """Raise UserError where the folder `old` is no earlier version of `new`: a file, or a folder of other names."""
+    if not new.is_dir():
+        raise UserError(f"{old}: a folder, which a file would replace; choose another output")
+    there = {path.name for path in old.iterdir()}
+    if there and not there & {path.name for path in new.iterdir()}:
+        raise UserError(f"{old}: holds other files ({min(there)} …), which would be lost; choose another output")
 
 
 def fetch(wheel: Wheel) -> Path:

@@ -48,7 +48,7 @@ def run(language_code: str, output: Path, overrides: list[str], show: Callable[[
     recipe = load_recipe(
         RECIPE, [f"language={language_code}", f"data.pairs={pairs_file}", f"output={output}", *overrides]
     )
-    trained = train(recipe, show)
+    trained = train(recipe, show, unfinished="restart")
     metrics = evaluate_and_index(trained, recipe, pairs_file, language)
     minutes = (time.monotonic() - started) / 60
     write_report(trained, recipe, metrics, language, minutes)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -21,26 +21,35 @@ class PictureError(UserError):
     """A picture that cannot be used, and why."""
 
 
-def open_picture(path: Path, mode: str = "RGB") -> Image.Image:
+def open_picture(path: Path, mode: str = "RGB", at_least: int | None = None) -> Image.Image:
     """Decode a picture, upright by its EXIF orientation; transparency lies on white in RGB.
 
-    Raises PictureError for a missing, truncated, oversized or unknown file.
+    `at_least` lets a JPEG be decoded at a half, a quarter or an eighth of its sides, as long as both keep so
+    many pixels. Raises PictureError for a missing, truncated, oversized or unknown file.
     """
+    return decode(path, str(path), mode, at_least)
+
+
+def decode(source: Path | BinaryIO, name: str, mode: str = "RGB", at_least: int | None = None) -> Image.Image:
+    """The same for a file, or bytes that can be read like one, that messages call `name`."""
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise PictureError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
-            upright = ImageOps.exif_transpose(image)
-            return upright.convert("RGBA") if mode == "RGBA" else on_white(upright)
+                raise PictureError(f"{name}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+            if at_least:
+                image.draft(None, (at_least, at_least))
+            ImageOps.exif_transpose(image, in_place=True)
+            image.load()
+            return image.convert("RGBA") if mode == "RGBA" else on_white(image)
     except FileNotFoundError:
-        raise PictureError(f"{path}: no such picture") from None
+        raise PictureError(f"{name}: no such picture") from None
     except UnidentifiedImageError:
-        raise PictureError(f"{path}: not a picture in a known format") from None
+        raise PictureError(f"{name}: not a picture in a known format") from None
     except PictureError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files: struct.error, KeyError, EOFError …
         reason = getattr(error, "strerror", None) or error  # without the path, which is there already
-        raise PictureError(f"{path}: damaged picture ({reason})") from error
+        raise PictureError(f"{name}: damaged picture ({reason})") from error
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -49,7 +58,7 @@ def on_white(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(canvas, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def trim(image: Image.Image) -> Image.Image:

@@ -32,7 +32,23 @@ class Fingerprints:
     @classmethod
     def of(cls, paths: Sequence[Path], looks: Sequence[str]) -> Self:
         """Of picture files and their `identity.picture_hash`, in order."""
-        return cls(np.array([content_key(path) for path in paths], np.uint64), *packed(looks))
+        return cls.known(np.array([content_key(path) for path in paths], np.uint64), looks)
+
+    @classmethod
+    def known(cls, contents: np.ndarray, looks: Sequence[str]) -> Self:
+        """The same where the files' `split.groups.content_key` (n,) are known already."""
+        return cls(contents, *packed(looks))
+
+    @classmethod
+    def union(cls, parts: Sequence[Self]) -> Self:
+        """The pictures of all parts, each once."""
+        contents, outlines, colours = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("contents", "outlines", "colours")
+        )
+        table = np.column_stack([contents, outlines, colours.astype(np.uint64)])
+        _, first = np.unique(table, axis=0, return_index=True)
+        first.sort()
+        return cls(contents[first], outlines[first], colours[first])
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:

@@ -15,7 +15,7 @@ from clip_italian.sources.collect import collect
 from clip_italian.sources.mscoco_it import MscocoIt
 
 SAMPLE = Path(__file__).parents[1] / "data" / "captions_ita_devset_validated_sample.json"
-PUBLISHED = Path("/work/shared/mscoco-it")
+PUBLISHED = Path(__file__).parents[3] / "shared/mscoco-it"
 DEV = "captions_ita_devset_unvalidated.json.gz"
 
 

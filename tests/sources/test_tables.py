@@ -22,7 +22,7 @@ from clip_italian.sources.tables import Columns, Csv, JsonLines, Parquet
 
 NAMED = Columns("image", "caption")
 DATA = Path(__file__).parents[1] / "data"
-FLICKR = Path("/work/shared/flickr8k-it/captions.jsonl")
+FLICKR = Path(__file__).parents[3] / "shared/flickr8k-it/captions.jsonl"
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clip_italian.pairs import Pair, concept
-from clip_italian.split.draw import SHARES, assign, hold_out, identity_groups
+from clip_italian.split.draw import SHARES, assign, held_out, identity_groups
 
 keys_strategy = st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=3), min_size=1, max_size=15)
 
@@ -29,12 +28,18 @@ def test_shares_are_met_and_adding_rows_moves_none():
     assert assign([*keys, ["another"]], "seed")[:-1] == splits
 
 
-def test_hold_out_keeps_equal_captions_together():
-    pairs = [Pair(str(i), f"{i}.png", (f"caption {i % 20}",), "s") for i in range(60)]
-    held = hold_out(pairs, 0.2, "1")
-    sides = {}
-    for pair in held:
-        sides.setdefault(concept(pair.captions[0]), set()).add(pair.split)
-    assert all(len(names) == 1 for names in sides.values())
-    assert sum(pair.split == "val" for pair in held) == 12
-    assert {pair.split for pair in hold_out(pairs[:2], 0.01, "1")} == {"train", "val"}
+def test_equal_groups_are_held_out_together():
+    groups = [row % 20 for row in range(60)]
+    held = held_out(groups, [str(row) for row in range(60)], 0.2, "1")
+    assert len({group for group, h in zip(groups, held, strict=True) if h}) == 4
+    assert sum(held) == 12
+    assert sorted(held_out([0, 1], ["a", "b"], 0.01, "1")) == [False, True]
+    assert sorted(held_out([0, 1], ["a", "b"], 0.99, "1")) == [False, True]
+
+
+def test_what_is_held_out_hangs_on_seed_and_first_ids_alone():
+    names = [f"picture {row}" for row in range(60)]
+    first = held_out(list(range(60)), names, 0.3, "1")
+    assert held_out([7 * row for row in range(60)], names, 0.3, "1") == first
+    assert held_out([*range(60), 5, 9], [*names, "x", "y"], 0.3, "1") == [*first, first[5], first[9]]
+    assert held_out(list(range(60)), names, 0.3, "2") != first

@@ -24,3 +24,8 @@ def test_an_uncovered_parameter_is_an_error(model):
 def test_a_pattern_without_a_parameter_is_an_error(model):
     with pytest.raises(UsageError, match="'projektion"):
         freeze.apply(model, ["projektion.*"], ["*"])
+
+
+def test_counts_of_weights(model):
+    freeze.apply(model, ["projection.*"], ["tower.*"])
+    assert freeze.counts(model) == (3 * 2 + 2, 3 * 3 + 3)

@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModel, VisionTextDualEncoderModel
 
 from clip_italian.config import Recipe
@@ -13,6 +12,7 @@ from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.pairs import read, write
 from clip_italian.train.run import train
+from clip_italian.train.store import FileStore
 
 
 def recipe(pairs, base, output, **first_stage):
@@ -20,7 +20,7 @@ def recipe(pairs, base, output, **first_stage):
         "name": "projections",
         "trainable": ["visual_projection.*", "text_projection.*"],
         "frozen": ["vision_model.*", "text_model.*", "logit_scale"],
-        "learning_rate": 1e-2, "epochs": 6, "patience": 6, "batch_size": 16,
+        "learning_rate": 1e-2, "epochs": 6, "patience": 6,
     }  # fmt: skip
     unfrozen = {
         **stage, "name": "unfrozen", "trainable": ["*projection.*", "vision_model.*", "text_model.*"],
@@ -124,8 +124,8 @@ def test_a_share_of_the_training_pictures_is_augmented(shapes, tiny_folder, tmp_
         update={"stage": settings.stage[:1], "augmentation": settings.augmentation.model_copy(update={"share": 0.25})}
     )
     train(settings)
-    sizes = sorted(len(load_file(kept)["pooled"]) for kept in (cache / "features").iterdir())
-    assert sizes == [9, 9, 54]  # 36 pictures are for training
+    stores = [FileStore.open(kept) for kept in (cache / "features").iterdir()]
+    assert sorted(map(len, stores)) == [9, 9, 54, 54]  # 36 pictures are for training; 54 captions
 
 
 def test_kept_features_are_found_again(shapes, tiny_folder, tmp_path, cache, monkeypatch):
@@ -133,7 +133,19 @@ def test_kept_features_are_found_again(shapes, tiny_folder, tmp_path, cache, mon
     settings = settings.model_copy(update={"stage": settings.stage[:1]})
     first = train(settings)
     kept = list((cache / "features").iterdir())
-    assert len(kept) == 2  # the plain view and one augmented
-    monkeypatch.setattr("clip_italian.train.features.decode_batches", None)
+    assert len(kept) == 3  # the plain view, an augmented one, and the captions
+    monkeypatch.setattr("clip_italian.train.keep.Draft.open", None)
     again = train(settings)
     assert [r["validation_loss"] for r in again.history] == [r["validation_loss"] for r in first.history]
+
+
+def test_kept_features_give_the_losses_of_towers_that_run_at_every_step(shapes, tiny_folder, tmp_path, cache):
+    def losses(name, cached):
+        settings = recipe(shapes, tiny_folder, tmp_path / name, cached=cached)
+        settings = settings.model_copy(update={"stage": settings.stage[:1], "precision": "float32"})
+        train(settings)
+        return [json.loads(line)["loss"] for line in (tmp_path / name / "steps.jsonl").read_text().splitlines()]
+
+    kept, live = losses("kept", True), losses("live", False)
+    assert len(kept) > 3
+    np.testing.assert_allclose(kept, live, rtol=1e-5)

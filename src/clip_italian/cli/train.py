@@ -12,6 +12,9 @@ from clip_italian.config import load_recipe
 def train(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of one in the package (mini).")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key=value.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in OUTPUT that was not finished.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
     """Train as a recipe says; the model goes to OUTPUT/model.
@@ -21,8 +24,13 @@ def train(
     settings = load_recipe(recipe, overrides or [])
     from clip_italian.train.run import MODEL_FOLDER
     from clip_italian.train.run import train as run_training
+    from clip_italian.train.stage import StoppedError
 
-    run = run_training(settings, show_record)
+    try:
+        run = run_training(settings, show_record, "resume" if resume else "refuse")
+    except StoppedError as stopped:
+        console.notice(f"{settings.output}: {stopped}")
+        return
     folder = run.folder / MODEL_FOLDER
     if as_json:
         print(json.dumps({"model": str(folder), "validation": run.encoder.info["validation"]}))

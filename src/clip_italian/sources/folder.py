@@ -14,7 +14,7 @@ from clip_italian.images import find_pictures
 from clip_italian.pairs import Pair, split_name
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources import embedded
-from clip_italian.sources.tables import made_id
+from clip_italian.sources.tables import id_of
 from clip_italian.sources.text import Line, flaw, lines, one_line, read_all
 
 _TEXTS = ("license", "page", "split", "id")
@@ -57,7 +57,7 @@ class Folder:
         if reason:
             return Reject("", reason, detail=name.encode(errors="replace").decode())
         return Pair(
-            id=texts.get("id") or made_id(str(path)),
+            id=texts.get("id") or id_of(str(path)),
             image=str(path),
             captions=tuple(dict.fromkeys(found)),
             source=self.source or folder.name,

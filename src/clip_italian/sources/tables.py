@@ -4,9 +4,10 @@ Paths of pictures start at the folder of the file. A row without an id gets one 
 picture's content, so that rows of one picture come together and equal file names in two folders do not.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian.assets import sha256_of
 from clip_italian.errors import UserError
 from clip_italian.pairs import Pair, split_name
 from clip_italian.pipeline.rejects import Reject
@@ -177,7 +177,7 @@ def from_row(values: Mapping[str, Any], columns: Columns, path: Path, where: str
         return Reject("", reason, detail=where)
     target = image.strip() if "://" in image else os.path.normpath(path.parent / image.strip())
     try:
-        id_ = given or made_id(target)
+        id_ = given or id_of(target)
         if "://" not in image and not Path(target).is_file():
             return Reject(given, "missing-image", image, where)
     except OSError as error:
@@ -204,6 +204,11 @@ def _text(value: Any) -> str | None:
 
 
 @lru_cache(maxsize=256)  # rows of one picture tend to stand together
-def made_id(image: str) -> str:
+def id_of(image: str) -> str:
     """An id from an URL, or from the content of a picture file."""
-    return key_id("url", image) if "://" in image else f"img-{sha256_of(Path(image))[:16]}"
+    return made_id(image if "://" in image else None, lambda: Path(image).read_bytes())
+
+
+def made_id(url: str | None, content: Callable[[], bytes]) -> str:
+    """An id from an URL where there is one, else from a picture's content."""
+    return key_id("url", url) if url and "://" in url else f"img-{hashlib.sha256(content()).hexdigest()[:16]}"

@@ -2,9 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
-
-from clip_italian.pairs import Pair, concept
 
 SHARES = {"train": 0.79, "val": 0.09, "test": 0.12}
 
@@ -39,21 +36,15 @@ def assign(keys: Sequence[Sequence[str]], seed: str) -> list[str]:
     return [_draw(f"{seed}:{names[group]}") for group in groups]
 
 
-def hold_out(pairs: Sequence[Pair], share: float, seed: str) -> list[Pair]:
-    """Pairs without splits, divided into train and val so that no caption is on both sides.
+def held_out(groups: Sequence[int], ids: Sequence[str], share: float, seed: str) -> list[bool]:
+    """Whether each row is held out for validation: all rows of an identity group, or none.
 
-    `share` of the identities (drawn by hash) become val; one at least, and never all.
+    `share` of the groups are, drawn by hashes of their first rows' ids; one at least, and never all.
     """
-    groups = concept_groups(pairs)
-    names = {group: pair.id for group, pair in reversed(list(zip(groups, pairs, strict=True)))}
+    names = dict(zip(reversed(groups), reversed(ids), strict=True))
     ordered = sorted(names, key=lambda group: hashlib.sha256(f"{seed}:{names[group]}".encode()).digest())
     held = set(ordered[: min(max(1, round(share * len(ordered))), len(ordered) - 1)])
-    return [replace(pair, split="val" if g in held else "train") for pair, g in zip(pairs, groups, strict=True)]
-
-
-def concept_groups(pairs: Sequence[Pair]) -> list[int]:
-    """Identity groups of pairs by caption: pictures that any one caption describes equally."""
-    return identity_groups([[concept(caption) for caption in pair.captions] for pair in pairs])
+    return [group in held for group in groups]
 
 
 def uniform(key: str) -> float:

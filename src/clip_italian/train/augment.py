@@ -1,8 +1,9 @@
-"""The paper's augmentation (section 3.2), batched, with kornia.
+"""The paper's augmentation (section 3.2), batched, with kornia, on whatever device the pictures are.
 
 Affine and perspective distortion, occasional equalisation, and jitter of brightness, contrast
-and saturation; hue moves little, because captions speak of colours. Mirroring is off unless
-the recipe asks for it: letters, arrows and "a sinistra" would turn wrong.
+and saturation; stretching to full contrast and random crops (`train.preprocess`) where the
+recipe asks. Hue moves little, because captions speak of colours. Mirroring is off unless the
+recipe asks for it: letters, arrows and "a sinistra" would turn wrong.
 """
 
 import torch
@@ -15,21 +16,23 @@ from clip_italian.config import Augmentation
 class Augment:
     """Distort preprocessed pictures (batch, 3, height, width), keeping their normalisation.
 
-    Draws from its own seed, so that a view is the same each time it is made.
+    Draws from its own seed, so that a view is the same each time it is made; with `generator_state` kept, it can
+    be gone on with.
     """
 
     def __init__(self, settings: Augmentation, processor: BaseImageProcessor, seed: int) -> None:
         self._mean = torch.tensor(processor.image_mean).view(3, 1, 1)
         self._std = torch.tensor(processor.image_std).view(3, 1, 1)
         self._distort = build(settings)
-        self._generator_state = torch.Generator().manual_seed(seed).get_state()
+        self.generator_state = torch.Generator().manual_seed(seed).get_state()
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        with torch.random.fork_rng(devices=[]), torch.autocast("cpu", enabled=False):
-            torch.set_rng_state(self._generator_state)
-            distorted = self._distort((pixels * self._std + self._mean).clamp(0, 1))
-            self._generator_state = torch.get_rng_state()
-        return (distorted - self._mean) / self._std
+        mean, std = self._mean.to(pixels.device), self._std.to(pixels.device)
+        with torch.random.fork_rng(devices=[]), torch.autocast(pixels.device.type, enabled=False):
+            torch.set_rng_state(self.generator_state)
+            distorted = self._distort((pixels * std + mean).clamp(0, 1))
+            self.generator_state = torch.get_rng_state()
+        return (distorted - mean) / std
 
 
 def build(settings: Augmentation) -> torch.nn.Module:
@@ -51,4 +54,6 @@ def build(settings: Augmentation) -> torch.nn.Module:
         K.ColorJitter(settings.brightness, settings.contrast, settings.saturation, settings.hue, p=settings.colour_p),
         K.RandomHorizontalFlip(p=settings.flip_p),
     ]
+    if settings.autocontrast_p:  # not always there with p = 0, which would draw and change all that comes after
+        parts.insert(3, K.RandomAutoContrast(p=settings.autocontrast_p))
     return torch.nn.Sequential(*parts)

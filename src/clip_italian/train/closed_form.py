@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 from transformers import EfficientNetModel
 
 from clip_italian.errors import UsageError
 from clip_italian.model import mini
-from clip_italian.model.cut import cut
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.landmark_efficientnet import LandmarkEfficientNetModel, add_head
-from clip_italian.train import features, start
+from clip_italian.train import start
+
+_TEXTS = 64  # embedded at a time
 
 
 @torch.no_grad()
@@ -22,12 +24,12 @@ def set_head(
     `images` (n, features) are pooled features of the training pictures; landmarks are all of them,
     or `most` drawn at random. Raises UsageError where the tower is no EfficientNet without a head.
     """
-    tower = encoder.model.vision_model
+    tower = encoder.parts.vision
     if not isinstance(tower, EfficientNetModel) or isinstance(tower, LandmarkEfficientNetModel):
         raise UsageError(f"model.landmarks: the base's vision tower is a {type(tower).__name__}; set it to 0")
     drawn = torch.randperm(len(images), generator=generator)[:most].sort().values
     add_head(encoder.model, images[drawn], mini.classifier() if classes else None)
-    described: torch.Tensor = encoder.model.vision_model.head(images)
+    described: torch.Tensor = encoder.parts.vision.head(images)
     return described
 
 
@@ -40,10 +42,13 @@ def set_projections(
 
     `images` (n, hidden) and `texts` (m, hidden) are the frozen towers' outputs for the training
     pairs, `owners` (m,) the picture of each text, `groups` (n,) identity numbers, `class_names`
-    what the head's classes are called, if it is to be used.
+    what the head's classes are called, if it is to be used. Raises UsageError where the projections
+    are not linear.
     """
-    model = encoder.model
-    head = getattr(model.vision_model, "head", None)
+    parts = encoder.parts
+    if not (isinstance(parts.visual_projection, nn.Linear) and isinstance(parts.text_projection, nn.Linear)):
+        raise UsageError("model.start: 'ridge' is for linear projections; set it to 'random', or to 'kept' for SigLIP")
+    head = parts.vision.head if isinstance(parts.vision, LandmarkEfficientNetModel) else None
     guess, basis = None, torch.eye(images.shape[1])
     if head is not None and head.classes == len(class_names):
         # On likenesses the penalty is the kernel's: a change of basis makes it the plain one.
@@ -53,13 +58,17 @@ def set_projections(
             # Up to a constant in each row, which softmax ignores, these are the classifier's logits.
             guess = start.Guess(probabilities.clamp(min=torch.finfo().tiny).log(), _embed(encoder, class_names))
     found = start.projections(images @ basis, texts, owners, groups, encoder.dim, guess)
-    model.visual_projection.weight.copy_(torch.cat([found.visual @ basis.T, found.classes], dim=1))
-    model.text_projection.weight.copy_(found.text)
+    parts.visual_projection.weight.copy_(torch.cat([found.visual @ basis.T, found.classes], dim=1))
+    parts.text_projection.weight.copy_(found.text)
     if head is not None and guess is not None:
         head.temperature.fill_(found.temperature)
 
 
 def _embed(encoder: DualEncoder, texts: Sequence[str]) -> torch.Tensor:
-    """Outputs (n, hidden) of the frozen text tower for texts that are no captions of the run."""
-    whole = cut(encoder.model.text_model)
-    return features.apply_tail(whole, features.keep_texts(whole, encoder, texts))
+    """Outputs (n, hidden) of the text tower for texts that are no captions of the run."""
+    parts = []
+    for first in range(0, len(texts), _TEXTS):
+        tokens = encoder.tokenize(texts[first : first + _TEXTS])
+        inputs = {key: value.to(encoder.device) for key, value in tokens.items()}
+        parts.append(encoder.parts.text(**inputs).pooler_output.float().cpu())
+    return torch.cat(parts)

@@ -1,131 +1,272 @@
 """All stages of a run on given rows, with everything that is computed once prepared before."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from operator import itemgetter
 
 import torch
+from torch import nn
 from torch.nn.functional import normalize
 
 from clip_italian import console, languages
-from clip_italian.config import Recipe
+from clip_italian.config import Recipe, Stage
 from clip_italian.errors import UsageError
 from clip_italian.evaluate import ranks, retrieval
-from clip_italian.model.cut import cut
+from clip_italian.model.cut import Cut, cut, whole
 from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.pairs import Pair
-from clip_italian.train import batches, freeze
+from clip_italian.model.towers import Parts
+from clip_italian.train import freeze, optimiser, parallel, precision
+from clip_italian.train.checkpoint import Checkpoint, Position, Progress
 from clip_italian.train.closed_form import set_head, set_projections
+from clip_italian.train.embedder import Embedder
+from clip_italian.train.examples import Examples
+from clip_italian.train.feed import Feed, Images, KeptImages, KeptTexts, LiveImages, LiveTexts, Shown, Texts
+from clip_italian.train.keep import keep_images, keep_texts
+from clip_italian.train.live_pictures import LivePictures
 from clip_italian.train.loss import contrastive_loss
-from clip_italian.train.stage import Examples, Record, run_stage
-from clip_italian.train.towers import Kept, Towers, keep, open_towers, pooled_images, pooled_texts
+from clip_italian.train.processes import Processes
+from clip_italian.train.stage import Record, Surroundings, run_stage
+from clip_italian.train.step import Batch, compute_gradients
+from clip_italian.train.store import Store, TensorStore, run_all
+
+_ROWS = 64  # pictures embedded at a time when measuring
+_TEXTS = 256
+_POOLED = "pooled"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Pairs with their pictures' paths, captions, identity numbers and kept trunk outputs.
+    """Examples with the outputs of the frozen trunks, where any stage uses them; one store a view, the plain one first.
 
-    `class_names` are those that the recipe wants as a first guess, often none.
+    `places` (views, n) finds a row's place in the store of a view, -1 where it has none. `class_names`
+    are those that the recipe wants as a first guess, often none.
     """
 
-    pairs: Sequence[Pair]
-    paths: Sequence[Path]
-    captions: batches.Captions
-    groups: torch.Tensor
+    examples: Examples
     class_names: Sequence[str]
-    kept: Kept
+    images: Sequence[Store]
+    places: torch.Tensor
+    texts: Store | None
 
 
-def prepare(
-    recipe: Recipe, encoder: DualEncoder, pairs: Sequence[Pair], paths: Sequence[Path], rows: torch.Tensor
-) -> Prepared:
-    """Run the layers that no stage trains over all pictures and captions, or read them from the cache.
+@dataclass(frozen=True)
+class Sources:
+    """Where the inputs of both towers come from."""
+
+    images: Images
+    texts: Texts
+
+
+def prepare(recipe: Recipe, encoder: DualEncoder, examples: Examples, rows: torch.Tensor) -> Prepared:
+    """Run the layers that cached stages leave frozen over all pictures and captions, or read them from the cache.
 
     Augmented views are made of the pictures `rows`, those that may be trained on.
     """
     class_names = _class_names(recipe)
-    captions = batches.flatten_captions(pairs, with_original=recipe.data.original_captions > 0)
-    freeze.apply(encoder.model, _ever_trainable(recipe), ["*"])
-    views = max(stage.views for stage in recipe.stage)
+    dtype = precision.choose(recipe.precision, encoder.device)
+    vision, text = _kept_cuts(recipe, encoder)
+    views = max((stage.views for stage in recipe.stage if stage.cached), default=0)
     shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(recipe.seed))]
     distorted = shuffled[: math.ceil(recipe.augmentation.share * len(rows))].sort().values
-    with console.progress("features", len(paths) + views * len(distorted)) as advance:
-        kept = keep(encoder, paths, captions.texts, views, distorted, recipe.augmentation, advance)
-    return Prepared(pairs, paths, captions, batches.identity_numbers(pairs), class_names, kept)
+    images: list[Store] = []
+    places = torch.full((views + 1, len(examples)), -1)
+    if vision.trunk is not None:
+        shown = [torch.arange(len(examples))] + [distorted] * views
+        with console.progress("picture features", sum(map(len, shown))) as advance:
+            for view, some in enumerate(shown):
+                kept = keep_images(
+                    vision, encoder, examples.pictures, some, view, recipe.augmentation, dtype, advance,
+                    recipe.data.workers,
+                )  # fmt: skip
+                images.append(kept)
+                places[view, some] = torch.arange(len(some))
+    texts = None
+    if text.trunk is not None:
+        with console.progress("caption features", len(examples.texts)) as advance:
+            texts = keep_texts(text, encoder, examples.texts, dtype, advance)
+    return Prepared(examples, class_names, images, places, texts)
 
 
 def fit(
     recipe: Recipe, encoder: DualEncoder, data: Prepared, train: torch.Tensor, held: torch.Tensor,
-    report: Callable[[Record], None],
-) -> Towers:  # fmt: skip
+    around: Surroundings, found: Checkpoint | None = None,
+) -> Callable[[torch.Tensor], Record]:  # fmt: skip
     """Train `encoder.model` in place on the rows `train`, judged by the rows `held`.
 
-    `report` gets each evaluation: of the untrained model, then of each stage before its first step
-    and after its epochs. Returns the towers as the last stage left them, for `judge` on other rows.
+    The watch gets each evaluation: of the untrained model, then of each stage before its first step and
+    after its epochs. `found` is the checkpoint to go on from. Returns what judges the trained model on other rows.
     """
-    model = encoder.model
-    examples = Examples(train, data.captions, data.groups, recipe.data.original_captions)
-    generator = torch.Generator().manual_seed(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    sources, embedder = _open(recipe, encoder, data, None)
+    if found is None:
+        untrained = judge(embedder, sources, encoder, data.examples, held)
+        around.watch.evaluation(untrained | {"stage": "untrained", "epoch": 0, "step": 0})
+    if recipe.model.landmarks or recipe.model.start == "ridge":
+        _set_start(recipe, encoder, data, train, embedder, sources)
+    if recipe.sharding:
+        parallel.shard(encoder.parts, around.processes)
 
-    def towers_of(kept: Kept, seed: int) -> Towers:
-        return open_towers(kept, encoder, data.paths, data.captions.texts, recipe.augmentation, seed)
-
-    kept = _recut(recipe, encoder, data.kept)
-    towers = towers_of(kept, recipe.seed)
-    report(judge(encoder, towers, data, held) | {"stage": "untrained", "epoch": 0, "step": 0})
-    images = pooled_images(towers, train)
-    if recipe.model.landmarks:
-        images = set_head(encoder, images, recipe.model.landmarks, bool(data.class_names), generator)
-        kept = _recut(recipe, encoder, kept)
-    if recipe.model.start == "ridge":
-        own = [data.captions.own[row] for row in train.tolist()]
-        texts = pooled_texts(towers, torch.tensor([text for texts in own for text in texts]))
-        owners = torch.tensor([picture for picture, texts in enumerate(own) for _ in texts])
-        set_projections(encoder, images, texts, owners, data.groups[train], data.class_names)
-
+    progress = found.progress if found is not None else Progress()
     for number, stage in enumerate(recipe.stage):
-        torch.manual_seed(recipe.seed + number)  # dropout, whatever was drawn before to make what is cached now
-        moving = freeze.apply(model, stage.trainable, stage.frozen)
-        towers = towers_of(kept, recipe.seed + number)
-        judged = partial(judge, encoder, towers, data, held)
-        run_stage(stage, model, moving, towers, examples, generator, judged, report)
-    return towers
+        if number < progress.position.stage:
+            continue
+        sources, embedder = _open(recipe, encoder, data, stage)
+        touched = freeze.apply(encoder.model, [p for s in recipe.stage[: number + 1] for p in s.trainable], ["*"])
+        moving = freeze.apply(encoder.model, stage.trainable, stage.frozen)
+        if around.processes.is_main:
+            console.notice(_counts(stage, encoder))
+        feed = Feed(
+            data.examples, train, sources.images, sources.texts, batch_size(recipe, around.processes.count),
+            recipe.data.original_captions, stage.views > 0, around.processes, (recipe.seed, number),
+        )  # fmt: skip
+        optimizer = optimiser.build(optimiser.parameter_groups(moving, stage), recipe.optimizer, stage)
+        around.watch.stage(stage.name, stage.epochs * len(feed))
+        wrapped = parallel.wrap(embedder, around.processes, recipe.sharding)
+        gradients = partial(_gradients, recipe, wrapped, encoder.parts, around.processes)
+        judged = partial(judge, embedder, sources, encoder, data.examples, held)
+        run_stage(stage, moving, touched, optimizer, feed, gradients, judged, progress, found, around)
+        progress, found = Progress(progress.position.next_stage()), None
+    return partial(judge, embedder, sources, encoder, data.examples)
 
 
 @torch.no_grad()
-def judge(encoder: DualEncoder, towers: Towers, data: Prepared, rows: torch.Tensor) -> Record:
+def judge(embedder: Embedder, sources: Sources, encoder: DualEncoder, examples: Examples, rows: torch.Tensor) -> Record:
     """Loss and text-to-image figures of the model as it is on some rows, plain view."""
-    pairs = [data.pairs[row] for row in rows.tolist()]
+    embedder.eval()
+    pairs = examples.pairs(rows)
     answers = retrieval.retrieval_set(pairs)
-    number = {data.captions.texts[text]: text for row in rows.tolist() for text in data.captions.own[row]}
+    number = {
+        caption: int(examples.own[row]) + place
+        for row, pair in zip(rows.tolist(), pairs, strict=True)
+        for place, caption in enumerate(pair.captions)
+    }
     queries = torch.tensor([number[caption] for caption in answers.captions])
-    images = normalize(encoder.model.visual_projection(pooled_images(towers, rows)), dim=1)
-    texts = normalize(encoder.model.text_projection(pooled_texts(towers, queries)), dim=1)
+    images = _units(embedder.images(inputs) for inputs in sources.images.stream(_plain(rows)))
+    texts = _units(embedder.texts(sources.texts.inputs(part)) for part in queries.split(_TEXTS))
     first_captions = torch.tensor([captions[0] for captions in answers.captions_of])
-    scale = encoder.model.logit_scale.exp()
-    loss = contrastive_loss(images, texts[first_captions], scale, batches.identity_numbers(pairs))
+    scale = encoder.parts.logit_scale.exp().cpu()
+    loss = contrastive_loss(images, texts[first_captions], scale, examples.groups[rows])
     found = ranks.ranks(texts.numpy(), images.numpy(), answers.images_of)
     return {"validation_loss": loss.item()} | ranks.summary(found, len(images))
 
 
-def _recut(recipe: Recipe, encoder: DualEncoder, kept: Kept) -> Kept:
-    """The kept outputs below the towers that `encoder` has now, all of them frozen."""
-    freeze.apply(encoder.model, _ever_trainable(recipe), ["*"])
-    kept = replace(kept, vision=cut(encoder.model.vision_model), text=cut(encoder.model.text_model))
+def batch_size(recipe: Recipe, processes: int) -> int:
+    """Pictures in a batch of all processes. Raises UsageError where they cannot be shared out evenly."""
+    size = recipe.batch.effective or recipe.batch.per_device * processes
+    if size % processes:
+        raise UsageError(f"batch.effective = {size} cannot be shared out to {processes} processes; take a multiple")
+    return size
+
+
+def _kept_cuts(recipe: Recipe, encoder: DualEncoder) -> tuple[Cut, Cut]:
+    """Where both towers are cut for what is kept: as low as any cached stage needs that leaves a trunk frozen.
+
+    Leaves the model frozen as a whole.
+    """
+    cuts = []
+    for tower in (encoder.parts.vision, encoder.parts.text):
+        patterns: list[str] = []
+        uses = False
+        for stage in recipe.stage:
+            freeze.apply(encoder.model, stage.trainable, ["*"])
+            if stage.cached and cut(tower).trunk is not None:
+                patterns += stage.trainable
+                uses = True
+        freeze.apply(encoder.model, patterns, ["*"])
+        cuts.append(cut(tower) if uses else whole(tower))
     freeze.apply(encoder.model, [], ["*"])
-    return kept
+    return cuts[0], cuts[1]
+
+
+def _open(recipe: Recipe, encoder: DualEncoder, data: Prepared, stage: Stage | None) -> tuple[Sources, Embedder]:
+    """Where a stage reads from and what it computes; None: before the first one, all frozen.
+
+    A tower that is frozen in it, but for what was kept cut lower, is run to its end once, now.
+    """
+    parts, device = encoder.parts, encoder.device
+    dtype = precision.choose(recipe.precision, device)
+    kept = _kept_cuts(recipe, encoder)
+    freeze.apply(encoder.model, stage.trainable if stage else [], ["*"])
+    cached = stage is None or stage.cached
+    vision, text = (
+        kept_cut if cached and kept_cut.trunk is not None and cut(tower).trunk is not None else whole(tower)
+        for kept_cut, tower in zip(kept, (parts.vision, parts.text), strict=True)
+    )
+    images: Images
+    if vision.trunk is not None:
+        stores = data.images
+        if not _trains(parts.vision):
+            stores = [TensorStore({_POOLED: run_all(vision.tail, store)}) for store in stores]
+            vision = replace(vision, tail=itemgetter(_POOLED))
+        images = KeptImages(stores, data.places, device)
+    else:
+        live = LivePictures(data.examples.pictures, encoder.image_processor, recipe.augmentation, recipe.data.workers)
+        images = LiveImages(live, device)
+    texts: Texts = LiveTexts(data.examples, encoder, device)
+    if text.trunk is not None:
+        assert data.texts is not None
+        store: Store = data.texts
+        if not _trains(parts.text):
+            store = TensorStore({_POOLED: run_all(text.tail, store)})
+            text = replace(text, tail=itemgetter(_POOLED))
+        texts = KeptTexts(store, device)
+    more = (stage.image_dropout, stage.text_dropout, stage.tower_dropout) if stage else (0.0, 0.0, False)
+    return Sources(images, texts), Embedder(parts, vision, text, *more, dtype)
+
+
+def _set_start(
+    recipe: Recipe, encoder: DualEncoder, data: Prepared, train: torch.Tensor, embedder: Embedder, sources: Sources
+) -> None:
+    """The closed-form start: landmarks, where the recipe wants them, and projections."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    with torch.no_grad():
+        images = torch.cat([embedder.pooled(0, inputs).cpu() for inputs in sources.images.stream(_plain(train))])
+        if recipe.model.landmarks:
+            images = set_head(encoder, images, recipe.model.landmarks, bool(data.class_names), generator)
+        if recipe.model.start == "ridge":
+            own = data.examples.own
+            counts = own[train + 1] - own[train]
+            owners = torch.repeat_interleave(counts)
+            numbers = own[train][owners] + torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]
+            pooled = (embedder.pooled(1, sources.texts.inputs(part)).cpu() for part in numbers.split(_TEXTS))
+            texts = torch.cat(list(pooled))
+            set_projections(encoder, images, texts, owners, data.examples.groups[train], data.class_names)
+    encoder.to(encoder.device)  # a new head too
+
+
+def _gradients(
+    recipe: Recipe, embedder: nn.Module, parts: Parts, processes: Processes, batch: Batch, position: Position
+) -> torch.Tensor:
+    embedder.train()
+    where = (recipe.seed, position.stage, position.epoch, position.done)
+    return compute_gradients(
+        embedder, batch, parts.logit_scale, parts.logit_bias, recipe.loss, recipe.batch.chunk, processes, where
+    )
+
+
+def _plain(rows: torch.Tensor) -> list[Shown]:
+    return [(part, torch.zeros_like(part)) for part in rows.split(_ROWS)]
+
+
+def _units(embeddings: Iterable[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([normalize(part.float(), dim=1).cpu() for part in embeddings])
+
+
+def _trains(tower: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in tower.parameters())
+
+
+def _counts(stage: Stage, encoder: DualEncoder) -> str:
+    trainable, frozen = freeze.counts(encoder.model)
+    return f"{stage.name}: {trainable:,} weights move, {frozen:,} are frozen"
 
 
 def _class_names(recipe: Recipe) -> Sequence[str]:
     if not recipe.model.class_names:
         return ()
-    names = languages.get(recipe.language).imagenet_names
+    names = [one.label for one in languages.get(recipe.language).imagenet]
     if not names:
         raise UsageError(f"model.class_names: language {recipe.language!r} names no classes; set it to false")
     return names
-
-
-def _ever_trainable(recipe: Recipe) -> list[str]:
-    return [pattern for stage in recipe.stage for pattern in stage.trainable]

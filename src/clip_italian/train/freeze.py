@@ -29,3 +29,9 @@ def apply(model: nn.Module, trainable: Sequence[str], frozen: Sequence[str]) -> 
         if moves:
             chosen.append((name, parameter))
     return chosen
+
+
+def counts(model: nn.Module) -> tuple[int, int]:
+    """Numbers of trainable and of frozen weights."""
+    sizes = [(p.requires_grad, p.numel()) for p in model.parameters()]
+    return sum(n for moves, n in sizes if moves), sum(n for moves, n in sizes if not moves)

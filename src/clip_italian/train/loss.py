@@ -1,7 +1,35 @@
-"""The contrastive loss (CLIP's, the paper's section 3.1) with a mask for identities."""
+"""The contrastive loss (CLIP's, the paper's section 3.1) and SigLIP's, with a mask for identities.
+
+In training, each process scores its own rows against the rows of all processes, and what it
+computes is its share of the joint batch's loss: the shares, and their gradients, add up to the
+whole batch's. The scores are made and dropped a block of rows at a time, so that a batch of
+32,768 takes 1,024 × 32,768 numbers and not the square.
+"""
+
+from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, logsigmoid, normalize
+
+from clip_italian import config
+from clip_italian.errors import UsageError
+
+BLOCK = 1024  # rows that are scored against all columns at a time
+
+
+@dataclass(frozen=True)
+class LossParts:
+    """A process's share of the loss, and the gradient of that share.
+
+    `loss`, `scale_gradient` and `bias_gradient` (None without a bias) are single numbers;
+    `images_gradient` and `texts_gradient` (B, dim) belong to the embeddings of all processes.
+    """
+
+    loss: torch.Tensor
+    images_gradient: torch.Tensor
+    texts_gradient: torch.Tensor
+    scale_gradient: torch.Tensor
+    bias_gradient: torch.Tensor | None
 
 
 def contrastive_loss(
@@ -20,3 +48,121 @@ def contrastive_loss(
         logits = logits.masked_fill(same, float("-inf"))
     target = torch.arange(len(logits), device=logits.device)
     return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+
+
+def loss_and_gradients(
+    images: torch.Tensor, texts: torch.Tensor, all_images: torch.Tensor, all_texts: torch.Tensor, first_row: int,
+    scale: torch.Tensor, bias: torch.Tensor | None, groups: torch.Tensor | None, all_groups: torch.Tensor | None,
+    settings: config.Loss,
+) -> LossParts:  # fmt: skip
+    """This process's share of the loss, with gradients, in float32 even under autocast.
+
+    `images` and `texts` (b, dim) are this process's embeddings, of any length, and stand from
+    `first_row` on among `all_images` and `all_texts` (B, dim); alone, a process gives the same
+    tensors twice. `scale` multiplies the cosines and `bias`, which the sigmoid loss needs, is
+    added to them. `groups` (b,) and `all_groups` (B,) number identities, as in `contrastive_loss`.
+
+    With `settings.sizes` the loss is the mean over the whole embeddings and their first
+    dimensions, each made unit length again (Kusupati et al. 2022). With negatives = "local" the
+    columns are this process's own. Raises UsageError for a size beyond `dim`, or no bias.
+    """
+    dim = images.shape[1]
+    if any(not 0 < size <= dim for size in settings.sizes):
+        raise UsageError(f"loss.sizes = {list(settings.sizes)}: an embedding has {dim} numbers; name none beyond that")
+    if settings.kind == "sigmoid" and bias is None:
+        raise UsageError("loss.kind = 'sigmoid': the model has no logit bias; give it one or use 'contrastive'")
+    precision = torch.promote_types(images.dtype, torch.float32)
+    total = len(all_images)
+    own = slice(first_row, first_row + len(images))
+    columns = own if settings.negatives == "local" else slice(0, total)
+    own_among_columns = slice(own.start - columns.start, own.stop - columns.start)
+    column_groups = None if all_groups is None else all_groups[columns]
+
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        gradients = torch.zeros(2, total, dim, dtype=precision, device=images.device)
+        sums = _Sums(*torch.zeros(3, dtype=precision, device=images.device))
+        scale = scale.to(precision)
+        bias = torch.zeros_like(scale) if bias is None else bias.to(precision)
+        sizes = (dim, *settings.sizes)
+        for size in sizes:
+            visual, textual = (_Units(side[columns, :size].to(precision)) for side in (all_images, all_texts))
+            _score(settings.kind, visual, textual, own_among_columns, scale, bias, groups, column_groups, sums)
+            if settings.kind == "contrastive":
+                _score(settings.kind, textual, visual, own_among_columns, scale, bias, groups, column_groups, sums)
+            gradients[0, columns, :size] += visual.gradient_of_vectors()
+            gradients[1, columns, :size] += textual.gradient_of_vectors()
+        share = total * len(sizes) * (2 if settings.kind == "contrastive" else 1)
+        gradients /= share
+    return LossParts(
+        sums.loss / share, gradients[0], gradients[1], sums.scale / share,
+        sums.bias / share if settings.kind == "sigmoid" else None,
+    )  # fmt: skip
+
+
+class _Units:
+    """Vectors (n, size) made unit length, and the gradient with respect to the units so far."""
+
+    def __init__(self, vectors: torch.Tensor) -> None:
+        self.lengths = vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)  # as torch's normalize has it
+        self.units = vectors / self.lengths
+        self.gradient = torch.zeros_like(vectors)
+
+    def gradient_of_vectors(self) -> torch.Tensor:
+        """Only what turns a vector changes its unit: the part along it is dropped."""
+        along = (self.gradient * self.units).sum(dim=1, keepdim=True)
+        return (self.gradient - along * self.units) / self.lengths
+
+
+@dataclass
+class _Sums:
+    """Sums over rows: loss, and its gradient by scale and bias."""
+
+    loss: torch.Tensor
+    scale: torch.Tensor
+    bias: torch.Tensor
+
+
+def _score(
+    kind: str, x: _Units, y: _Units, own: slice, scale: torch.Tensor, bias: torch.Tensor,
+    groups: torch.Tensor | None, column_groups: torch.Tensor | None, sums: _Sums,
+) -> None:  # fmt: skip
+    """Add what the rows `own` of `x` against all of `y` bring to `sums` and to both gradients.
+
+    The row of `x` and the row of `y` with the same number belong together.
+    """
+    slopes_of = _softmax_slopes if kind == "contrastive" else _sigmoid_slopes
+    for start in range(own.start, own.stop, BLOCK):
+        rows = slice(start, min(start + BLOCK, own.stop))
+        logits = torch.addmm(bias, x.units[rows], y.units.T * scale)
+        if groups is not None and column_groups is not None:
+            same = groups[rows.start - own.start : rows.stop - own.start, None] == column_groups
+            same[:, rows].fill_diagonal_(False)
+            logits.masked_fill_(same, float("-inf"))
+        loss, slopes = slopes_of(logits, logits[:, rows].diagonal())
+        sums.loss += loss
+        sums.bias += slopes.sum()
+        pull = slopes @ y.units
+        sums.scale += torch.vdot(pull.flatten(), x.units[rows].flatten())
+        x.gradient[rows] += pull * scale
+        y.gradient += slopes.T @ (x.units[rows] * scale)
+
+
+def _softmax_slopes(logits: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of the rows' cross entropies and its gradient by logit, which takes the place of `logits`.
+
+    `right` (rows,) is a view of the logits of what belongs together.
+    """
+    spread = logits.logsumexp(dim=1)
+    loss = (spread - right).sum()
+    logits.sub_(spread.unsqueeze(1)).exp_()
+    right.sub_(1)
+    return loss, logits
+
+
+def _sigmoid_slopes(logits: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of -log σ(±logit), plus for what belongs together (Zhai et al. 2023, section 3.2)."""
+    right.neg_()
+    loss = -logsigmoid(-logits).sum()
+    logits.sigmoid_()
+    right.neg_()
+    return loss, logits

@@ -1,33 +1,45 @@
-"""A whole training run: recipe → pairs → kept features → stages → model folder.
+"""A whole training run: recipe → examples → kept features → stages → model folder.
 
 runs/demo/model/          what transformers loads
 runs/demo/history.jsonl   losses and metrics of every evaluation, the first before any step
+runs/demo/steps.jsonl     loss, learning rate and times of every step
+runs/demo/report.html     the same as a page, written anew as the run goes
+runs/demo/checkpoints/    what --resume goes on from
 runs/demo/unreadable.txt  pictures that were left out, and why (where there are any)
 """
 
-import json
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
 from clip_italian import console, leaks
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
-from clip_italian.identity import picture_hash
-from clip_italian.images import PictureError, decode_batches
 from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.pairs import Pair, fingerprint, image_path, read
-from clip_italian.split.draw import hold_out
-from clip_italian.train.fit import fit, prepare
-from clip_italian.train.stage import Record
+from clip_italian.model.projections import add_logit_bias
+from clip_italian.train import journal
+from clip_italian.train.checkpoint import Checkpoint, Checkpoints, whole
+from clip_italian.train.examples import SPLITS, Examples, load_examples, require_enough
+from clip_italian.train.fit import batch_size, fit, prepare
+from clip_italian.train.inspect import Inspection, inspect, write_errors
+from clip_italian.train.processes import Processes, choose_device, join
+from clip_italian.train.stage import Record, Surroundings
+from clip_italian.train.watch import HISTORY_FILE, NoWatch, Watch
 
 MODEL_FOLDER = "model"
-HISTORY_FILE = "history.jsonl"
 UNREADABLE_FILE = "unreadable.txt"
-_LEAST_PAIRS = 2
+
+# What may differ between a run and the one that goes on with it: nothing that changes what is learned.
+_FREE: dict[str, Any] = {
+    "output": True, "checkpoints": True, "tracking": True, "device": True, "data": {"workers": True},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,71 +51,147 @@ class Run:
     history: list[Record]
 
 
-def train(recipe: Recipe, report: Callable[[Record], None] = lambda _: None) -> Run:
-    """Train as the recipe says and write `recipe.output`; `report` gets each evaluation.
+def train(
+    recipe: Recipe, show: Callable[[Record], None] = lambda _: None,
+    unfinished: Literal["refuse", "resume", "restart"] = "refuse",
+) -> Run:  # fmt: skip
+    """Train as the recipe says and write `recipe.output`; `show` gets each evaluation.
 
-    Raises UserError where the pairs file, a model folder or nearly all pictures cannot be used.
+    `unfinished` says what to do about a run in that folder that did not come to its end. Under
+    `torchrun` every process calls this; the first one writes. Raises UserError where the data, a
+    model folder or nearly all pictures cannot be used, or the unfinished run is another one, and
+    Stopped after SIGTERM, with the work in a checkpoint.
     """
-    torch.manual_seed(recipe.seed)
-    pairs = _training_pairs(recipe)
-    recipe.output.mkdir(parents=True, exist_ok=True)
-    pairs, looks = _readable(pairs, recipe.data.pairs, recipe.output / UNREADABLE_FILE)
-    paths = [image_path(pair, recipe.data.pairs) for pair in pairs]
-    rows = {name: torch.tensor([i for i, p in enumerate(pairs) if p.split == name]) for name in ("train", "val")}
-    for name, chosen in rows.items():
-        if len(chosen) < _LEAST_PAIRS:
-            raise UserError(f"{recipe.data.pairs}: {len(chosen)} readable pairs in split {name!r}, too few to train on")
-    encoder = load_base(recipe.model)
-    prepared = prepare(recipe, encoder, pairs, paths, rows["train"])
+    device = choose_device(recipe.device)
+    with join(device) as processes, _asked_to_stop() as asked:
+        checkpoints = Checkpoints(recipe.output, recipe.checkpoints.keep, processes.is_main)
+        if checkpoints.finished and unfinished == "resume":
+            return _finished(recipe)
+        found = _unfinished(checkpoints, unfinished, recipe.output)
+        with processes.main_first():
+            examples, inspection = _readable(recipe, processes)
+        rows = {name: examples.split_rows(name) for name in SPLITS}
+        torch.manual_seed(recipe.seed)
+        encoder = load_base(recipe.model).to(device)
+        if recipe.loss.kind == "sigmoid" and encoder.parts.logit_bias is None:
+            add_logit_bias(encoder.model, recipe.loss.bias)
+        identity = _identity(recipe, examples, encoder, processes)
+        if found is not None:
+            _check_same(found, identity, recipe.output)
+        processes.wait()
+        if found is None:
+            checkpoints.clear()
+        with processes.main_first():
+            prepared = prepare(recipe, encoder, examples, rows["train"])
+        at = None if found is None else found.progress.position.step
+        with Watch(recipe, recipe.output, at, show) if processes.is_main else NoWatch() as watch:
+            around = Surroundings(checkpoints, identity, recipe.checkpoints.every, watch, processes, asked.is_set)
+            fit(recipe, encoder, prepared, rows["train"], rows["val"], around, found)
+            best = min(watch.history, key=lambda record: record["validation_loss"])
+            info = {
+                "recipe": recipe.model_dump(mode="json"),
+                "language": recipe.language,
+                "data": {
+                    "pairs": str(recipe.data.pairs),
+                    "fingerprint": identity["data"],
+                    "train": len(rows["train"]),
+                },
+                "validation": best,
+                leaks.INFO_KEY: inspection.fingerprints(rows["train"]).to_json(),
+            }
+            encoder = replace(_whole(encoder, recipe), info=info)
+            if processes.is_main:
+                encoder.save(recipe.output / MODEL_FOLDER)
+            checkpoints.finish()
+            watch.finish({"best validation loss": best["validation_loss"], "best MRR@10": best["MRR@10"]})
+        return Run(encoder, recipe.output, watch.history)
 
-    history: list[Record] = []
-    with (recipe.output / HISTORY_FILE).open("w", encoding="utf-8") as file:
 
-        def remember(record: Record) -> None:
-            history.append(record)
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            report(record)
+def _unfinished(checkpoints: Checkpoints, what: str, output: Path) -> Checkpoint | None:
+    """The checkpoint to go on from, if that is wanted and there is one."""
+    if what == "restart" or checkpoints.finished or not checkpoints.files():
+        return None
+    if what == "refuse":
+        raise UserError(f"{output}: holds a run that was not finished; --resume goes on with it, or remove {output}")
+    return checkpoints.last()
 
-        fit(recipe, encoder, prepared, rows["train"], rows["val"], remember)
 
-    seen = sorted({paths[row] for row in rows["train"].tolist()})
-    trained = [pair for pair in pairs if pair.split in rows]
-    info = {
-        "recipe": recipe.model_dump(mode="json"),
-        "language": recipe.language,
-        "data": {"pairs": str(recipe.data.pairs), "fingerprint": fingerprint(trained), "train": len(rows["train"])},
-        "validation": _best(history),
-        leaks.INFO_KEY: leaks.Fingerprints.of(seen, [looks[path] for path in seen]).to_json(),
+def _finished(recipe: Recipe) -> Run:
+    """A run that has come to its end, as it was left."""
+    console.notice(f"{recipe.output}: the run is finished already")
+    return Run(
+        DualEncoder.load(recipe.output / MODEL_FOLDER), recipe.output, journal.read(recipe.output / HISTORY_FILE)
+    )
+
+
+def _readable(recipe: Recipe, processes: Processes) -> tuple[Examples, Inspection]:
+    """Examples whose pictures can be decoded, and what was found out about them; the others are listed in a file."""
+    examples = load_examples(recipe)
+    with console.progress("pictures", len(examples)) as advance:
+        inspection = inspect(examples, recipe.data.workers, advance)
+    list_file = recipe.output / UNREADABLE_FILE
+    if processes.is_main:
+        write_errors(inspection, list_file)
+    if inspection.errors:
+        if processes.is_main:
+            broken = f"{len(inspection.errors)} of {len(examples)} pictures"
+            console.notice(f"{broken} cannot be read and are left out: see {list_file}")
+        examples = examples.subset(inspection.good_rows)
+        require_enough(examples, recipe.data.pairs, "readable pairs")
+    return examples.same_where(inspection.contents), inspection
+
+
+def _identity(recipe: Recipe, examples: Examples, encoder: DualEncoder, processes: Processes) -> dict[str, Any]:
+    """What a run that goes on must have in common with the one before."""
+    return {
+        "recipe": recipe.model_dump(mode="json", exclude=_FREE),
+        "data": examples.fingerprint(),
+        "base": encoder.weights_hash,
+        "processes": processes.count,
+        "batch": batch_size(recipe, processes.count),
     }
-    encoder = replace(encoder, info=info)
-    encoder.save(recipe.output / MODEL_FOLDER)
-    return Run(encoder, recipe.output, history)
 
 
-def _training_pairs(recipe: Recipe) -> list[Pair]:
-    pairs = read(recipe.data.pairs)
-    if any(pair.split for pair in pairs):
-        return [pair for pair in pairs if pair.split in ("train", "val")]
-    return hold_out(pairs, recipe.data.validation, seed=str(recipe.seed))
+def _check_same(found: Checkpoint, identity: dict[str, Any], output: Path) -> None:
+    for key, value in identity.items():
+        if found.identity.get(key) != value:
+            raise UserError(
+                f"{output}: the unfinished run has another {_difference(key, found.identity.get(key), value)}"
+            )
 
 
-def _readable(pairs: Sequence[Pair], pairs_file: Path, list_file: Path) -> tuple[list[Pair], dict[Path, str]]:
-    """Pairs whose pictures can be decoded, and the pictures' hashes; the others are listed in a file and left out."""
-    paths = [image_path(pair, pairs_file) for pair in pairs]
-    looks: dict[Path, str] = {}
-    errors: list[PictureError] = []
-    with console.progress("pictures", len(pairs)) as advance:
-        for good, hashes, bad in decode_batches(paths, 64, picture_hash):
-            looks.update(zip(good, hashes, strict=True))
-            errors += bad
-            advance(len(good) + len(bad))
-    list_file.unlink(missing_ok=True)
-    if errors:
-        list_file.write_text("".join(f"{error}\n" for error in errors), encoding="utf-8")
-        console.notice(f"{len(errors)} of {len(pairs)} pictures cannot be read and are left out: see {list_file}")
-    return [pair for pair, path in zip(pairs, paths, strict=True) if path in looks], looks
+def _difference(name: str, old: Any, new: Any) -> str:
+    """The first place where two values differ, by its dotted name."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                return _difference(f"{name}.{key}", old.get(key), new.get(key))
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, (before, now) in enumerate(zip(old, new, strict=True)):
+            if before != now:
+                return _difference(f"{name}.{number}", before, now)
+    return f"{name}: {old!r}, not {new!r}; put it back, or choose another output"
 
 
-def _best(history: Sequence[Record]) -> Record:
-    return min(history, key=lambda record: record["validation_loss"])
+def _whole(encoder: DualEncoder, recipe: Recipe) -> DualEncoder:
+    """The encoder on the CPU, its weights put together where processes hold parts of them."""
+    if not recipe.sharding:
+        return encoder.to("cpu")
+    weights = {name: whole(value).cpu() for name, value in encoder.model.state_dict().items()}
+    fresh = load_base(recipe.model)
+    fresh.model.load_state_dict(weights)
+    return fresh
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, for a block; only where this is the main thread, which alone gets signals."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,78 @@
+"""`clip-italian ablate`: what each edit of a recipe brings."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clip_italian import console
+from clip_italian.config import load_recipe
+from clip_italian.errors import UsageError
+
+if TYPE_CHECKING:  # imported when it runs: it takes torch along, and --help must be quick
+    from clip_italian.train.ablate import DataSet
+
+BOOK = "picture-book"
+
+
+def ablate(
+    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of one in the package.")] = "ablation",
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key=value.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="NAME[=PAIRS]", help="Data set, picture-book or NAME=PAIRS; may be repeated."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from the recipe's on.")] = 3,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="VARIANT", help="Compare only this; may be repeated.")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Page to write; its plot goes beside it.")] = Path(
+        "runs/ablation/ablation.md"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+) -> None:
+    """Train a recipe with one edit at a time and compare: optimiser, frozen stage, scale, augmentation, loss.
+
+    Runs go to the recipe's output, finished ones are not done again: after an interruption, the same command goes on.
+
+    Example: clip-italian ablate --data picture-book --data photos=photos.jsonl -o ablation.md
+    """
+    if any(override.startswith("data.pairs=") for override in overrides or []):
+        raise UsageError("data.pairs: name the pairs files with --data NAME=PAIRS")
+    settings = load_recipe(recipe, [*(overrides or []), "data.pairs=given-by-data"])
+    from clip_italian.train import ablate as job
+    from clip_italian.train import ablation_page, variants
+
+    chosen = variants.choose(only or [])
+    sets = [_data_set(name, settings.language) for name in data or [BOOK]]
+    numbers = range(settings.seed, settings.seed + seeds)
+    results = job.run_all(job.plan(settings, chosen, sets, numbers, settings.output), settings.output)
+    command = shlex.join(["clip-italian", *sys.argv[1:]])
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    written = ablation_page.write(output, settings, chosen, sets, results, command, machine)
+    if as_json:
+        print(json.dumps({"page": str(written[0]), "plot": str(written[1]), "results": results}))
+        return
+    for path in written:
+        console.output.print(f"{path}: written", markup=False)
+
+
+def _data_set(text: str, language: str) -> "DataSet":
+    from clip_italian.train.ablate import DataSet
+
+    name, equals, pairs = text.partition("=")
+    if text == BOOK:
+        from clip_italian.demo import book
+        from clip_italian.languages import get
+
+        return DataSet(BOOK, book(get(language)))
+    if not equals or not name or "/" in name:
+        raise UsageError(f"--data {text!r}: not NAME=PAIRS (for example photos=photos.jsonl) and not {BOOK}")
+    if not Path(pairs).is_file():
+        raise UsageError(f"--data {text}: {pairs} is no file")
+    return DataSet(name, Path(pairs))

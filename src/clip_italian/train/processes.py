@@ -1,0 +1,110 @@
+"""The processes of a run: one by default, without any process group; several under `torchrun`.
+
+Communication is torch.distributed's: NCCL between GPUs, gloo between CPUs.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from clip_italian.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process is number `rank` of `count`; with a count of 1 nothing is communicated."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to people."""
+        return self.rank == 0
+
+    def share(self, rows: torch.Tensor) -> torch.Tensor:
+        """This process's part (n // count) of rows that all know; a remainder of less than `count` is left out."""
+        size = len(rows) // self.count
+        return rows[self.rank * size : (self.rank + 1) * size]
+
+    def gather(self, own: torch.Tensor) -> torch.Tensor:
+        """(count * n, …): the tensors (n, …) of all processes, in order of rank; n is the same everywhere."""
+        if self.count == 1:
+            return own
+        everyone = own.new_empty(self.count * len(own), *own.shape[1:])
+        dist.all_gather_into_tensor(everyone, own.contiguous())
+        return everyone
+
+    def sum(self, own: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes; the input may be used for it."""
+        if self.count > 1:
+            dist.all_reduce(own)
+        return own
+
+    def any(self, own: bool) -> bool:
+        """Whether it is so in any process."""
+        if self.count == 1:
+            return own
+        return bool(self.sum(torch.tensor(float(own), device=_device_of_group())).item())
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """A block that the main process goes through before the others: they find in the cache what it made."""
+        if not self.is_main:
+            self.wait()
+        yield
+        if self.is_main:
+            self.wait()
+
+    def wait(self) -> None:
+        """Until all processes have come here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+@contextmanager
+def join(device: torch.device) -> Iterator[Processes]:
+    """The processes that `torchrun` started, for a block; this one alone where it did not.
+
+    Raises UsageError where the environment names a world of several processes, but not how to meet.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Processes()
+        return
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UsageError(f"WORLD_SIZE is {count}, but {', '.join(missing)} is not set; start the run by torchrun")
+    # Features of millions of pictures may be made by the main process while the others wait.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=2))
+    try:
+        yield Processes(dist.get_rank(), count)
+    finally:
+        dist.destroy_process_group()
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a recipe's name; `auto` is this process's GPU where there is one, else the CPU.
+
+    Raises UsageError for a device that this machine lacks.
+    """
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name, local) if name == "cuda" else torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device = {name!r}: {str(error).splitlines()[0]}; use cpu, cuda, mps or auto") from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _device_of_group() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

@@ -1,0 +1,123 @@
+"""Two processes with half of each batch give what one process with the whole batch gives."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from clip_italian.config import Recipe
+from clip_italian.errors import UsageError
+from clip_italian.train.processes import Processes, choose_device, join
+from clip_italian.train.run import train
+from tests.train.test_resume import ALL, as_file, lines, losses, settings, wait_for_steps
+
+PLAIN = {"views": 0, "image_dropout": 0.0, "text_dropout": 0.0, "tower_dropout": False}
+
+
+def plain(pairs, base, output, **more):
+    """No distortion and no dropout, which would be drawn otherwise in two processes."""
+    values = settings(pairs, base, output, precision="float32", **more)
+    values["stage"] = [stage | PLAIN for stage in values["stage"]]
+    values["model"]["start"] = "random"
+    return values
+
+
+def start(file, *more):
+    """The command in two processes, as torchrun starts it."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    program = Path(sys.executable).with_name("clip-italian")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
+    return subprocess.Popen(
+        [*torchrun, str(program), "train", str(file), *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def finish(process):
+    out, _ = process.communicate()
+    assert process.returncode == 0, out[-3000:]
+    return out
+
+
+def assert_close(one, other):
+    pairs = list(zip(losses(one), losses(other), strict=True))
+    assert [(a[:3], b[:3]) for a, b in pairs if a[:3] != b[:3]] == []
+    torch.testing.assert_close(
+        torch.tensor([a[3] for a, _ in pairs]), torch.tensor([b[3] for _, b in pairs]), rtol=1e-4, atol=1e-5
+    )
+    weights, expected = (load_file(Path(folder) / "model/model.safetensors") for folder in (one, other))
+    for name, value in expected.items():
+        if name.endswith(("key.bias", "k_proj.bias")):
+            continue  # softmax does not feel it: its gradient is rounding alone, of which Adam makes whole steps
+        torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"sharding": True}, {"loss": {"kind": "sigmoid"}}], ids=["copied", "sharded", "sigmoid"]
+)
+def test_two_processes_are_as_one(tmp_path, tiny_folder, shapes, cache, more):
+    if "loss" in more:
+        more = more | {"optimizer": {"name": "adamw"}}
+    values = plain(shapes, tiny_folder, tmp_path / "two", **more)
+    if "loss" in more:
+        values["stage"][0] |= {"trainable": ["*projection.*", "logit_*"], "frozen": ["*_model.*"]}
+        values["stage"][1] |= {"trainable": [*ALL, "logit_*"], "frozen": ["*"]}
+    process = start(as_file(values, tmp_path / "two.toml"))
+    single = values | {"output": str(tmp_path / "one"), "sharding": False}
+    train(Recipe.model_validate(single))
+    out = finish(process)
+    assert_close(tmp_path / "two", tmp_path / "one")
+    assert len(re.findall("weights move", out)) == 2  # one process speaks, once a stage
+    assert lines(tmp_path / "two", "history.jsonl")[0]["stage"] == "untrained"
+
+
+def test_two_killed_processes_go_on(tmp_path, tiny_folder, shapes, cache):
+    values = settings(shapes, tiny_folder, tmp_path / "whole", checkpoints={"every": 2, "keep": 2})
+    whole = start(as_file(values, tmp_path / "whole.toml"))
+    finish(whole)
+    file = as_file(values | {"output": str(tmp_path / "killed")}, tmp_path / "killed.toml")
+    process = start(file)
+    wait_for_steps(process, tmp_path / "killed", 5)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    finish(start(file, "--resume"))
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    weights, expected = (load_file(tmp_path / name / "model/model.safetensors") for name in ("killed", "whole"))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_a_single_process_needs_no_group():
+    with join(torch.device("cpu")) as alone:
+        assert alone == Processes()
+        assert not torch.distributed.is_initialized()
+        rows = torch.arange(4)
+        assert alone.share(rows) is not None
+        assert torch.equal(alone.share(rows), rows)
+        assert alone.gather(rows) is rows
+        assert alone.any(True) and not alone.any(False)
+
+
+def test_shares_are_even():
+    rows = torch.arange(7)
+    shares = [Processes(rank, 3).share(rows).tolist() for rank in range(3)]
+    assert shares == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_errors(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(UsageError, match="RANK, MASTER_ADDR, MASTER_PORT is not set; start the run by torchrun"),
+        join(torch.device("cpu")),
+    ):
+        pass
+    with pytest.raises(UsageError, match="device = 'abacus'"):
+        choose_device("abacus")

@@ -1,0 +1,258 @@
+"""Killed or stopped at any step, a run that goes on shows the losses and weights of an undisturbed one."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from clip_italian.config import Recipe
+from clip_italian.errors import UserError
+from clip_italian.train import run as run_module
+from clip_italian.train.run import train
+from clip_italian.train.stage import StoppedError
+
+ALL = ["vision_model.*", "text_model.*", "*projection.*"]
+
+
+def settings(pairs, base, output, **more):
+    first = {
+        "name": "projections", "trainable": ["*projection.*"], "frozen": ["vision_model.*", "text_model.*", "logit_*"],
+        "learning_rate": 1e-2, "epochs": 2, "patience": 9, "views": 1, "image_dropout": 0.3,
+    }  # fmt: skip
+    second = {
+        "name": "all", "trainable": ALL, "frozen": ["logit_scale"], "learning_rate": 1e-3, "epochs": 2, "patience": 9,
+        "views": 1, "tower_dropout": True, "text_dropout": 0.2, "average": 0.5,
+    }  # fmt: skip
+    return {
+        "output": str(output),
+        "data": {"pairs": str(pairs), "validation": 0.2},
+        "model": {"base": str(base), "projection_dim": 24, "logit_scale": 20},
+        "batch": {"effective": 16, "chunk": 8},
+        "checkpoints": {"every": 1},
+        "stage": [first, second],
+    } | more
+
+
+def recipe(*given, **more):
+    return Recipe.model_validate(settings(*given, **more))
+
+
+def lines(output, name):
+    return [json.loads(line) for line in (Path(output) / name).read_text().splitlines()]
+
+
+def losses(output):
+    return [
+        (record["stage"], record["epoch"], record["step"], record["loss"]) for record in lines(output, "steps.jsonl")
+    ]
+
+
+def assert_same_run(one, other):
+    assert losses(one) == losses(other)
+    assert lines(one, "history.jsonl") == lines(other, "history.jsonl")
+    weights, expected = (load_file(Path(folder) / "model/model.safetensors") for folder in (one, other))
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+@pytest.fixture
+def undisturbed(tmp_path, tiny_folder, shapes, cache):
+    train(recipe(shapes, tiny_folder, tmp_path / "whole"))
+    return tmp_path / "whole"
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_broken_off_at_every_step(tmp_path, tiny_folder, shapes, undisturbed, monkeypatch, every):
+    again = recipe(shapes, tiny_folder, tmp_path / "broken", checkpoints={"every": every, "keep": 1})
+
+    class Fragile(run_module.Watch):
+        """Breaks off at its second step."""
+
+        count = 0
+
+        def step(self, record):
+            super().step(record)
+            self.count += 1
+            if self.count == 2:
+                raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "Watch", Fragile)
+        attempts = 0
+        unfinished = "refuse"
+        while True:
+            attempts += 1
+            assert attempts < 50
+            try:
+                train(again, unfinished=unfinished)
+                break
+            except RuntimeError:
+                unfinished = "resume"
+                # A step after the checkpoint is lost each time; with a checkpoint a step every second step counts.
+                if every == 2:
+                    patch.setattr(Fragile, "count", -1)
+    assert attempts > 3
+    assert_same_run(tmp_path / "broken", undisturbed)
+
+
+def start(recipe_file, *more):
+    program = Path(sys.executable).with_name("clip-italian")
+    return subprocess.Popen(
+        [str(program), "train", str(recipe_file), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def as_file(values, path):
+    """The settings as a TOML file: JSON's values are TOML's, but for tables."""
+    parts = []
+    for key, value in values.items():
+        if key == "stage":
+            continue
+        if isinstance(value, dict):
+            parts.append(f"[{key}]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in value.items()))
+        else:
+            parts.insert(0, f"{key} = {json.dumps(value)}")
+    parts += [
+        "[[stage]]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in stage.items()) for stage in values["stage"]
+    ]
+    path.write_text("\n".join(parts))
+    return path
+
+
+def wait_for_steps(process, output, steps):
+    limit = time.monotonic() + 300
+    file = output / "steps.jsonl"
+    while process.poll() is None and time.monotonic() < limit:
+        if file.is_file() and file.read_bytes().count(b"\n") >= steps:
+            return
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("how", "steps"), [(signal.SIGKILL, 5), (signal.SIGTERM, 3)])
+def test_killed_or_asked_to_stop(tmp_path, tiny_folder, shapes, undisturbed, how, steps):
+    output = tmp_path / "killed"
+    file = as_file(settings(shapes, tiny_folder, output), tmp_path / "killed.toml")
+    process = start(file)
+    wait_for_steps(process, output, steps)
+    os.kill(process.pid, how)
+    _, err = process.communicate()
+    assert process.returncode == (0 if how == signal.SIGTERM else -signal.SIGKILL), err
+    if how == signal.SIGTERM:
+        assert "--resume goes on from here" in err
+    assert not (output / "model").exists()
+
+    refused = start(file)
+    _, err = refused.communicate()
+    assert refused.returncode == 1
+    assert "was not finished; --resume goes on with it" in err
+
+    resumed = start(file, "--resume")
+    _, err = resumed.communicate()
+    assert resumed.returncode == 0, err
+    assert_same_run(output, undisturbed)
+    finished = start(file, "--resume")
+    _, err = finished.communicate()
+    assert finished.returncode == 0, err
+    assert "finished already" in err
+
+
+def test_a_picture_that_vanishes_costs_no_work(tmp_path, tiny_folder, shapes, undisturbed, monkeypatch):
+    images, hidden = shapes.parent / "images", shapes.parent / "hidden"
+
+    class Thief(run_module.Watch):
+        """Takes the pictures away after a step of the stage that reads them."""
+
+        def step(self, record):
+            super().step(record)
+            if record["step"] == 8:
+                images.rename(hidden)
+
+    again = recipe(shapes, tiny_folder, tmp_path / "robbed", checkpoints={"every": 100})
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "Watch", Thief)
+        with pytest.raises(UserError, match=r"images/\w+-\w+-\d\.png: "):
+            train(again)
+    hidden.rename(images)
+    steps = [int(path.stem.removeprefix("step-")) for path in (tmp_path / "robbed/checkpoints").glob("step-*.pt")]
+    assert max(steps) >= 8
+    train(again, unfinished="resume")
+    assert_same_run(tmp_path / "robbed", undisturbed)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, tiny_folder, shapes, undisturbed, monkeypatch):
+    again = recipe(shapes, tiny_folder, tmp_path / "full")
+    saved = []
+
+    def save(content, path):
+        if len(saved) == 6:
+            Path(path).write_bytes(b"half a check")
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        saved.append(path)
+        original(content, path)
+
+    original = torch.save
+    with monkeypatch.context() as patch:
+        patch.setattr("clip_italian.train.checkpoint.torch.save", save)
+        with pytest.raises(OSError, match="No space left"):
+            train(again)
+    left = {path.name for path in (tmp_path / "full/checkpoints").iterdir()}
+    assert any(name.startswith("step-") for name in left)
+    assert all(name.endswith(".pt") for name in left)
+    train(again, unfinished="resume")
+    assert_same_run(tmp_path / "full", undisturbed)
+
+
+def stop_after(steps):
+    class Stopping(run_module.Watch):
+        """Asks the run to stop, as SIGTERM does."""
+
+        def step(self, record):
+            super().step(record)
+            if record["step"] == steps:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    return Stopping
+
+
+def test_another_recipe_does_not_go_on_with_it(tmp_path, tiny_folder, shapes, cache, monkeypatch):
+    monkeypatch.setattr(run_module, "Watch", stop_after(2))
+    output = tmp_path / "stopped"
+    with pytest.raises(StoppedError):
+        train(recipe(shapes, tiny_folder, output))
+    before = sorted(path.name for path in (output / "checkpoints").iterdir())
+    other = recipe(shapes, tiny_folder, output, seed=2)
+    with pytest.raises(UserError, match=r"another recipe\.seed: 1, not 2"):
+        train(other, unfinished="resume")
+    assert sorted(path.name for path in (output / "checkpoints").iterdir()) == before
+    newest = max((output / "checkpoints").glob("step-*.pt"))
+    newest.write_bytes(newest.read_bytes()[:100])
+    with pytest.raises(UserError, match="damaged"):
+        train(recipe(shapes, tiny_folder, output), unfinished="resume")
+
+
+def test_a_loss_that_is_no_number_is_told_with_the_pairs(tmp_path, tiny_folder, shapes, cache):
+    wild = settings(shapes, tiny_folder, tmp_path / "wild")
+    wild["stage"][0] |= {"learning_rate": 1e38, "clipping": 0.0, "warmup": 0.0}
+    wild["optimizer"] = {"name": "adamw"}
+    with pytest.raises(
+        UserError, match=r"stage projections, step \d+: the loss is (nan|inf).*pairs: (cerchio|quadrato|tri)"
+    ):
+        train(Recipe.model_validate(wild))
+    assert list((tmp_path / "wild/checkpoints").glob("step-*.pt"))
+
+
+def test_the_last_checkpoints_and_the_best_stay(tmp_path, tiny_folder, shapes, cache):
+    train(recipe(shapes, tiny_folder, tmp_path / "run", checkpoints={"every": 1, "keep": 3}))
+    names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
+    assert "finished" in names
+    assert len([name for name in names if name.startswith("step-")]) == 3
+    assert any(name.startswith("best-0-") for name in names)
+    assert any(name.startswith("best-1-") for name in names)
