@@ -32,7 +32,7 @@ def test_demo_leaves_everything_it_promises(done):
     assert counts["queries"] == counts["gallery"] > 3
     for direction in ("text_to_image", "image_to_text"):
         figures = done.metrics["retrieval"][direction]
-        assert set(figures) == {"MRR@1", "MRR@5", "MRR@10", "R@1", "R@5", "R@10", "median_rank", "queries", "gallery"}
+        assert set(figures) >= {"MRR@1", "MRR@5", "MRR@10", "R@1", "R@5", "R@10", "median_rank", "queries", "gallery"}
         for baseline in ("untrained", "chance"):
             assert set(done.metrics["baselines"][baseline]["retrieval"][direction]) == set(figures)
     assert {"accuracy@1", "accuracy@5", "accuracy@10"} <= set(done.metrics["zeroshot"])

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clip_italian.errors import UserError
 from clip_italian.evaluate import ranks
 
 
@@ -38,6 +39,9 @@ def test_mrr_and_recall_by_hand():
     assert ranks.recall(found, 5) == pytest.approx(3 / 4)
     figures = ranks.summary(found, gallery=20)
     assert figures["median_rank"] == 3.5
+    assert figures["mean_rank"] == pytest.approx(19 / 4)
+    assert [figures[f"R@{k}"] for k in (1, 5, 10, 50, 100)] == [1 / 4, 3 / 4, 3 / 4, 1, 1]
+    assert figures["MRR@5"] == pytest.approx((1 + 1 / 2 + 1 / 5) / 4)
     assert (figures["queries"], figures["gallery"]) == (4, 20)
 
 
@@ -58,8 +62,12 @@ def test_chunks_do_not_change_ranks(monkeypatch):
     queries, gallery = (unit(rng.normal(size=(50, 8))).astype(np.float32) for _ in range(2))
     relevant = [[i] for i in range(50)]
     whole = ranks.ranks(queries, gallery, relevant)
-    monkeypatch.setattr(ranks, "_CHUNK", 7)
+    both = ranks.ranks_both_ways(queries, gallery, relevant)
+    monkeypatch.setattr(ranks, "_ROWS", 7)
+    monkeypatch.setattr(ranks, "_COLUMNS", 6)
     assert (ranks.ranks(queries, gallery, relevant) == whole).all()
+    for mine, before in zip(ranks.ranks_both_ways(queries, gallery, relevant), both, strict=True):
+        assert (mine == before).all()
 
 
 def test_chance_with_one_right_answer_is_the_harmonic_sum():
@@ -67,6 +75,7 @@ def test_chance_with_one_right_answer_is_the_harmonic_sum():
     assert figures["MRR@10"] == pytest.approx(sum(1 / k for k in range(1, 11)) / 100)
     assert figures["R@5"] == pytest.approx(0.05)
     assert figures["median_rank"] == 50
+    assert figures["mean_rank"] == pytest.approx(50.5)
 
 
 def test_chance_with_several_right_answers_matches_a_simulation():
@@ -75,3 +84,61 @@ def test_chance_with_several_right_answers_matches_a_simulation():
     best = np.array([np.flatnonzero(rng.permutation(20) < 3)[0] + 1 for _ in range(20000)])
     assert figures["MRR@10"] == pytest.approx(ranks.mrr(best, 10), abs=0.01)
     assert figures["R@1"] == pytest.approx(3 / 20)
+    assert figures["mean_rank"] == pytest.approx(best.mean(), abs=0.1)
+
+
+def copies(many, dim, count, seed=0):
+    """`count` equal rows, and queries near them; in some shapes a matrix product gives equal rows other last digits."""
+    rng = np.random.default_rng(seed)
+    row = unit(np.abs(rng.normal(size=(1, dim))))
+    queries = unit(row + 0.1 * rng.normal(size=(many, dim)))
+    return queries.astype(np.float32), np.repeat(row, count, 0).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("many", "dim", "count"),
+    [(37, 512, 4099), (1, 513, 4099), (1, 768, 1025), (3, 384, 130), (37, 384, 5), (600, 2048, 130), (9, 3, 5000)],
+)
+def test_equal_embeddings_tie_in_spite_of_float_rounding(many, dim, count):
+    queries, gallery = copies(many, dim, count)
+    for right in (0, count // 2, count - 1):
+        assert set(ranks.ranks(queries, gallery, [[right]] * len(queries)).tolist()) == {count}
+
+
+def test_a_difference_beyond_rounding_is_no_tie():
+    queries = np.array([[1.0, 0.0]], dtype=np.float32)
+    angles = np.array([0.1, 0.1 - 1e-4])
+    gallery = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    assert ranks.ranks(queries, gallery, [[1]]).tolist() == [1]
+    assert ranks.ranks(queries, gallery, [[0]]).tolist() == [2]
+
+
+def test_both_ways_is_one_way_twice():
+    rng = np.random.default_rng(3)
+    images, captions = rng.normal(size=(1100, 8)), rng.normal(size=(2600, 8))
+    owner = np.concatenate([np.arange(1100), rng.integers(0, 1100, 1500)])
+    captions_of = [np.flatnonzero(owner == image).tolist() for image in range(1100)]
+    first, second = ranks.ranks_both_ways(images, captions, captions_of)
+    assert (first == ranks.ranks(images, captions, captions_of)).all()
+    assert (second == ranks.ranks(captions, images, [[image] for image in owner])).all()
+
+
+def test_what_cannot_be_ranked_is_refused():
+    good = np.eye(3, dtype=np.float32)
+    bad = good.copy()
+    bad[1, 1] = np.nan
+    zero = good.copy()
+    zero[2] = 0
+    for queries, gallery, words in (
+        (bad, good, "queries: 1 of 3 embeddings are not finite"),
+        (good, good - np.inf, "gallery: 3 of 3 embeddings are not finite"),
+        (good, zero, "gallery: 1 of 3 embeddings are zero, the first is number 3"),
+        (good, good[:, :2] + 1, "queries have 3 dimensions, gallery rows 2"),
+        (good[:0], good, "no embeddings to compare"),
+    ):
+        with pytest.raises(UserError, match=words):
+            ranks.ranks(queries, gallery, [[0]] * len(queries))
+    with pytest.raises(UserError, match="query 2 has no right answer"):
+        ranks.ranks(good, good, [[0], [], [2]])
+    with pytest.raises(UserError, match="gallery row 3 has no right answer"):
+        ranks.ranks_both_ways(good, good, [[0], [0], [1]])

@@ -1,5 +1,7 @@
 """The command `clip-italian`: one module a command group; each parses, calls and prints."""
 
+import errno
+import os
 import sys
 import warnings
 from typing import Annotated
@@ -8,7 +10,22 @@ import typer
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from clip_italian.cli import clean, collect, demo, evaluate, fetch, index, rate, search, split, stats, train, translate
+from clip_italian.cli import (
+    ablate,
+    clean,
+    collect,
+    demo,
+    evaluate,
+    fetch,
+    index,
+    merge,
+    rate,
+    search,
+    split,
+    stats,
+    train,
+    translate,
+)
 from clip_italian.errors import UsageError, UserError
 
 app = typer.Typer(
@@ -29,6 +46,8 @@ app.command(name="fetch")(fetch.fetch)
 app.command(name="split")(split.split)
 app.command(name="stats")(stats.stats)
 app.command(name="train")(train.train)
+app.command(name="merge")(merge.merge)
+app.command(name="ablate")(ablate.ablate)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(index.app, name="index")
 app.command(name="search")(search.search)
@@ -59,5 +78,9 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        print(f"clip-italian: {place}{error.strerror or error}; --debug shows where", file=sys.stderr)
+        # Arrow's errors have the number in their text only.
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or f"[errno {errno.ENOSPC}]" in str(error)
+        advice = "make room on the disk, the same command goes on" if full else "--debug shows where"
+        what = os.strerror(errno.ENOSPC) if full else error.strerror or error
+        print(f"clip-italian: {place}{what}; {advice}", file=sys.stderr)
         sys.exit(1)

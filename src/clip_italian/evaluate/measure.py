@@ -1,6 +1,6 @@
 """Measure a model on the pictures and captions of a pairs file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ import numpy as np
 
 from clip_italian import console, leaks
 from clip_italian.errors import UserError
-from clip_italian.evaluate import ranks, retrieval, zeroshot
+from clip_italian.evaluate import bootstrap, ranks, retrieval, zeroshot
+from clip_italian.evaluate.bootstrap import Resampling
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.pairs import Pair, image_path, read
 
@@ -24,6 +25,15 @@ class Embedded:
     paths: list[Path]
     images: np.ndarray
     left_out: list[str]
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Retrieval figures of both directions as they are published, and what they were computed from."""
+
+    figures: dict[str, Any]
+    found: retrieval.RetrievalRanks
+    answers: retrieval.RetrievalSet
 
 
 def choose(pairs_file: Path, split: str | None) -> list[Pair]:
@@ -42,6 +52,11 @@ def choose(pairs_file: Path, split: str | None) -> list[Pair]:
 
 
 def overlap(encoder: DualEncoder, pairs: Sequence[Pair], pairs_file: Path, allow: bool = False) -> dict[str, Any]:
+    """`overlap_of` the pictures of `pairs`."""
+    return overlap_of(encoder, {image_path(pair, pairs_file): pair.id for pair in pairs}, str(pairs_file), allow)
+
+
+def overlap_of(encoder: DualEncoder, ids: Mapping[Path, str], place: str, allow: bool = False) -> dict[str, Any]:
     """How many of the pictures the model was trained on; `checked` is false for models that do not tell.
 
     Raises UserError where there are any, unless `allow`; which ones is said on stderr.
@@ -50,11 +65,10 @@ def overlap(encoder: DualEncoder, pairs: Sequence[Pair], pairs_file: Path, allow
     if kept is None:
         console.notice("the model does not tell its training pictures: nobody knows whether these are among them")
         return {"checked": False}
-    by_path = {image_path(pair, pairs_file): pair for pair in pairs}
-    with console.progress("overlap", len(by_path)) as advance:
-        paths, mine = leaks.fingerprints(list(by_path), advance)
+    with console.progress("overlap", len(ids)) as advance:
+        paths, mine = leaks.fingerprints(list(ids), advance)
     found = [
-        (by_path[path].id, reason)
+        (ids[path], reason)
         for path, reason in zip(paths, mine.found_in(leaks.Fingerprints.from_json(kept)), strict=True)
         if reason is not None
     ]
@@ -64,7 +78,7 @@ def overlap(encoder: DualEncoder, pairs: Sequence[Pair], pairs_file: Path, allow
         console.notice(f"… and {len(found) - _LISTED:,} more")
     if found and not allow:
         raise UserError(
-            f"{pairs_file}: {len(found):,} of {len(by_path):,} pictures are among the model's training pictures; "
+            f"{place}: {len(found):,} of {len(ids):,} pictures are among the model's training pictures; "
             "leave them out (clip-italian split), or give --allow-overlap to measure all the same"
         )
     return {"checked": True, "pictures": len(found)}
@@ -76,36 +90,71 @@ def embed(encoder: DualEncoder, pairs: Sequence[Pair], pairs_file: Path) -> Embe
     Raises UserError where no picture can be read.
     """
     by_path = {image_path(pair, pairs_file): pair for pair in pairs}
-    with console.progress("pictures", len(by_path)) as advance:
-        paths, images, errors = encoder.encode_files(list(by_path), advance)
-    if not paths:
-        raise UserError(f"{pairs_file}: none of its {len(pairs)} pictures can be read (first: {errors[0]})")
+    paths, images, left_out = embed_files(encoder, list(by_path), str(pairs_file))
+    return Embedded([by_path[path] for path in paths], paths, images, left_out)
+
+
+def embed_files(encoder: DualEncoder, paths: Sequence[Path], place: str) -> tuple[list[Path], np.ndarray, list[str]]:
+    """The files that can be read, their embeddings (n, dim), and what is wrong with the others, which is said.
+
+    Raises UserError where none can be read.
+    """
+    with console.progress("pictures", len(paths)) as advance:
+        good, images, errors = encoder.encode_files(paths, advance)
+    if not good:
+        raise UserError(f"{place}: none of its {len(paths)} pictures can be read (first: {errors[0]})")
     if errors:
-        console.notice(f"{len(errors)} of {len(pairs)} pictures cannot be read and are left out, first: {errors[0]}")
-    return Embedded([by_path[path] for path in paths], paths, images, [str(error) for error in errors])
+        console.notice(f"{len(errors)} of {len(paths)} pictures cannot be read and are left out, first: {errors[0]}")
+    return good, images, [str(error) for error in errors]
+
+
+def measure_retrieval(
+    encoder: DualEncoder, data: Embedded, merge: bool = True, settings: Resampling | None = None
+) -> Retrieved:
+    """Both directions, each with queries and gallery, the tie rule, and what was left out.
+
+    `merge`: equal captions are one query; `settings`: with intervals by picture.
+    """
+    answers = retrieval.retrieval_set(data.pairs, merge)
+    found = retrieval.rank(data.images, encoder.encode_text(answers.captions), answers)
+    figures = retrieval.figures(found, answers, settings)
+    rest = {"captions": "distinct" if merge else "all", "ties": ranks.TIE_RULE, "left_out": len(data.left_out)}
+    return Retrieved(ranks.rounded(figures) | rest, found, answers)
 
 
 def retrieval_figures(encoder: DualEncoder, data: Embedded) -> dict[str, Any]:
-    """Both directions, each with queries and gallery, the tie rule, and what was left out."""
-    answers = retrieval.retrieval_set(data.pairs)
-    figures = retrieval.evaluate(data.images, encoder.encode_text(answers.captions), answers)
-    return {name: ranks.rounded(part) for name, part in figures.items()} | {
-        "ties": ranks.TIE_RULE,
-        "left_out": len(data.left_out),
-    }
+    """The figures of `measure_retrieval` with equal captions as one query, without intervals."""
+    return measure_retrieval(encoder, data).figures
 
 
-def retrieval_chance(data: Embedded) -> dict[str, Any]:
+def retrieval_chance(data: Embedded, merge: bool = True) -> dict[str, Any]:
     """The same figures for a random order."""
-    figures = retrieval.chance(retrieval.retrieval_set(data.pairs))
-    return {name: ranks.rounded(part) for name, part in figures.items()}
+    return ranks.rounded(retrieval.chance(retrieval.retrieval_set(data.pairs, merge)))
+
+
+def measure_zeroshot(
+    encoder: DualEncoder, images: np.ndarray, names: Sequence[Sequence[str]], right: Sequence[Sequence[int]],
+    prompts: Sequence[str], settings: Resampling | None = None,
+) -> tuple[dict[str, Any], zeroshot.Classified]:  # fmt: skip
+    """Pictures (n, dim) against labels, each the mean of its `names[c]` in all `prompts` (with one {} each).
+
+    `right[i]` are picture i's labels.
+    """
+    labels = zeroshot.label_embeddings(encoder.encode_text, names, prompts)
+    result = zeroshot.classify(images, labels, right)
+    figures: dict[str, Any] = dict(zeroshot.summary(result.found, len(labels)))
+    if settings is not None:
+        values = zeroshot.by_picture(result.found)
+        figures["intervals"] = bootstrap.intervals(values, None, bootstrap.own(len(images)), settings)
+    rest = {"prompt": prompts[0], "prompts": list(prompts), "ties": ranks.TIE_RULE}
+    return ranks.rounded(figures) | rest, result
 
 
 def zeroshot_figures(encoder: DualEncoder, data: Embedded, prompt: str) -> dict[str, Any]:
-    """Every picture against all captions of the set, each set in `prompt` (with one {})."""
+    """Every picture against all captions of the set, each set in `prompt` (with one {}), without intervals."""
     answers = retrieval.retrieval_set(data.pairs)
-    labels = encoder.encode_text([prompt.format(caption) for caption in answers.captions])
-    return ranks.rounded(zeroshot.accuracy(data.images, labels, answers.captions_of)) | {"prompt": prompt}
+    names = [(caption,) for caption in answers.captions]
+    return measure_zeroshot(encoder, data.images, names, answers.captions_of, [prompt])[0]
 
 
 def zeroshot_chance(data: Embedded) -> dict[str, Any]:

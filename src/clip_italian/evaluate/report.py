@@ -1,14 +1,15 @@
 """The report of a run: tables, the loss curve and pictures found for a dozen queries, in one HTML file."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clip_italian import charts
 from clip_italian.pages import write_page
 from clip_italian.search.contact_sheet import rows
 from clip_italian.search.index import Hit
+from clip_italian.train.journal import Record, running_steps
 
 # Figures in the order of the tables, and the one that is set in bold.
 RETRIEVAL_ROWS = ("MRR@1", "MRR@5", "MRR@10", "R@1", "R@5", "R@10", "median_rank")
@@ -23,7 +24,7 @@ class Report:
     title: str
     language: str
     metrics: Mapping[str, Any]
-    history: Sequence[Mapping[str, Any]]
+    history: Sequence[Record]
     results: Sequence[tuple[str, Sequence[Hit]]]
     captions: Mapping[str, str]
     facts: Mapping[str, str]
@@ -55,52 +56,23 @@ def write(path: Path, report: Report) -> None:
     ]  # fmt: skip
     write_page(
         path, "report.html", report=report, tables=tables, main_figure=MAIN_FIGURE,
-        curve=draw_history(report.history), results=rows(report.results, report.captions),
+        curves=draw_history(report.history), results=rows(report.results, report.captions),
     )  # fmt: skip
 
 
-def draw_history(history: Sequence[Mapping[str, Any]]) -> str:
-    """Losses and MRR@10 over the steps as an SVG that is readable on light and dark pages."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    grey, green, blue = "#7a8590", "#1a9a5c", "#3b7dd8"
-    style: dict[Any, Any] = {
-        "font.size": 9,
-        "text.color": grey,
-        "axes.labelcolor": grey,
-        "xtick.color": grey,
-        "ytick.color": grey,
-    }
-    steps = _running_steps(history)
-    with pyplot.rc_context({**style, "axes.edgecolor": grey, "svg.fonttype": "none"}):
-        figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
-        left.plot(steps, [r["validation_loss"] for r in history], "o-", ms=3, color=green, label="validation")
-        trained = [(s, r["train_loss"]) for s, r in zip(steps, history, strict=True) if "train_loss" in r]
-        if trained:
-            left.plot(*zip(*trained, strict=True), ".--", ms=3, color=blue, label="training (with dropout)")
-        left.set(xlabel="step", ylabel="contrastive loss")
-        left.legend(frameon=False)
-        right.plot(steps, [r["MRR@10"] for r in history], "o-", ms=3, color=green)
-        right.set(xlabel="step", ylabel="MRR@10 on validation", ylim=(0, None))
-        sink = io.StringIO()
-        figure.savefig(sink, format="svg", transparent=True)
-        pyplot.close(figure)
-    svg = sink.getvalue()
-    return svg[svg.index("<svg") :]
-
-
-def _running_steps(history: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Steps counted through all stages: each record carries the step within its stage."""
-    steps, before, last_stage, last = [], 0, None, 0
-    for record in history:
-        if record["stage"] != last_stage:
-            before, last_stage = before + last, record["stage"]
-        last = record["step"]
-        steps.append(before + last)
-    return steps
+def draw_history(history: Sequence[Record]) -> list[tuple[str, str]]:
+    """Losses and MRR@10 over the steps: titles and SVGs."""
+    steps = running_steps(history)
+    validation = charts.Line(steps, [r["validation_loss"] for r in history], "validation", charts.GREEN, dots=True)
+    trained = [(step, r["train_loss"]) for step, r in zip(steps, history, strict=True) if "train_loss" in r]
+    training = charts.Line(
+        [step for step, _ in trained], [loss for _, loss in trained], "training (with dropout)", charts.BLUE, dots=True
+    )
+    found = charts.Line(steps, [r["MRR@10"] for r in history], "MRR@10", charts.GREEN, dots=True)
+    return [
+        ("Contrastive loss", charts.draw([validation, training])),
+        ("MRR@10 on validation", charts.draw([found], floor=0)),
+    ]
 
 
 def _counts(figures: Mapping[str, Any], queries: str, gallery: str) -> str:

@@ -2,6 +2,8 @@
 
 Each different caption is one query, and every picture that carries the same caption (after
 case and punctuation are dropped) answers it: "un fiore" is right with any of the six flowers.
+Or, as in the paper and in most published tables, every caption is a query of its own that only its own picture
+answers: `retrieval_set(pairs, merge=False)`.
 """
 
 from collections.abc import Sequence
@@ -10,8 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from clip_italian.evaluate import ranks
+from clip_italian.evaluate import bootstrap, ranks
+from clip_italian.evaluate.bootstrap import Resampling
+from clip_italian.evaluate.embeddings import same_dimension, unit
 from clip_italian.pairs import Pair, concept
+
+TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text_to_image", "image_to_text"
+DIRECTIONS = (TEXT_TO_IMAGE, IMAGE_TO_TEXT)
 
 
 @dataclass(frozen=True)
@@ -27,16 +34,24 @@ class RetrievalSet:
     captions_of: tuple[tuple[int, ...], ...]
 
 
-def retrieval_set(pairs: Sequence[Pair]) -> RetrievalSet:
-    """Collect the different captions of `pairs`, in order of appearance."""
+@dataclass(frozen=True)
+class RetrievalRanks:
+    """Rank of the best right answer: of each caption among the pictures, of each picture among the captions."""
+
+    text_to_image: np.ndarray
+    image_to_text: np.ndarray
+
+
+def retrieval_set(pairs: Sequence[Pair], merge: bool = True) -> RetrievalSet:
+    """Collect the captions of `pairs`, in order of appearance; `merge`: equal ones become one."""
     numbers: dict[str, int] = {}
     texts: list[str] = []
     images_of: list[list[int]] = []
     captions_of: list[tuple[int, ...]] = []
     for row, pair in enumerate(pairs):
         mine: dict[int, None] = {}  # an ordered set
-        for caption in pair.captions:
-            key = concept(caption) or caption
+        for place, caption in enumerate(pair.captions):
+            key = (concept(caption) or caption) if merge else f"{row} {place}"
             number = numbers.setdefault(key, len(numbers))
             if number == len(texts):
                 texts.append(caption)
@@ -48,19 +63,41 @@ def retrieval_set(pairs: Sequence[Pair]) -> RetrievalSet:
     return RetrievalSet(tuple(texts), tuple(tuple(rows) for rows in images_of), tuple(captions_of))
 
 
-def evaluate(images: np.ndarray, captions: np.ndarray, data: RetrievalSet) -> dict[str, Any]:
-    """Figures of both directions; `images` (n, d) and `captions` (m, d) have unit length."""
-    text_to_image = ranks.ranks(captions, images, data.images_of)
-    image_to_text = ranks.ranks(images, captions, data.captions_of)
-    return {
-        "text_to_image": ranks.summary(text_to_image, len(images)),
-        "image_to_text": ranks.summary(image_to_text, len(captions)),
+def rank(images: np.ndarray, captions: np.ndarray, data: RetrievalSet) -> RetrievalRanks:
+    """Ranks in both directions; `images` (n, d) and `captions` (m, d) of any length.
+
+    Raises UserError for embeddings that cannot be compared: NaN, zero, or of two dimensions.
+    """
+    images, captions = unit(images, "pictures"), unit(captions, "captions")
+    same_dimension(images, captions, "pictures", "captions")
+    image_to_text, text_to_image = ranks.ranks_both_ways(images, captions, data.captions_of)
+    return RetrievalRanks(text_to_image, image_to_text)
+
+
+def figures(found: RetrievalRanks, data: RetrievalSet, settings: Resampling | None = None) -> dict[str, Any]:
+    """Figures of both directions; with `settings` each has `intervals`, [low, high] by figure."""
+    pictures, captions = len(data.captions_of), len(data.captions)
+    result: dict[str, Any] = {
+        TEXT_TO_IMAGE: ranks.summary(found.text_to_image, pictures),
+        IMAGE_TO_TEXT: ranks.summary(found.image_to_text, captions),
     }
+    if settings is not None:
+        for name, mine, owners in (
+            (TEXT_TO_IMAGE, found.text_to_image, bootstrap.owners(data.images_of, pictures)),
+            (IMAGE_TO_TEXT, found.image_to_text, bootstrap.own(pictures)),
+        ):
+            result[name]["intervals"] = bootstrap.intervals(ranks.by_query(mine), mine, owners, settings)
+    return result
+
+
+def evaluate(images: np.ndarray, captions: np.ndarray, data: RetrievalSet) -> dict[str, Any]:
+    """Figures of both directions without intervals; `images` (n, d) and `captions` (m, d)."""
+    return figures(rank(images, captions, data), data)
 
 
 def chance(data: RetrievalSet) -> dict[str, Any]:
     """What a random order would score in both directions."""
     return {
-        "text_to_image": ranks.chance(data.images_of, len(data.captions_of)),
-        "image_to_text": ranks.chance(data.captions_of, len(data.captions)),
+        TEXT_TO_IMAGE: ranks.chance(data.images_of, len(data.captions_of)),
+        IMAGE_TO_TEXT: ranks.chance(data.captions_of, len(data.captions)),
     }

@@ -1,0 +1,121 @@
+"""`clip-italian evaluate probe` and `bias`: what a model tells apart, and whom it associates with what."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from clip_italian import console, languages
+from clip_italian.cli.options import Json, Language
+from clip_italian.errors import UsageError, UserError
+from clip_italian.languages import Probes
+
+ModelOption = Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the draw.")]
+
+
+def probe(
+    model: ModelOption,
+    each: Annotated[int, typer.Option("--each", min=1, help="Pictures of every number, colour and place.")] = 20,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Folder for the pictures, with a pairs file of what they show.")
+    ] = None,
+    language: Language = "it",
+    seed: SeedOption = 1,
+    as_json: Json = False,
+) -> None:
+    """Numbers from one to six, colours and places in drawings made for it: accuracy beside chance.
+
+    Example: clip-italian evaluate probe --model mini
+    """
+    from clip_italian.evaluate.probes import cases, score
+    from clip_italian.evaluate.probes.save import save_cases
+    from clip_italian.model.dual_encoder import DualEncoder
+
+    words = _words(language)
+    encoder = DualEncoder.load(model)
+    if save is not None:
+        save_cases(cases.make(words, each, seed), save)
+    total = each * (len(cases.NUMBERS) + len(words.colours) + len(cases.RELATIONS))
+    with console.progress("drawings", total) as advance:
+        figures: dict[str, Any] = score.measure(encoder, cases.make(words, each, seed), advance)
+    if as_json:
+        print(json.dumps({"model": model, "language": language, "seed": seed} | figures, ensure_ascii=False))
+        return
+    for kind, found in figures.items():
+        table = Table(kind, "accuracy", "95 % interval", "chance", "pictures", title_justify="left")
+        rows = {**found["by_value"], "all": found}
+        for value, row in rows.items():
+            low, high = row["interval"]
+            table.add_row(
+                value, f"{row['accuracy']:.3f}", f"{low:.3f} to {high:.3f}", f"{found['chance']:.3f}", str(row["cases"])
+            )
+        console.output.print(table)
+
+
+def bias(
+    folder: Annotated[Path, typer.Argument(help="Folder with one folder of pictures a group.")],
+    model: ModelOption,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="Text file, a prompt a line; the first is the neutral one.")
+    ] = None,
+    language: Language = "it",
+    seed: SeedOption = 1,
+    as_json: Json = False,
+) -> None:
+    """Association of groups of people in your pictures with neutral prompts, with intervals and limits.
+
+    Example: clip-italian evaluate bias groups --model mini
+    """
+    from clip_italian.evaluate.probes import bias as association
+    from clip_italian.model.dual_encoder import DualEncoder
+
+    neutral, *texts = _prompts(prompts) if prompts else (_words(language).person, *_words(language).people)
+    groups = association.groups(folder)
+    encoder = DualEncoder.load(model)
+    images = {}
+    for name, paths in groups.items():
+        with console.progress(name, len(paths)) as advance:
+            done, images[name], errors = encoder.encode_files(paths, advance)
+        for error in errors:
+            console.notice(f"left out: {error}")
+        if len(done) < 2:
+            raise UserError(f"{folder / name}: {len(done)} readable picture; a group needs at least 2")
+        if len(done) < association.FEW:
+            console.notice(f"{name}: {len(done)} pictures are few; its intervals say little")
+    embedded = encoder.encode_text([neutral, *texts])
+    found = association.associations(images, embedded[1:], embedded[0], texts, seed)
+    pictures = {name: len(rows) for name, rows in images.items()}
+    if as_json:
+        facts = {"model": model, "neutral": neutral, "seed": seed, "draws": association.DRAWS, "pictures": pictures}
+        print(json.dumps(facts | {"prompts": found, "limits": association.LIMITS}, ensure_ascii=False))
+        return
+    table = Table("prompt", *(f"{name} ({count})" for name, count in pictures.items()))
+    for record in found:
+        cells = [
+            f"{one['association']:+.3f} [{one['interval'][0]:+.3f}, {one['interval'][1]:+.3f}]"
+            + (" *" if one["beside_zero"] else "")
+            for one in record["groups"].values()
+        ]
+        table.add_row(record["prompt"], *(cell.replace("[", r"\[") for cell in cells))
+    console.output.print(table)
+    console.output.print(f"cosine against the other groups, less that of “{neutral}”; * interval without 0")
+    for limit in association.LIMITS:
+        console.output.print(f"- {limit}", markup=False)
+
+
+def _prompts(path: Path) -> list[str]:
+    """Lines of a file; raises UsageError where there are fewer than two."""
+    found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if len(found) < 2:
+        raise UsageError(f"{path}: {len(found)} prompts; give the neutral one first, then at least one more")
+    return found
+
+
+def _words(language: str) -> Probes:
+    words = languages.get(language).probes
+    if words is None:
+        raise UsageError(f"language {language!r}: no words for the probes; add them to its language file")
+    return words

@@ -1,0 +1,150 @@
+"""Pictures with classes: folders `class/picture.jpg`, or WebDataset shards with a class beside each picture.
+
+In a shard the class of KEY.jpg is KEY.cls (a number or a name), or `label` or `class` in KEY.json. Numbers
+count through the labels file, or through `classnames.txt` beside the shard.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clip_italian import console
+from clip_italian.errors import UserError
+from clip_italian.evaluate import labels
+from clip_italian.images import SUFFIXES
+from clip_italian.languages import Language
+from clip_italian.pipeline.rejects import Reject
+from clip_italian.sources.webdataset import Sample, json_object, samples
+
+CLASS_NAMES_FILE = "classnames.txt"
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Pictures (parallel `ids`, `paths`, `right`) of `classes`; `names[c]` are what class c is called."""
+
+    place: str
+    classes: tuple[str, ...]
+    names: tuple[tuple[str, ...], ...]
+    ids: tuple[str, ...]
+    paths: tuple[Path, ...]
+    right: tuple[int, ...]
+
+    def fingerprint(self) -> str:
+        """Hex digest over classes and the pictures' ids; names are left out, so that label sets can be compared."""
+        digest = hashlib.sha256(json.dumps(self.classes, ensure_ascii=False).encode())
+        for row in zip(self.ids, self.right, strict=True):
+            digest.update(json.dumps(row).encode())
+        return digest.hexdigest()[:16]
+
+
+def load(
+    sources: Sequence[Path], labels_file: Path | None, language: Language, room: Path, allow_empty: bool = False
+) -> LabelledSet:
+    """One folder, or shards, whose pictures are unpacked into `room`.
+
+    Raises UserError for a class without pictures (`allow_empty`: its label stays as a wrong answer), a class
+    without label, and sources that are neither folder nor shards.
+    """
+    if len(sources) == 1 and sources[0].is_dir() and not any(sources[0].glob("*.tar")):
+        found, numbered = _from_folder(sources[0]), False
+    else:
+        shards = _shards(sources)
+        found = _from_shards(shards, room)
+        numbered = bool(found) and all(name.isdecimal() for name in found)
+        beside = (shard.parent / CLASS_NAMES_FILE for shard in shards)
+        labels_file = labels_file or next((file for file in beside if file.is_file()), None)
+    if labels_file is not None:
+        names = labels.read(labels_file, None if numbered else sorted(found), language)
+    elif numbered:
+        raise UserError(f"the classes are numbers; give their names by --labels FILE, or in {CLASS_NAMES_FILE}")
+    else:
+        names = labels.from_class_names(sorted(found), language)
+    unlabelled = [name for name in found if name not in names]
+    if unlabelled:
+        raise UserError(f"{labels_file}: no label for {_some(unlabelled, 'class', 'classes')}; add them to the file")
+    empty = [name for name in names if not found.get(name)]
+    if empty and not allow_empty:
+        raise UserError(
+            f"{sources[0]}: no pictures for {_some(empty, 'class', 'classes')}; add some, remove the label, or give "
+            "--allow-empty to keep such labels as wrong answers"
+        )
+    classes = tuple(names)
+    rows = [(id_, path, number) for number, name in enumerate(classes) for id_, path in found.get(name, [])]
+    if not rows:
+        raise UserError(f"{sources[0]}: no pictures with a class in it; expected class/picture.jpg or shards")
+    _warn_of_equal(names)
+    ids, paths, right = zip(*rows, strict=True)
+    place = ", ".join(map(str, sources))
+    return LabelledSet(place, classes, tuple(names[name] for name in classes), ids, paths, right)
+
+
+_Found = dict[str, list[tuple[str, Path]]]  # of each class the ids and paths of its pictures
+
+
+def _from_folder(folder: Path) -> _Found:
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not inside:
+        raise UserError(f"{folder}: no folders in it; expected a folder for each class: class/picture.jpg")
+    found: _Found = {}
+    for path in inside:
+        pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        found[path.name] = [(str(file.relative_to(folder)), file) for file in pictures]
+    return found
+
+
+def _shards(sources: Sequence[Path]) -> list[Path]:
+    shards = [shard for source in sources for shard in (sorted(source.glob("*.tar")) if source.is_dir() else [source])]
+    for shard in shards:
+        if not shard.is_file():
+            raise UserError(f"{shard}: no such folder or shard; give class/picture.jpg folders or .tar files")
+    if not shards:
+        raise UserError(f"{sources[0]}: several folders without shards; give one folder with a folder for each class")
+    return shards
+
+
+def _from_shards(shards: Sequence[Path], room: Path) -> _Found:
+    found: _Found = {}
+    left_out = []
+    for place, shard in enumerate(shards):
+        for number, sample in enumerate(samples(shard)):
+            if isinstance(sample, Reject):
+                raise UserError(f"{shard}: damaged shard ({sample.detail})")
+            name = _class_of(sample)
+            if name is None or sample.picture is None:
+                left_out.append(f"{shard.name}: {sample.key}")
+                continue
+            suffix, content = sample.picture
+            path = room / f"{place:05}-{number:08}{suffix}"
+            path.write_bytes(content)
+            found.setdefault(name, []).append((f"{shard.name}/{sample.key}", path))
+    if left_out:
+        console.notice(f"{len(left_out):,} samples without picture or class are left out, first: {left_out[0]}")
+    return found
+
+
+def _class_of(sample: Sample) -> str | None:
+    if sample.label is not None:
+        name = sample.label.decode("utf-8", errors="replace").strip()
+        return str(int(name)) if name.isdecimal() else name or None
+    data = json_object(sample.data)
+    values: list[Any] = [data.get(key) for key in ("label", "class")] if isinstance(data, Mapping) else []
+    return next((str(value) for value in values if isinstance(value, str | int) and str(value).strip()), None)
+
+
+def _warn_of_equal(names: labels.Names) -> None:
+    counts = Counter(name for some in names.values() for name in set(some))
+    equal = [text for text, count in counts.items() if count > 1]
+    if equal:
+        listed = _some(equal, "name", "names")
+        console.notice(f"{listed} for several classes: these may tie, and ties count against the model")
+
+
+def _some(names: Sequence[str], one: str, several: str) -> str:
+    listed = ", ".join(map(repr, names[:_LISTED]))
+    return f"{len(names):,} {one if len(names) == 1 else several} ({listed}{', …' if len(names) > _LISTED else ''})"

@@ -1,0 +1,118 @@
+"""Result files: the figures of one model on one set, the ranks behind them, and everything needed to repeat them.
+
+    {"format": 1, "kind": "retrieval" or "zeroshot", "name": …, "model": {…}, "data": {…}, … figures …,
+     "bootstrap": {…}, "versions": {…}, "ranks": {…}}
+
+One key a line. Ranks stand in the file query by query, so that two models can be compared on the same queries.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from clip_italian.assets import staged
+from clip_italian.errors import UserError
+from clip_italian.evaluate.retrieval import RetrievalRanks, RetrievalSet
+from clip_italian.model.dual_encoder import DualEncoder, tokenizer_hash
+from clip_italian.split.groups import content_key
+
+FORMAT = 1
+RETRIEVAL: Literal["retrieval"] = "retrieval"
+ZEROSHOT: Literal["zeroshot"] = "zeroshot"
+LONG = ("ranks", "captions_of")  # keys that are as long as the data set
+_PACKAGES = ("clip-italian", "torch", "transformers", "tokenizers", "numpy", "pillow")
+
+
+class Result(BaseModel):
+    """What a report reads of a result file; `values` is all of it."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", arbitrary_types_allowed=True)
+
+    format: Literal[1]
+    kind: Literal["retrieval", "zeroshot"]
+    name: str
+    data: dict[str, Any]
+    ranks: dict[str, list[int]]
+    captions_of: list[list[int]] = []
+    values: dict[str, Any] = {}
+
+    def found(self, direction: str) -> np.ndarray:
+        """Ranks (q,) of one direction, or of `zeroshot`."""
+        return np.array(self.ranks[direction], np.int64)
+
+
+def model_facts(encoder: DualEncoder, source: str) -> dict[str, Any]:
+    """Which model it was: where it came from, digests of weights, tokenizer and preprocessing, sizes."""
+    preprocessing = json.dumps(encoder.image_processor.to_dict(), sort_keys=True, default=str)
+    return {
+        "source": source,
+        "weights_sha256": encoder.weights_hash,
+        "tokenizer_sha256": tokenizer_hash(encoder.tokenizer),
+        "preprocessing_sha256": hashlib.sha256(preprocessing.encode()).hexdigest()[:16],
+        "dim": encoder.dim,
+        "max_tokens": encoder.max_tokens,
+        "training_data": encoder.info.get("data", {}).get("fingerprint"),
+    }
+
+
+def data_facts(
+    place: str, splits: Sequence[str], fingerprint: str, paths: Sequence[Path], left_out: Sequence[str]
+) -> dict[str, Any]:
+    """Which data it was: a digest of ids and texts, one of the pictures' contents, and the pictures left out."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(content_key(path).to_bytes(8, "big"))
+    return {
+        "source": place,
+        "splits": list(splits),
+        "fingerprint": fingerprint,
+        "pictures_sha256": digest.hexdigest()[:16],
+        "pictures": len(paths),
+        "left_out": list(left_out),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the figures depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+def retrieval_ranks(found: RetrievalRanks, answers: RetrievalSet) -> dict[str, Any]:
+    """The keys that a retrieval result has beside its figures; not for people."""
+    return {
+        "ranks": {"text_to_image": found.text_to_image.tolist(), "image_to_text": found.image_to_text.tolist()},
+        "captions_of": [list(rows) for rows in answers.captions_of],
+    }
+
+
+def write(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result file, in place at the end."""
+    lines = (f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in result.items())
+    with staged(path) as temporary:
+        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def read(path: Path) -> Result:
+    """Read a result file; raises UserError where it is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        result = Result.model_validate(values)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the result ({error.strerror}); write it by evaluate … -o FILE") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{path}: no result file ({place}: {first['msg']}); write it by evaluate … -o FILE") from error
+    except ValueError as error:
+        raise UserError(f"{path}: no JSON ({error}); write it again by evaluate … -o FILE") from error
+    wanted = {"text_to_image", "image_to_text"} if result.kind == RETRIEVAL else {"zeroshot"}
+    if set(result.ranks) != wanted or not all(result.ranks.values()):
+        raise UserError(f"{path}: its ranks are not those of a {result.kind} result; write it again")
+    return result.model_copy(update={"values": values})

@@ -1,0 +1,70 @@
+"""Accuracy of the probes, with encoders whose answers are known."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_italian.evaluate.probes import score
+from clip_italian.evaluate.probes.cases import Case
+
+CHOICES = {"rosso": ("una mela rossa",), "verde": ("una mela verde", "la mela è verde"), "blu": ("una mela blu",)}
+AXES = {
+    "una mela rossa": [1, 0, 0],
+    "una mela verde": [0, 1, 0],
+    "la mela è verde": [0, 0.6, 0.8],
+    "una mela blu": [0, 0, 1],
+}
+
+
+class Scripted:
+    """Sees the colour of a picture's corner; looks up texts."""
+
+    def encode_images(self, images):
+        vectors = np.array([image.getpixel((0, 0)) for image in images], dtype=float)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def encode_text(self, texts):
+        assert len(set(texts)) == len(texts)
+        return np.array([AXES[text] for text in texts], dtype=float)
+
+
+def case(value, colour):
+    return Case("colour", value, "mela", Image.new("RGB", (2, 2), colour), CHOICES)
+
+
+def test_counts_by_hand():
+    cases = [
+        case("rosso", (255, 0, 0)), case("rosso", (250, 20, 20)), case("rosso", (0, 0, 255)),
+        case("verde", (0, 255, 0)), case("blu", (0, 0, 255)), case("blu", (0, 160, 255)),
+    ]  # fmt: skip
+    figures = score.measure(Scripted(), cases)["colour"]
+    # The last: the two ways to say "verde" average to (0, 0.894, 0.447), at a cosine of 0.854 to (0, 0.53, 0.85),
+    # just above that of "blu", 0.847.
+    assert figures["answers"] == {"rosso": {"rosso": 2, "blu": 1}, "verde": {"verde": 1}, "blu": {"blu": 1, "verde": 1}}
+    assert (figures["accuracy"], figures["cases"], figures["chance"]) == (0.6667, 6, 0.3333)
+    assert figures["by_value"]["rosso"]["accuracy"] == 0.6667
+    # Wilson's interval for 4 of 6 by its formula.
+    z, p, n = 1.959964, 4 / 6, 6
+    middle, half = (p + z * z / 2 / n), z * np.sqrt(p * (1 - p) / n + z * z / 4 / n / n)
+    assert figures["interval"] == pytest.approx(
+        [(middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)], abs=1e-4
+    )
+
+
+def test_the_same_score_for_all_is_no_answer():
+    class Blind(Scripted):
+        def encode_text(self, texts):
+            return np.ones((len(texts), 3)) / np.sqrt(3)
+
+    figures = score.measure(Blind(), [case("rosso", (255, 0, 0))] * 3)["colour"]
+    assert figures["answers"] == {"rosso": {"none": 3}}
+    assert figures["accuracy"] == 0
+
+
+def test_batches_change_nothing(monkeypatch):
+    cases = [
+        case(value, colour) for value, colour in (("rosso", (255, 0, 0)), ("blu", (0, 0, 255)), ("verde", (9, 9, 0)))
+    ]
+    whole = score.measure(Scripted(), cases)
+    monkeypatch.setattr(score, "_BATCH", 1)
+    assert score.measure(Scripted(), cases) == whole
