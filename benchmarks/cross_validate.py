@@ -9,6 +9,7 @@ run. Prints the figures of every fold and their mean. 800 photos take 4 to 5 min
 import argparse
 import copy
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,18 +20,30 @@ from clip_italian.cli.train import show_record
 from clip_italian.config import load_recipe
 from clip_italian.evaluate import ranks
 from clip_italian.model.base import load_base
-from clip_italian.pairs import image_path, read
-from clip_italian.train.fit import fit, judge, prepare
+from clip_italian.train.checkpoint import Checkpoints
+from clip_italian.train.examples import load_examples
+from clip_italian.train.fit import fit, prepare
+from clip_italian.train.processes import Processes
+from clip_italian.train.stage import Record, Surroundings
+from clip_italian.train.watch import NoWatch
+
+
+class Shown(NoWatch):
+    """Says each evaluation and writes nothing."""
+
+    def evaluation(self, record: Record) -> None:
+        super().evaluation(record)
+        show_record(record)
 
 
 def cross_validate(recipe_name: str, pairs_file: Path, folds: int) -> list[dict[str, float]]:
     """Text-to-image figures of each fold, after the last stage."""
     recipe = load_recipe(recipe_name, [f"data.pairs={pairs_file}", "output=unused"])
-    pairs = read(pairs_file)
-    paths = [image_path(pair, pairs_file) for pair in pairs]
+    examples = load_examples(recipe)
+    torch.manual_seed(recipe.seed)
     encoder = load_base(recipe.model)
-    data = prepare(recipe, encoder, pairs, paths, torch.arange(len(pairs)))
-    fold_of = fold_numbers(data.groups.tolist(), folds, recipe.seed)
+    data = prepare(recipe, encoder, examples, torch.arange(len(examples)))
+    fold_of = fold_numbers(examples.groups.tolist(), folds, recipe.seed)
     figures = []
     for fold in range(folds):
         held, rest = (torch.tensor(np.flatnonzero(rows)) for rows in (fold_of == fold, fold_of != fold))
@@ -38,8 +51,11 @@ def cross_validate(recipe_name: str, pairs_file: Path, folds: int) -> list[dict[
         validation = order[: round(recipe.data.validation * len(order))].sort().values
         train = order[len(validation) :].sort().values
         mine = replace(encoder, model=copy.deepcopy(encoder.model))
-        towers = fit(recipe, mine, data, train, validation, show_record)
-        figures.append(judge(mine, towers, data, held))
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoints = Checkpoints(Path(folder), keep=1, writes=True)
+            around = Surroundings(checkpoints, {}, 0, Shown(), Processes(), lambda: False)
+            judge = fit(recipe, mine, data, train, validation, around)
+        figures.append(judge(held))
         print(f"fold {fold}: {json.dumps(ranks.rounded(figures[-1]))}", flush=True)
     return figures
 

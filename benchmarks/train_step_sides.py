@@ -1,0 +1,226 @@
+"""One side of benchmarks/train_step.py, in a process of its own, so that the peak memory is its own.
+
+    python benchmarks/train_step_sides.py SIDE INPUTS PRECISION WARMUPS STEPS
+
+SIDE is ours, ours-adamw, open_clip, transformers or plain; INPUTS is the folder that train_step.py writes
+(captions, tokenizer, configuration of the text tower); PRECISION is bf16 or float32. Prints one line of JSON.
+The sides import their own library only: open_clip lives in another environment than the rest.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+PICTURE = 224
+SCRIPT_TOKENS = 96  # the published script pads every caption to this length
+MODEL = "vit-b-32-bert-base"
+DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
+
+
+def pixels(batch: int) -> torch.Tensor:
+    """Pictures (batch, 3, 224, 224) as the vision tower takes them; their content does not matter for speed."""
+    return torch.randn(batch, 3, PICTURE, PICTURE, generator=torch.Generator().manual_seed(1))
+
+
+class Clock:
+    """What each step took; a side calls `step` where one begins, before it looks at the batch."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[float, float]] = []
+        self.tokens: list[int] = []
+
+    def step(self) -> None:
+        """The step before, if any, is over and a new one begins."""
+        self._marks.append((time.perf_counter(), time.process_time()))
+
+    def seconds(self, kind: int) -> list[float]:
+        """Of each step: 0, by the clock on the wall; 1, of all processor cores."""
+        return [later[kind] - mark[kind] for mark, later in pairwise(self._marks)]
+
+
+Side = Callable[[Path, list[list[str]], str, Clock], None]
+
+
+def ours(inputs: Path, batches: list[list[str]], precision: str, clock: Clock, optimizer: str = "adabelief") -> None:
+    """Steps of the paper's second stage, everything unfrozen, by the functions that `clip-italian train` calls."""
+    from dataclasses import replace
+
+    from transformers import AutoTokenizer
+
+    from clip_italian.config import load_recipe
+    from clip_italian.model.base import load_base
+    from clip_italian.model.cut import cut
+    from clip_italian.train import freeze, optimiser
+    from clip_italian.train.embedder import Embedder
+    from clip_italian.train.processes import Processes
+    from clip_italian.train.step import Batch, compute_gradients
+
+    recipe = load_recipe("paper", ["model.init=random", f"optimizer.name={optimizer}"])
+    stage = recipe.stage[-1]
+    encoder = load_base(recipe.model)
+    encoder = replace(encoder, tokenizer=AutoTokenizer.from_pretrained(inputs / "text"))
+    parts = encoder.parts
+    moving = freeze.apply(encoder.model, stage.trainable, stage.frozen)
+    steps = optimiser.build(optimiser.parameter_groups(moving, stage), recipe.optimizer, stage)
+    schedule = optimiser.cosine_with_warmup(steps, len(batches), stage.warmup)
+    cuts = cut(parts.vision), cut(parts.text)
+    embedder = Embedder(parts, *cuts, stage.image_dropout, stage.text_dropout, stage.tower_dropout, DTYPES[precision])
+    images = {"pixel_values": pixels(len(batches[0]))}
+    for number, captions in enumerate(batches):
+        clock.step()
+        rows = torch.arange(len(captions))
+        texts = encoder.tokenize(captions)
+        clock.tokens.append(texts["input_ids"].numel())
+        embedder.train()
+        loss = compute_gradients(
+            embedder, Batch(rows, images, texts, rows), parts.logit_scale, parts.logit_bias, recipe.loss, None,
+            Processes(), (1, 1, 1, number),
+        )  # fmt: skip
+        loss.item()
+        steps.step()
+        steps.zero_grad(set_to_none=True)
+        schedule.step()
+
+
+def open_clip(inputs: Path, batches: list[list[str]], precision: str, clock: Clock) -> None:
+    """open_clip's own `train_one_epoch`, set up as its command line does, with defaults for all that is not said.
+
+    Its loop takes a batch where it begins a step: the loader given to it tells the clock.
+    """
+    import open_clip as library
+    from open_clip_train.params import parse_args
+    from open_clip_train.scheduler import cosine_lr
+    from open_clip_train.train import train_one_epoch
+
+    settings = {
+        "embed_dim": 512,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": PICTURE, "layers": 12, "width": 768, "patch_size": 32},
+        "text_cfg": {
+            "hf_model_name": str(inputs / "text"), "hf_tokenizer_name": str(inputs / "text"),
+            "hf_pooler_type": "cls_pooler", "hf_proj_type": "linear",
+        },
+    }  # fmt: skip
+    (inputs / f"{MODEL}.json").write_text(json.dumps(settings), encoding="utf-8")
+    library.add_model_config(inputs / f"{MODEL}.json")
+    name = {"bf16": "amp_bf16", "float32": "fp32"}[precision]
+    args = parse_args(["--model", MODEL, "--precision", name, "--batch-size", str(len(batches[0])), "--device", "cpu"])
+    vars(args).update(distributed=False, horovod=False, distill=False, rank=0, local_rank=0, world_size=1, wandb=False)
+    torch.manual_seed(1)
+    model, _, _ = library.create_model_and_transforms(MODEL, precision=name, output_dict=True, pretrained_text=False)
+    # From here on as open_clip_train/main.py, which has no function for it.
+    plain = [p for n, p in model.named_parameters() if p.ndim < 2 or any(x in n for x in ("bn", "ln", "bias"))]
+    others = {id(parameter) for parameter in plain}
+    decayed = [parameter for parameter in model.parameters() if id(parameter) not in others]
+    optimizer = torch.optim.AdamW(
+        [{"params": plain, "weight_decay": 0.0}, {"params": decayed, "weight_decay": args.wd}],
+        lr=args.lr, betas=(args.beta1, args.beta2), eps=args.eps,
+    )  # fmt: skip
+    tokenize = library.get_tokenizer(MODEL)
+    images = pixels(len(batches[0]))
+
+    class Loader:
+        num_batches = len(batches)
+        num_samples = len(batches) * len(batches[0])
+
+        def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            for captions in batches:
+                clock.step()
+                texts = tokenize(captions)
+                clock.tokens.append(texts.numel())
+                yield images, texts
+
+    data = {"train": SimpleNamespace(dataloader=Loader(), set_epoch=lambda epoch: None)}
+    schedule = cosine_lr(optimizer, args.lr, args.warmup, len(batches))
+    train_one_epoch(model, data, library.create_loss(args), 0, optimizer, None, schedule, None, args)
+
+
+def transformers(inputs: Path, batches: list[list[str]], precision: str, clock: Clock) -> None:
+    """A plain loop over `VisionTextDualEncoderModel`, captions padded as by the published script, AdamW."""
+    from transformers import (
+        AutoTokenizer,
+        BertConfig,
+        BertModel,
+        CLIPVisionConfig,
+        CLIPVisionModel,
+        VisionTextDualEncoderModel,
+    )
+
+    vision = CLIPVisionModel(CLIPVisionConfig())  # whose defaults are ViT-B/32
+    text = BertModel(BertConfig.from_pretrained(inputs / "text"))
+    model = VisionTextDualEncoderModel(vision_model=vision, text_model=text).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    tokenizer = AutoTokenizer.from_pretrained(inputs / "text")
+    images = pixels(len(batches[0]))
+    for captions in batches:
+        clock.step()
+        texts = tokenizer(
+            captions, padding="max_length", max_length=SCRIPT_TOKENS, truncation=True, return_tensors="pt"
+        )
+        clock.tokens.append(texts["input_ids"].numel())
+        with torch.autocast("cpu", DTYPES[precision], enabled=precision != "float32"):
+            loss = model(**texts, pixel_values=images, return_loss=True).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()
+
+
+SIDES: dict[str, Side] = {
+    "ours": ours,
+    "ours-adamw": partial(ours, optimizer="adamw"),
+    "open_clip": open_clip,
+    "transformers": transformers,
+}
+
+
+def plain(precision: str, runs: int) -> dict[str, Any]:
+    """Milliseconds of a matrix product and of the patch convolution, forwards and backwards: torch by itself."""
+    tokens = torch.randn(3200, 768, dtype=DTYPES[precision], requires_grad=True)
+    linear = torch.nn.Linear(768, 3072, dtype=DTYPES[precision])
+    patches = torch.nn.Conv2d(3, 768, 32, 32, bias=False, dtype=DTYPES[precision])
+    images = pixels(64).to(DTYPES[precision])
+
+    def milliseconds(module: torch.nn.Module, given: torch.Tensor) -> list[float]:
+        times = []
+        for _ in range(runs + 2):
+            start = time.perf_counter()
+            module(given).sum().backward()
+            times.append((time.perf_counter() - start) * 1000)
+        return times[2:]
+
+    return {"linear": milliseconds(linear, tokens), "convolution": milliseconds(patches, images)}
+
+
+def peak_gigabytes() -> float:
+    """Peak resident memory of this process (Linux counts kB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def main() -> None:
+    side, folder, precision, warmups, steps = sys.argv[1:]
+    inputs, count = Path(folder), int(warmups) + int(steps)
+    result: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    if side == "plain":
+        print(json.dumps(result | plain(precision, int(steps))))
+        return
+    batches = json.loads((inputs / "captions.json").read_text(encoding="utf-8"))
+    batches = [batches[number % len(batches)] for number in range(count)]
+    clock, first = Clock(), int(warmups)
+    SIDES[side](inputs, batches, precision, clock)
+    clock.step()
+    result |= {"seconds": clock.seconds(0)[first:], "cpu_seconds": clock.seconds(1)[first:]}
+    print(json.dumps(result | {"tokens": clock.tokens[first:], "peak": peak_gigabytes()}))
+
+
+if __name__ == "__main__":
+    main()
