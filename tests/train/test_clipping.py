@@ -69,6 +69,7 @@ def clip_sharded(rank, place):
         whole = [shard.grad.full_tensor() for shard in sharded]
         if rank == 0:
             torch.save(whole, Path(place) / f"{tables}.pt")
+    torch.distributed.barrier()  # a process that leaves while another still talks may be aborted
     torch.distributed.destroy_process_group()
 
 

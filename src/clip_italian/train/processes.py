@@ -83,7 +83,9 @@ def join(device: torch.device) -> Iterator[Processes]:
     # Features of millions of pictures may be made by the main process while the others wait.
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=2))
     try:
-        yield Processes(dist.get_rank(), count)
+        processes = Processes(dist.get_rank(), count)
+        yield processes
+        processes.wait()  # a process that leaves while another still talks may be aborted
     finally:
         dist.destroy_process_group()
 
