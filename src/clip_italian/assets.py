@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
 from platformdirs import user_cache_path
 
 from clip_italian.errors import UserError
@@ -88,6 +89,13 @@ def cache_dir() -> Path:
     except OSError as error:
         raise UserError(f"{path}: cannot make the cache folder ({error.strerror}); set {CACHE_VARIABLE}") from error
     return path
+
+
+def lock(name: str) -> FileLock:
+    """A lock in the cache for whoever makes what is called `name`: who waits finds it made."""
+    locks = cache_dir() / "locks"
+    locks.mkdir(exist_ok=True)
+    return FileLock(locks / f"{name}.lock")
 
 
 def sha256_of(path: Path) -> str:

@@ -1,12 +1,11 @@
 """`collect folder` and `collect webdataset` as people call them."""
 
-import io
 import json
-import tarfile
 
 from PIL import Image
 
 from clip_italian import pairs
+from tests.tars import write_tar
 
 
 def test_folder(run, tmp_path):
@@ -25,12 +24,7 @@ def test_folder(run, tmp_path):
 
 
 def test_webdataset(run, tmp_path):
-    (tmp_path / "shards").mkdir()
-    with tarfile.open(tmp_path / "shards" / "00000.tar", "w") as archive:
-        for name, content in {"0.jpg": b"JPEG", "0.txt": b"una foto"}.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
+    write_tar(tmp_path / "shards" / "00000.tar", {"0.jpg": b"JPEG", "0.txt": b"una foto"})
     code, out, err = run("collect", "webdataset", tmp_path / "shards", "-o", tmp_path / "out.parquet", "--json")
     assert code == 0, err
     assert json.loads(out)["after"] == 1

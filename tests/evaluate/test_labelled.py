@@ -2,7 +2,6 @@
 
 import io
 import json
-import tarfile
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from clip_italian.errors import UserError
 from clip_italian.evaluate import classification, labelled, labels
 from clip_italian.evaluate.bootstrap import Resampling
 from tests.conftest import draw_shape
+from tests.tars import write_tar
 
 ITALIAN = languages.get("it")
 
@@ -49,19 +49,10 @@ def test_a_folder_a_class(folder):
     assert load(folder).fingerprint() != fingerprint
 
 
-def shard(path, members):
-    with tarfile.open(path, "w") as archive:
-        for name, content in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return path
-
-
 def test_shards_with_numbers_and_names_beside(tmp_path):
-    shard(tmp_path / "0.tar", {"a.png": png("cerchio", "red"), "a.cls": b"1\n", "b.png": png("cerchio", "blue"),
+    write_tar(tmp_path / "0.tar", {"a.png": png("cerchio", "red"), "a.cls": b"1\n", "b.png": png("cerchio", "blue"),
                                "b.cls": b"0"})  # fmt: skip
-    shard(tmp_path / "1.tar", {"a.png": png("cerchio", "red", 3), "a.cls": b"01", "x.png": b"no class"})
+    write_tar(tmp_path / "1.tar", {"a.png": png("cerchio", "red", 3), "a.cls": b"01", "x.png": b"no class"})
     (tmp_path / "classnames.txt").write_text("cerchio blu\ncerchio rosso\n")
     room = tmp_path / "room"
     room.mkdir()
@@ -74,7 +65,9 @@ def test_shards_with_numbers_and_names_beside(tmp_path):
 
 
 def test_shards_with_names_inside(tmp_path):
-    one = shard(tmp_path / "0.tar", {"a.png": b"A", "a.json": b'{"label": "gatto"}', "b.jpg": b"B", "b.cls": b"cane"})
+    one = write_tar(
+        tmp_path / "0.tar", {"a.png": b"A", "a.json": b'{"label": "gatto"}', "b.jpg": b"B", "b.cls": b"cane"}
+    )
     data = load(one, room=tmp_path)
     assert data.names == (("un cane",), ("un gatto",))
 
@@ -137,7 +130,7 @@ def test_sets_that_are_none(tmp_path, folder):
     with pytest.raises(UserError, match="no such folder or shard"):
         load(tmp_path / "nothing")
     with pytest.raises(UserError, match="the classes are numbers; give their names"):
-        load(shard(tmp_path / "0.tar", {"a.png": b"A", "a.cls": b"1"}), room=tmp_path)
+        load(write_tar(tmp_path / "0.tar", {"a.png": b"A", "a.cls": b"1"}), room=tmp_path)
     (tmp_path / "cut.tar").write_bytes((tmp_path / "0.tar").read_bytes()[:700])
     with pytest.raises(UserError, match="damaged shard"):
         load(tmp_path / "cut.tar", room=tmp_path)

@@ -1,8 +1,6 @@
 """Shards as img2dataset and others write them, and as nobody should."""
 
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -14,18 +12,7 @@ from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.collect import collect
 from clip_italian.sources.webdataset import WebDataset
-
-
-def shard(path, members):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, content in members.items():
-            entry = tarfile.TarInfo(name)
-            if isinstance(content, str):
-                entry.type, entry.linkname, content = tarfile.SYMTYPE, content, b""
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return path
+from tests.tars import write_tar
 
 
 def split(found):
@@ -36,7 +23,7 @@ def split(found):
 def test_what_fetch_writes_comes_back(tmp_path):
     data = {"id": "wit-1", "captions": ["uno", "due"], "captions_original": ["one", "two"], "source": "wit",
             "split": None, "license": "CC0", "page": "http://h/p", "url": "http://h/1.jpg", "width": 8}  # fmt: skip
-    path = shard(
+    path = write_tar(
         tmp_path / "00000.tar",
         {"000000000.jpg": b"JPEG", "000000000.txt": b"uno", "000000000.json": json.dumps(data).encode()},
     )
@@ -50,7 +37,7 @@ def test_what_fetch_writes_comes_back(tmp_path):
 
 
 def test_shards_of_others(tmp_path):
-    path = shard(
+    path = write_tar(
         tmp_path / "s.tar",
         {
             "a.png": b"A", "a.txt": "un gatto\nun micio\n".encode("utf-8-sig"),
@@ -81,13 +68,13 @@ def test_shards_of_others(tmp_path):
     ],
 )
 def test_bad_samples_are_rejects(tmp_path, members, reason):
-    rows, rejects = split(WebDataset(tmp_path / "p")(shard(tmp_path / "s.tar", members)))
+    rows, rejects = split(WebDataset(tmp_path / "p")(write_tar(tmp_path / "s.tar", members)))
     assert rows == []
     assert [reject.reason for reject in rejects] == [reason]
 
 
 def test_names_cannot_lead_out_of_the_folder(tmp_path):
-    path = shard(
+    path = write_tar(
         tmp_path / "in" / "s.tar",
         {"../../evil.jpg": b"A", "../../evil.txt": b"uno", "/tmp/evil2.jpg": b"B", "/tmp/evil2.txt": b"due"},
     )
@@ -101,7 +88,7 @@ def test_damaged_shards_keep_what_stood_before(tmp_path):
     members = {}
     for number in range(5):
         members |= {f"{number}.jpg": bytes([number]) * 1000, f"{number}.txt": b"una foto"}
-    whole = shard(tmp_path / "s.tar", members).read_bytes()
+    whole = write_tar(tmp_path / "s.tar", members).read_bytes()
     sample = 512 + 1024 + 512 + 512  # bytes of a sample's headers and contents in whole blocks
     for length in (2 * sample + 100, 2 * sample, 2 * sample + 600, 2 * sample + 700):
         (tmp_path / "cut.tar").write_bytes(whole[:length])
@@ -117,7 +104,7 @@ def test_damaged_shards_keep_what_stood_before(tmp_path):
 @given(st.integers(0, 5_000), st.integers(1, 255))
 def test_no_damage_raises(tmp_path_factory, place, change):
     folder = tmp_path_factory.mktemp("damage")
-    content = bytearray(shard(folder / "s.tar", {"a.jpg": b"A" * 700, "a.txt": b"uno", "b.jpg": b"B"}).read_bytes())
+    content = bytearray(write_tar(folder / "s.tar", {"a.jpg": b"A" * 700, "a.txt": b"uno", "b.jpg": b"B"}).read_bytes())
     content[place % len(content)] ^= change
     (folder / "s.tar").write_bytes(content)
     list(WebDataset(folder / "p")(folder / "s.tar"))
@@ -125,7 +112,7 @@ def test_no_damage_raises(tmp_path_factory, place, change):
 
 def test_equal_names_in_two_folders_stay_apart(tmp_path):
     members = [{"0.jpg": bytes([number]), "0.txt": b"una foto"} for number in range(2)]
-    shards = [shard(tmp_path / f"run{number}" / "00000.tar", some) for number, some in enumerate(members)]
+    shards = [write_tar(tmp_path / f"run{number}" / "00000.tar", some) for number, some in enumerate(members)]
     collect("webdataset", WebDataset(tmp_path / "p"), {}, shards, tmp_path / "out.parquet", workers=2)
     rows = pairs.read(tmp_path / "out.parquet")
     assert [pairs.image_path(row, tmp_path / "out.parquet").read_bytes() for row in rows] == [b"\0", b"\1"]

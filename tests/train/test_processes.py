@@ -62,7 +62,9 @@ def assert_close(one, other):
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"sharding": True}, {"loss": {"kind": "sigmoid"}}], ids=["copied", "sharded", "sigmoid"]
+    "more",
+    [{}, {"sharding": True}, {"loss": {"kind": "sigmoid"}}, {"loss": {"kind": "sigmoid"}, "sharding": True}],
+    ids=["copied", "sharded", "sigmoid", "sharded-sigmoid"],
 )
 def test_two_processes_are_as_one(tmp_path, tiny_folder, shapes, cache, more):
     if "loss" in more:

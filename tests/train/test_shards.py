@@ -11,6 +11,7 @@ from clip_italian.errors import UserError
 from clip_italian.images import PictureError
 from clip_italian.train.examples import load_examples
 from clip_italian.train.shards import read_shards
+from tests.tars import write_tar
 from tests.train.test_examples import STAGE
 
 
@@ -18,14 +19,6 @@ def jpeg(colour):
     file = io.BytesIO()
     Image.new("RGB", (40, 30), colour).save(file, "JPEG")
     return file.getvalue()
-
-
-def write_shard(path, members):
-    with tarfile.open(path, "w") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
 
 
 def as_json(**values):
@@ -37,7 +30,7 @@ def folder(tmp_path, cache):
     """Two shards as fetch (with our columns) and img2dataset (caption only) write them."""
     folder = tmp_path / "shards"
     folder.mkdir()
-    write_shard(
+    write_tar(
         folder / "00000.tar",
         {
             "000000000.jpg": jpeg("red"),
@@ -50,7 +43,7 @@ def folder(tmp_path, cache):
             "000000002.txt": b"niente",
         },
     )  # fmt: skip
-    write_shard(
+    write_tar(
         folder / "00001.tar",
         {"000000000.webp": jpeg("lime"), "000000000.txt": b"verde", "000000001.png": jpeg("white"), "x.jpg": b"?"},
     )
@@ -72,7 +65,7 @@ def test_rows_and_pictures_of_all_shards(folder, capsys):
 
 def test_shards_are_examples(folder):
     settings = {"output": "out", "data": {"pairs": folder, "original_captions": 0.5}, "stage": [STAGE]}
-    write_shard(folder / "00002.tar", {"a.jpg": jpeg("black"), "a.json": as_json(caption="nero")})
+    write_tar(folder / "00002.tar", {"a.jpg": jpeg("black"), "a.json": as_json(caption="nero")})
     examples = load_examples(Recipe.model_validate(settings | {"data": settings["data"] | {"validation": 0.5}}))
     assert examples.texts.to_pylist() == ["rosso", "una foto rossa", "blu", "verde", "nero", "red", "a red photo"]
     assert len(examples.identities.unique()) == 4  # members of one name in different shards are different pictures
@@ -84,7 +77,7 @@ def test_an_index_is_read_once_until_its_shard_changes(folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(tarfile, "open", None)
         assert len(read_shards(folder)[1]) == 3
-    write_shard(folder / "00001.tar", {"a.jpg": jpeg("black"), "a.txt": b"nero"})
+    write_tar(folder / "00001.tar", {"a.jpg": jpeg("black"), "a.txt": b"nero"})
     assert read_shards(folder)[0]["captions"].to_pylist()[-1] == ["nero"]
 
 

@@ -9,6 +9,7 @@ empty trunk: its tail is the tower itself.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from clip_italian.model.landmark_efficientnet import above_pooling
 from clip_italian.model.mean_pooled_bert import MeanPooledBertModel, masked_mean
 
 Inputs = dict[str, torch.Tensor]
+POOLED = "pooled"
+take_pooled = itemgetter(POOLED)  # the tail of a tower that is kept to its end
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,10 @@ def _first_block(names: Iterable[str], prefix: str, above: tuple[str, ...], bloc
 
 
 def _after_pooling(pool: Callable[..., Any], above: nn.Module) -> Cut:
-    return Cut("pooled", lambda inputs: {"pooled": pool(**inputs).pooler_output}, lambda kept: above(kept["pooled"]))
+    def trunk(inputs: Inputs) -> Inputs:
+        return {POOLED: pool(**inputs).pooler_output}
+
+    return Cut("pooled", trunk, take_pooled if isinstance(above, nn.Identity) else lambda kept: above(kept[POOLED]))
 
 
 def _cut_efficientnet(tower: EfficientNetModel, first: int) -> Cut:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor
+
+from clip_italian.train.sharded import own_part
 
 # Numbers that go through all operations together: for each thread of a processor, in whose cache they stay
 # meanwhile; on an accelerator, where this only bounds the memory of what lies between the operations.
@@ -49,8 +50,8 @@ class AdaBelief(torch.optim.Optimizer):
             state["variance"] = torch.zeros_like(parameter)
         state["step"] += 1
         tensors = (parameter, parameter.grad, state["mean"], state["variance"])
-        local = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
-        return local[0], local[1], local[2], local[3], state["step"].item()
+        weight, gradient, mean, variance = map(own_part, tensors)
+        return weight, gradient, mean, variance, state["step"].item()
 
 
 def _batches(rows: list[_Row]) -> Iterator[list[_Row]]:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.distributed.tensor import DTensor
 
-from clip_italian.train.checkpoint import Named, Tensors, like, whole
+from clip_italian.train.checkpoint import Named, Tensors
+from clip_italian.train.sharded import like, own_part, whole
 
 
 class Average:
@@ -26,8 +26,8 @@ class Average:
         """Take the parameters as they are now into the average."""
         if self._named:
             decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-            values = [_own(value) for value in self._values]
-            torch._foreach_lerp_(values, [_own(parameter.detach()) for _, parameter in self._named], 1 - decay)
+            values = [own_part(value) for value in self._values]
+            torch._foreach_lerp_(values, [own_part(parameter.detach()) for _, parameter in self._named], 1 - decay)
             self._steps += 1
 
     @contextmanager
@@ -58,11 +58,6 @@ class Average:
             own = parameter.detach().clone()
             parameter.copy_(value)
             value.copy_(own)
-
-
-def _own(tensor: torch.Tensor) -> torch.Tensor:
-    """This process's part of a tensor that is divided, sharing its memory; else the tensor itself."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 _STEPS = "steps"  # no parameter's name is a single word

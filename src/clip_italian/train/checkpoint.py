@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
+from clip_italian.train.sharded import like, whole
 
 FOLDER = "checkpoints"
 _FINISHED = "finished"
@@ -155,18 +155,6 @@ def put_optimizer_state(optimizer: torch.optim.Optimizer, named: Named, state: d
                 key: like(value, parameter) if torch.is_tensor(value) and value.ndim else value
                 for key, value in state[name].items()
             }
-
-
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor itself, or put together where processes hold parts of it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def like(tensor: torch.Tensor, example: torch.Tensor) -> torch.Tensor:
-    """A whole tensor on the device of `example` and divided as it is."""
-    if isinstance(example, DTensor):
-        return distribute_tensor(tensor.to(example.device), example.device_mesh, example.placements)
-    return tensor.to(example.device)
 
 
 def _write(path: Path, content: Any) -> None:

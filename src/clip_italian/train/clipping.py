@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor, Shard
 
+from clip_italian.train.sharded import own_part
+
 LEAST_NORM = 1e-3  # so that weights that start at 0 can move
 _ROWS = 256
 
@@ -35,7 +37,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], ratio: float, tables: boo
     torch._foreach_mul_(limits, ratio)
     torch._foreach_div_(limits, lengths)  # infinite where there is no gradient
     torch._foreach_clamp_max_(limits, 1.0)
-    torch._foreach_mul_([_local(gradient) for _, gradient in moving], limits)
+    torch._foreach_mul_([own_part(gradient) for _, gradient in moving], limits)
 
 
 def unit_dims(shape: Sequence[int], tables: bool) -> tuple[int, ...]:
@@ -48,7 +50,7 @@ def unit_dims(shape: Sequence[int], tables: bool) -> tuple[int, ...]:
 
 def _norms(tensors: Sequence[torch.Tensor], dims: Sequence[tuple[int, ...]]) -> list[torch.Tensor]:
     """Norm over some dimensions of each tensor, which stay with size 1; over all shards where units span them."""
-    norms = [_norm(_local(tensor), unit) for tensor, unit in zip(tensors, dims, strict=True)]
+    norms = [_norm(own_part(tensor), unit) for tensor, unit in zip(tensors, dims, strict=True)]
     spanning: dict[dist.ProcessGroup, list[torch.Tensor]] = {}
     for tensor, unit, norm in zip(tensors, dims, norms, strict=True):
         if isinstance(tensor, DTensor):
@@ -74,7 +76,3 @@ def _norm(tensor: torch.Tensor, unit: tuple[int, ...]) -> torch.Tensor:
             squares += rows.square().sum(dim=0)
         return squares.sqrt_().view([1] * len(unit) + [-1])
     return torch.linalg.vector_norm(tensor, dim=unit, keepdim=True)
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

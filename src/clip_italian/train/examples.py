@@ -4,8 +4,6 @@ Texts and ids stay in Arrow's memory and everything else in flat arrays: some 40
 half of it afterwards. Nothing of a picture is read here.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,15 +98,16 @@ class Examples:
 
     def fingerprint(self) -> str:
         """Hex digest over ids, captions and splits in order: names the data that a model was trained on."""
-        digest = hashlib.sha256()
-        encode = json.JSONEncoder(ensure_ascii=False).encode
+        return pairs.fingerprint_of(self._rows())
+
+    def _rows(self) -> Iterator[tuple[str, list[str], str]]:
+        """Id, captions and split of each row."""
         captions = _lists(self.texts, self.own)
         for start in range(0, len(self), _CHUNK):
             some = slice(start, start + _CHUNK)
             columns = self.ids[some].to_pylist(), captions[some].to_pylist(), self.splits[some].tolist()
             for id_, texts, split in zip(*columns, strict=True):
-                digest.update(encode([id_, texts, SPLITS[split]]).encode())
-        return digest.hexdigest()[:16]
+                yield id_, texts, SPLITS[split]
 
 
 def load_examples(recipe: Recipe) -> Examples:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import itemgetter
 
 import torch
 from torch import nn
@@ -14,7 +13,7 @@ from clip_italian import console, languages
 from clip_italian.config import Recipe, Stage
 from clip_italian.errors import UsageError
 from clip_italian.evaluate import ranks, retrieval
-from clip_italian.model.cut import Cut, cut, whole
+from clip_italian.model.cut import POOLED, Cut, cut, take_pooled, whole
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.towers import Parts
 from clip_italian.train import freeze, optimiser, parallel, precision
@@ -33,7 +32,6 @@ from clip_italian.train.store import Store, TensorStore, run_all
 
 _ROWS = 64  # pictures embedded at a time when measuring
 _TEXTS = 256
-_POOLED = "pooled"
 
 
 @dataclass(frozen=True)
@@ -196,10 +194,7 @@ def _open(recipe: Recipe, encoder: DualEncoder, data: Prepared, stage: Stage | N
     )
     images: Images
     if vision.trunk is not None:
-        stores = data.images
-        if not _trains(parts.vision):
-            stores = [TensorStore({_POOLED: run_all(vision.tail, store)}) for store in stores]
-            vision = replace(vision, tail=itemgetter(_POOLED))
+        vision, stores = _run_frozen(vision, data.images, parts.vision, device)
         images = KeptImages(stores, data.places, device)
     else:
         live = LivePictures(data.examples.pictures, encoder.image_processor, recipe.augmentation, recipe.data.workers)
@@ -207,13 +202,20 @@ def _open(recipe: Recipe, encoder: DualEncoder, data: Prepared, stage: Stage | N
     texts: Texts = LiveTexts(data.examples, encoder, device)
     if text.trunk is not None:
         assert data.texts is not None
-        store: Store = data.texts
-        if not _trains(parts.text):
-            store = TensorStore({_POOLED: run_all(text.tail, store)})
-            text = replace(text, tail=itemgetter(_POOLED))
+        text, (store,) = _run_frozen(text, [data.texts], parts.text, device)
         texts = KeptTexts(store, device)
     more = (stage.image_dropout, stage.text_dropout, stage.tower_dropout) if stage else (0.0, 0.0, False)
     return Sources(images, texts), Embedder(parts, vision, text, *more, dtype)
+
+
+def _run_frozen(
+    kept: Cut, stores: Sequence[Store], tower: nn.Module, device: torch.device
+) -> tuple[Cut, Sequence[Store]]:
+    """The pooled features of a tower that does not train, in memory; what is kept as pooled stays where it lies."""
+    if kept.tail is take_pooled or any(parameter.requires_grad for parameter in tower.parameters()):
+        return kept, stores
+    pooled = [TensorStore({POOLED: run_all(kept.tail, store, device)}) for store in stores]
+    return replace(kept, tail=take_pooled), pooled
 
 
 def _set_start(
@@ -252,10 +254,6 @@ def _plain(rows: torch.Tensor) -> list[Shown]:
 
 def _units(embeddings: Iterable[torch.Tensor]) -> torch.Tensor:
     return torch.cat([normalize(part.float(), dim=1).cpu() for part in embeddings])
-
-
-def _trains(tower: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in tower.parameters())
 
 
 def _counts(stage: Stage, encoder: DualEncoder) -> str:

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from filelock import FileLock
 
 from clip_italian import assets
 from clip_italian.errors import UserError
@@ -93,7 +92,7 @@ def _part(pictures: Pictures, rows: np.ndarray, counts: np.ndarray, workers: int
         digest.update(_state(pictures, row).encode("utf-8", "surrogatepass"))
     name = digest.hexdigest()[:24]
     cached = assets.cache_dir() / "inspected" / f"{name}.parquet"
-    with _lock(name):
+    with assets.lock(name):
         if cached.is_file():
             progress(int(counts.sum()))
             return pq.read_table(cached)
@@ -106,12 +105,6 @@ def _part(pictures: Pictures, rows: np.ndarray, counts: np.ndarray, workers: int
         with assets.staged(cached) as temporary:
             pq.write_table(table, temporary, compression="zstd")
         return table
-
-
-def _lock(name: str) -> FileLock:
-    locks = assets.cache_dir() / "locks"
-    locks.mkdir(exist_ok=True)
-    return FileLock(locks / f"{name}.lock")
 
 
 def _state(pictures: Pictures, row: int) -> str:

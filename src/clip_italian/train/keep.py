@@ -7,13 +7,11 @@ precision. Every later epoch then costs only what lies above the cut.
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
-from filelock import FileLock
 from torch import nn
 
 from clip_italian import assets
@@ -57,7 +55,8 @@ def keep_images(
         _weights(encoder.parts.vision), cut.name, processor.to_json_string(), view, described, size, str(dtype),
         _hash(json.dumps(pictures.state(row)) for row in rows.tolist()),
     )  # fmt: skip
-    with _locked(name) as folder:
+    folder = _folder(name)
+    with assets.lock(name):
         if (folder / DESCRIPTION).is_file():
             progress(len(rows))
             return FileStore.open(folder)
@@ -90,7 +89,8 @@ def keep_texts(cut: Cut, encoder: DualEncoder, texts: pa.Array, dtype: torch.dty
         _weights(encoder.parts.text), cut.name, tokenizer_hash(encoder.tokenizer), encoder.max_tokens, str(dtype),
         _hash(json.dumps(texts[i : i + _CHUNK].to_pylist()) for i in range(0, len(texts), _CHUNK)),
     )  # fmt: skip
-    with _locked(name) as folder:
+    folder = _folder(name)
+    with assets.lock(name):
         if (folder / DESCRIPTION).is_file():
             progress(len(texts))
             return FileStore.open(folder)
@@ -130,13 +130,8 @@ def _token_counts(encoder: DualEncoder, texts: pa.Array) -> np.ndarray:
     return np.concatenate(counts)
 
 
-@contextmanager
-def _locked(name: str) -> Iterator[Path]:
-    """The folder of a store, for one process at a time: whoever waits finds it made."""
-    locks = assets.cache_dir() / "locks"
-    locks.mkdir(exist_ok=True)
-    with FileLock(locks / f"{name}.lock"):
-        yield assets.cache_dir() / "features" / name
+def _folder(name: str) -> Path:
+    return assets.cache_dir() / "features" / name
 
 
 def _weights(tower: nn.Module) -> str:

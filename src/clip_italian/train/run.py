@@ -25,11 +25,12 @@ from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.projections import add_logit_bias
 from clip_italian.train import journal
-from clip_italian.train.checkpoint import Checkpoint, Checkpoints, whole
+from clip_italian.train.checkpoint import Checkpoint, Checkpoints
 from clip_italian.train.examples import SPLITS, Examples, load_examples, require_enough
 from clip_italian.train.fit import batch_size, fit, prepare
 from clip_italian.train.inspect import Inspection, inspect, write_errors
 from clip_italian.train.processes import Processes, choose_device, join
+from clip_italian.train.sharded import whole
 from clip_italian.train.stage import Record, Surroundings
 from clip_italian.train.watch import HISTORY_FILE, NoWatch, Watch
 
@@ -60,7 +61,7 @@ def train(
     `unfinished` says what to do about a run in that folder that did not come to its end. Under
     `torchrun` every process calls this; the first one writes. Raises UserError where the data, a
     model folder or nearly all pictures cannot be used, or the unfinished run is another one, and
-    Stopped after SIGTERM, with the work in a checkpoint.
+    StoppedError after SIGTERM, with the work in a checkpoint.
     """
     device = choose_device(recipe.device)
     with join(device) as processes, _asked_to_stop() as asked:
@@ -72,9 +73,7 @@ def train(
             examples, inspection = _readable(recipe, processes)
         rows = {name: examples.split_rows(name) for name in SPLITS}
         torch.manual_seed(recipe.seed)
-        encoder = load_base(recipe.model).to(device)
-        if recipe.loss.kind == "sigmoid" and encoder.parts.logit_bias is None:
-            add_logit_bias(encoder.model, recipe.loss.bias)
+        encoder = _base(recipe).to(device)
         identity = _identity(recipe, examples, encoder, processes)
         if found is not None:
             _check_same(found, identity, recipe.output)
@@ -141,6 +140,14 @@ def _readable(recipe: Recipe, processes: Processes) -> tuple[Examples, Inspectio
     return examples.same_where(inspection.contents), inspection
 
 
+def _base(recipe: Recipe) -> DualEncoder:
+    """What the recipe starts from, with the bias that its loss needs."""
+    encoder = load_base(recipe.model)
+    if recipe.loss.kind == "sigmoid" and encoder.parts.logit_bias is None:
+        add_logit_bias(encoder.model, recipe.loss.bias)
+    return encoder
+
+
 def _identity(recipe: Recipe, examples: Examples, encoder: DualEncoder, processes: Processes) -> dict[str, Any]:
     """What a run that goes on must have in common with the one before."""
     return {
@@ -178,7 +185,7 @@ def _whole(encoder: DualEncoder, recipe: Recipe) -> DualEncoder:
     if not recipe.sharding:
         return encoder.to("cpu")
     weights = {name: whole(value).cpu() for name, value in encoder.model.state_dict().items()}
-    fresh = load_base(recipe.model)
+    fresh = _base(recipe)
     fresh.model.load_state_dict(weights)
     return fresh
 

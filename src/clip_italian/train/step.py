@@ -93,25 +93,21 @@ def _on_embeddings(
     images: torch.Tensor, texts: torch.Tensor, groups: torch.Tensor, logit_scale: nn.Parameter,
     logit_bias: nn.Parameter | None, settings: config.Loss, processes: Processes,
 ) -> _Found:  # fmt: skip
-    local = settings.negatives == "local"
-    among = Processes() if local else processes
-    all_images, all_texts, all_groups = among.gather(images), among.gather(texts), among.gather(groups)
-    first = among.rank * len(images)
+    all_images, all_texts, all_groups = map(processes.gather, (images, texts, groups))
+    first = processes.rank * len(images)
     bias = None if logit_bias is None else logit_bias.detach().squeeze()
     share = loss_and_gradients(
         images, texts, all_images, all_texts, first, logit_scale.detach().exp().squeeze(), bias, groups, all_groups,
         settings,
     )  # fmt: skip
     own = slice(first, first + len(images))
-    # Wrapped towers average over processes what must be added up, but for losses that are averages themselves.
-    factor = 1 if local else processes.count
-    mean = processes.count if local else 1
+    # Wrapped towers average over processes what must be added up.
     return _Found(
-        processes.sum(share.loss.clone()) / mean,
-        among.sum(share.images_gradient)[own] * factor,
-        among.sum(share.texts_gradient)[own] * factor,
-        processes.sum(share.scale_gradient) / mean,
-        None if share.bias_gradient is None else processes.sum(share.bias_gradient) / mean,
+        processes.sum(share.loss),
+        processes.sum(share.images_gradient)[own] * processes.count,
+        processes.sum(share.texts_gradient)[own] * processes.count,
+        processes.sum(share.scale_gradient),
+        None if share.bias_gradient is None else processes.sum(share.bias_gradient),
     )
 
 
