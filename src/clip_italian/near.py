@@ -1,88 +1,93 @@
 """All pairs of like pictures among millions, exactly, without comparing all with all.
 
 Outlines that differ in at most d of 64 bits agree in at least one of d + 1 bands of bits: only pictures
-that share a band, and whose colours are near, are compared. About 40 bytes a picture; the time grows
-with the distance: bands get shorter, and more pictures share one.
+that share a band, and whose colours are near, are compared. DuckDB joins them, and puts on disk what does not fit
+into memory; the time grows with the distance: bands get shorter, and more pictures share one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 
-from clip_italian.identity import COLOUR_TOLERANCE, FLAT, parts
+from clip_italian.identity import COLOUR_DIGITS, COLOUR_TOLERANCE, FLAT, OUTLINE_DIGITS, parts
+from clip_italian.pipeline.database import database
 
 BITS = 64
+# A condition on the column `phash`: that it is a picture hash, and has an outline.
+SHAPED = (
+    f"regexp_full_match(phash, '[0-9a-fA-F]{{{OUTLINE_DIGITS}}}-[0-9a-fA-F]{{{COLOUR_DIGITS}}}')"
+    f" AND left(phash, {OUTLINE_DIGITS}) <> '{FLAT}'"
+)
 _CHUNK = 100_000
+_COLOURS = range(COLOUR_DIGITS // 2)
 
 
-def near_pairs(hashes: Sequence[str], distance: int) -> Iterator[tuple[int, int]]:
-    """Positions (first < second) of every two hashes that are `identity.alike` within `distance`, each once.
+def near_pairs(hashes: Sequence[str], distance: int) -> list[tuple[int, int]]:
+    """Positions (first < second) of every two hashes that are `identity.alike` within `distance`, each once, sorted.
 
     Raises ValueError for a text that is no picture hash.
     """
-    outlines, colours = packed(hashes)
-    yield from near_rows(outlines, colours, distance)
+    for text in hashes:
+        parts(text)
+    looks = pa.table({"row": pa.array(range(len(hashes)), pa.int64()), "phash": pa.array(hashes, pa.string())})
+    with database() as base:
+        base.register("looks", looks)
+        find_near(base, distance)
+        return base.sql("SELECT earlier, later FROM near ORDER BY ALL").fetchall()
+
+
+def find_near(base: duckdb.DuckDBPyConnection, distance: int) -> None:
+    """Make the table `near` (earlier, later) of the table `looks` (row, phash): rows that are `identity.alike`.
+
+    Of rows with one and the same hash only one should stand in `looks`: n of them make n² / 2 pairs. Rows whose
+    `phash` is no picture hash, or has no outline, are like none.
+    """
+    colours = ", ".join(f"('0x' || substr(phash, {OUTLINE_DIGITS + 2 + 2 * n}, 2))::UTINYINT AS c{n}" for n in _COLOURS)
+    base.execute(
+        f"CREATE OR REPLACE TABLE shaped AS SELECT row, ('0x' || left(phash, {OUTLINE_DIGITS}))::UBIGINT AS outline,"
+        f" {colours} FROM looks WHERE {SHAPED}"
+    )
+    base.execute("CREATE OR REPLACE TABLE near (earlier BIGINT, later BIGINT)")
+    masks = _bands(distance + 1)
+    for number, mask in enumerate(masks):
+        base.execute(_join(mask, masks[:number], distance))
+    base.execute("DROP TABLE shaped")
+
+
+def _join(mask: int, seen: Sequence[int], distance: int) -> str:
+    """Adds the pairs that share this band and none of those `seen` before.
+
+    The first colour is cut into steps as wide as its tolerance: near ones are in one step, or in neighbouring ones.
+    """
+    step = COLOUR_TOLERANCE + 1
+    near_colours = " AND ".join(f"greatest(a.c{n}, b.c{n}) - least(a.c{n}, b.c{n}) < {step}" for n in _COLOURS)
+    other_bands = "".join(f" AND (xor(a.outline, b.outline) & {other}::UBIGINT) <> 0" for other in seen)
+    banded = f"SELECT *, outline & {mask}::UBIGINT AS band, (c0 // {step})::INT"
+    return f"""
+        INSERT INTO near SELECT least(a.row, b.row), greatest(a.row, b.row)
+        FROM ({banded} AS level FROM shaped) a
+        JOIN ({banded} + shift AS level FROM shaped, (SELECT unnest([-1, 0, 1]) AS shift)) b
+        ON a.band = b.band AND a.level = b.level
+        WHERE a.row < b.row AND bit_count(xor(a.outline, b.outline)) <= {distance} AND {near_colours}{other_bands}
+    """
+
+
+def _bands(count: int) -> list[int]:
+    """Masks of `count` bands that together cover all bits, as equal as can be."""
+    edges = [BITS * i // count for i in range(count + 1)]
+    return [(1 << high) - (1 << low) for low, high in pairwise(edges)]
 
 
 def packed(hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Outlines (n,) uint64 and colours (n, 6) uint8."""
     outlines = np.empty(len(hashes), np.uint64)
-    colours = np.empty((len(hashes), 6), np.uint8)
+    colours = np.empty((len(hashes), len(_COLOURS)), np.uint8)
     for start in range(0, len(hashes), _CHUNK):
         rows = slice(start, start + _CHUNK)
         read = [parts(text) for text in hashes[rows]]
         outlines[rows] = [outline for outline, _ in read]
-        colours[rows] = np.frombuffer(b"".join(colour for _, colour in read), np.uint8).reshape(-1, 6)
+        colours[rows] = np.frombuffer(b"".join(colour for _, colour in read), np.uint8).reshape(-1, len(_COLOURS))
     return outlines, colours
-
-
-def near_rows(outlines: np.ndarray, colours: np.ndarray, distance: int) -> Iterator[tuple[int, int]]:
-    """The same for packed hashes."""
-    shaped = np.flatnonzero(outlines != int(FLAT, 16))
-    masks = _bands(distance + 1)
-    for number, mask in enumerate(masks):
-        order = shaped[np.lexsort((colours[shaped, 0], outlines[shaped] & mask))]
-        for first, second in _neighbours(outlines[order] & mask, colours[order, 0]):
-            found = _alike(outlines, colours, order[first], order[second], masks[:number], distance)
-            yield from found
-
-
-def _bands(count: int) -> list[np.uint64]:
-    """Masks of `count` bands that together cover all bits, as equal as can be."""
-    edges = [BITS * i // count for i in range(count + 1)]
-    return [np.uint64((1 << high) - (1 << low)) for low, high in pairwise(edges)]
-
-
-def _neighbours(bands: np.ndarray, colour: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows, sorted by band and then by colour, that share the band and are near in that colour.
-
-    Yields the rows that have a like one 1, 2, 3 … places on, and these.
-    """
-    rows = np.arange(len(bands))
-    step = 1
-    while len(rows):
-        rows = rows[rows + step < len(bands)]
-        later = rows + step
-        # Colours ascend within a band, so that a row without a neighbour here has none farther on.
-        near = (bands[rows] == bands[later]) & (colour[later] - colour[rows] <= COLOUR_TOLERANCE)
-        rows = rows[near]
-        if len(rows):
-            yield rows, rows + step
-        step += 1
-
-
-def _alike(
-    outlines: np.ndarray, colours: np.ndarray, a: np.ndarray, b: np.ndarray, seen: list[np.uint64], distance: int
-) -> Iterator[tuple[int, int]]:
-    """Those of the candidates that are alike and share none of the bands `seen` before."""
-    for start in range(0, len(a), _CHUNK):
-        one, two = a[start : start + _CHUNK], b[start : start + _CHUNK]
-        difference = outlines[one] ^ outlines[two]
-        good = np.bitwise_count(difference) <= distance
-        for mask in seen:
-            good &= (difference & mask) != 0
-        one, two = one[good], two[good]
-        far = np.abs(colours[one].astype(np.int16) - colours[two]).max(axis=1, initial=0)
-        one, two = one[far <= COLOUR_TOLERANCE], two[far <= COLOUR_TOLERANCE]
-        yield from zip(np.minimum(one, two).tolist(), np.maximum(one, two).tolist(), strict=True)

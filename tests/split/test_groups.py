@@ -1,24 +1,29 @@
 """Which rows show one picture: by each key alone, through others, and against a search of all pairs."""
 
-import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clip_italian.identity import alike, picture_hash
-from clip_italian.near import packed
+from clip_italian.identity import FLAT, alike, picture_hash
+from clip_italian.pipeline.database import database
 from clip_italian.split.draw import identity_groups
-from clip_italian.split.groups import NO_KEY, NO_LOOK, Keys, address_key, content_key, groups, look, number
+from clip_italian.split.groups import NO_KEY, address_key, content_key, linked, look, number
 
 COLOURED = "80" * 6
 
 
-def keys(ids, addresses=None, contents=None, looks=None):
+def groups(distance, ids, addresses=None, contents=None, looks=None):
+    """The root of each row."""
     count = len(ids)
-    none = [NO_KEY] * count
-    arrays = [np.array(some, np.uint64) for some in (ids, addresses or none, contents or none)]
-    return Keys(*arrays, *packed(looks or [NO_LOOK] * count))
+    columns = {"key": ids, "address": addresses or [NO_KEY] * count, "content": contents or [NO_KEY] * count}
+    arrays = {name: pa.array(values, pa.uint64()) for name, values in columns.items()}
+    arrays |= {"row": pa.array(range(count), pa.int64()), "phash": pa.array(looks or [None] * count, pa.string())}
+    with database() as base:
+        base.register("keys", pa.table(arrays))
+        linked(base, distance)
+        return [root for [root] in base.sql("SELECT root FROM groups ORDER BY row").fetchall()]
 
 
 def partition(numbers):
@@ -29,26 +34,45 @@ def partition(numbers):
 
 
 def test_each_key_joins_and_none_does_not():
-    assert partition(groups(keys([1, 2, 1]), 4)) == [[0, 2], [1]]
-    assert partition(groups(keys([1, 2, 3], addresses=[7, 0, 7]), 4)) == [[0, 2], [1]]
-    assert partition(groups(keys([1, 2, 3], contents=[0, 9, 9]), 4)) == [[0], [1, 2]]
+    assert partition(groups(4, [1, 2, 1])) == [[0, 2], [1]]
+    assert partition(groups(4, [1, 2, 3], addresses=[7, 0, 7])) == [[0, 2], [1]]
+    assert partition(groups(4, [1, 2, 3], contents=[0, 9, 9])) == [[0], [1, 2]]
     outlines = ["f0f0f0f0f0f0f0f0", "f0f0f0f0f0f0f0ff", "f0f0f0f0f0f0ffff"]  # 4 bits apart each
     looks = [f"{outline}-{COLOURED}" for outline in outlines]
-    assert partition(groups(keys([1, 2, 3], looks=looks), 4)) == [[0, 1, 2]]  # the ends through the middle
-    assert partition(groups(keys([1, 2, 3], looks=looks), 3)) == [[0], [1], [2]]
+    assert partition(groups(4, [1, 2, 3], looks=looks)) == [[0, 1, 2]]  # the ends through the middle
+    assert partition(groups(3, [1, 2, 3], looks=looks)) == [[0], [1], [2]]
+    assert partition(groups(0, [1, 2, 3], looks=[looks[0], looks[1], looks[0]])) == [[0, 2], [1]]
+
+
+def test_pictures_without_outline_or_hash_are_like_none():
+    assert partition(groups(4, [1, 2], looks=[f"{FLAT}-{COLOURED}"] * 2)) == [[0], [1]]
+    assert partition(groups(4, [1, 2], looks=["another tool's"] * 2)) == [[0], [1]]
 
 
 def test_none_at_all():
-    assert len(groups(keys([]), 4)) == 0
+    assert groups(4, []) == []
+
+
+def test_a_long_chain_and_a_star_are_one_group():
+    # Row i shares a key with row i + 1 by turns of address and content; then a chain through a shuffled order.
+    chain = 60
+    addresses = [row // 2 + 1 for row in range(chain)]
+    contents = [(row + 1) // 2 + 1 for row in range(chain)]
+    assert groups(0, list(range(1, chain + 1)), addresses, contents) == [0] * chain
+    order = [row * 37 % chain for row in range(chain)]
+    shuffled = groups(0, list(range(1, chain + 1)), [addresses[o] for o in order], [contents[o] for o in order])
+    assert shuffled == [0] * chain
+    assert groups(0, list(range(1, chain + 1)), [5] * chain) == [0] * chain
 
 
 small = st.lists(st.tuples(*[st.integers(0, 5)] * 3, st.integers(0, 30)), max_size=12)
 
 
+@settings(deadline=None, max_examples=40)
 @given(small)
 def test_the_same_as_union_by_names(rows):
     looks = [f"{1 << 40 | value:016x}-{COLOURED}" for *_, value in rows]
-    found = groups(keys([a + 1 for a, *_ in rows], [b for _, b, *_ in rows], [c for _, _, c, _ in rows], looks), 1)
+    found = groups(1, [a + 1 for a, *_ in rows], [b for _, b, *_ in rows], [c for _, _, c, _ in rows], looks)
     names = []
     for place, (id_, address, content, _) in enumerate(rows):
         mine = [f"id {id_}"] + [f"address {address}"] * (address > 0) + [f"content {content}"] * (content > 0)

@@ -13,12 +13,14 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from clip_italian import near
 from clip_italian.clean.recipe import Duplicates
 from clip_italian.pipeline.database import database
 
 _UNLIMITED = 2**31
+_BATCH = 10_000
 
 # Keys are hashes of 64 bits: two of 5 million different captions share one with a probability of 1e-6.
 _CAPTIONS = r"""
@@ -72,15 +74,14 @@ def verdicts(file: Path, recipe: Duplicates, function_words: frozenset[str], roo
     into memory.
     """
     with database(room) as base:
-        seen_before = _pictures_seen_before(base, file, recipe.picture_distance)
-        base.register("pictures", seen_before)
+        _find_pictures_seen_before(base, file, recipe.picture_distance)
         values = {
             "file": str(file),
             "function_words": sorted(function_words),
             "boilerplate": recipe.boilerplate or _UNLIMITED,
             "keep": recipe.pictures_per_caption or _UNLIMITED,
         }
-        reader: pa.RecordBatchReader = base.sql(_CAPTIONS, params=values).to_arrow_reader(10_000)
+        reader: pa.RecordBatchReader = base.sql(_CAPTIONS, params=values).to_arrow_reader(_BATCH)
         found = (Verdict(*values) for batch in reader for values in zip(*_columns(batch), strict=True))
         for _, same in groupby(found, key=lambda verdict: verdict.row):
             yield list(same)
@@ -90,20 +91,41 @@ def _columns(batch: pa.RecordBatch) -> list[list]:
     return [column.to_pylist() for column in batch.columns]
 
 
-def _pictures_seen_before(base: duckdb.DuckDBPyConnection, file: Path, distance: int | None) -> pa.Table:
-    """Rows whose picture looks like that of an earlier row that stays, with the earlier row's id."""
-    schema = pa.schema([("row", pa.int64()), ("original", pa.string())])
+def _find_pictures_seen_before(base: duckdb.DuckDBPyConnection, file: Path, distance: int | None) -> None:
+    """Make the table `pictures`: rows whose picture looks like that of an earlier row that stays, and its id."""
+    base.execute("CREATE TABLE pictures (row BIGINT, original VARCHAR)")
     if distance is None:
-        return schema.empty_table()
-    hashed = base.sql(
-        "SELECT file_row_number AS row, id, phash FROM read_parquet($file, file_row_number = true)"
-        " WHERE phash IS NOT NULL ORDER BY row",
-        params={"file": str(file)},
-    ).to_arrow_table()
-    original = np.full(len(hashed), -1, np.int64)
-    # An earlier picture that itself goes stands for nothing: in order of the later one, then of the earlier one.
-    for earlier, later in sorted(near.near_pairs(hashed["phash"].to_pylist(), distance), key=lambda two: two[::-1]):
-        if original[earlier] < 0 and original[later] < 0:
-            original[later] = earlier
-    again = np.flatnonzero(original >= 0)
-    return pa.table([hashed["row"].take(again), hashed["id"].take(original[again])], schema=schema)
+        return
+    rows = "(SELECT file_row_number AS row, id, phash FROM read_parquet($file, file_row_number = true))"
+    values = {"file": str(file)}
+    base.execute(
+        f"CREATE TABLE looks AS SELECT min(row) AS row, phash FROM {rows} WHERE {near.SHAPED} GROUP BY phash", values
+    )
+    near.find_near(base, distance)
+    base.execute("CREATE TABLE replaced (row BIGINT, original BIGINT)")
+    for batch in _replaced(base, pq.read_metadata(file).num_rows):
+        base.register("batch", batch)
+        base.execute("INSERT INTO replaced SELECT * FROM batch")
+    base.execute(
+        f"INSERT INTO pictures SELECT rows.row, originals.id FROM {rows} rows JOIN looks USING (phash)"
+        " LEFT JOIN replaced ON looks.row = replaced.row"
+        f" JOIN {rows} originals ON originals.row = coalesce(replaced.original, looks.row)"
+        " WHERE rows.row <> originals.row",
+        values,
+    )
+
+
+def _replaced(base: duckdb.DuckDBPyConnection, rows: int) -> Iterator[pa.Table]:
+    """Of the pairs in `near` those whose earlier picture stays, one for each later picture: a bit a row of memory."""
+    gone = np.zeros(rows // 8 + 1, np.uint8)
+    schema = pa.schema([("row", pa.int64()), ("original", pa.int64())])
+    with base.cursor() as reading:
+        # An earlier picture that itself goes stands for nothing: in order of the later one, then of the earlier one.
+        found = reading.sql("SELECT later, earlier FROM near ORDER BY later, earlier").to_arrow_reader(_BATCH)
+        for batch in found:
+            kept = []
+            for later, earlier in zip(*_columns(batch), strict=True):
+                if not any(gone[row >> 3] >> (row & 7) & 1 for row in (earlier, later)):
+                    gone[later >> 3] |= 1 << (later & 7)
+                    kept.append((later, earlier))
+            yield pa.table([list(column) for column in zip(*kept, strict=True)] or [[], []], schema=schema)

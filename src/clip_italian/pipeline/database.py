@@ -12,15 +12,25 @@ _MEMORY = "400MB"
 
 
 @contextmanager
-def database(room: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to an empty database; what does not fit into memory goes to files in `room`.
+def database(room: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to an empty database; what does not fit into memory goes to files in `room`, where one is given.
 
     Raises UserError where DuckDB gives up, as on a full disk.
     """
+    settings: dict[str, str | bool | int | float | list[str]] = {"memory_limit": _MEMORY, "threads": 2}
+    if room is not None:
+        settings["temp_directory"] = str(room / "sort")
     try:
-        temporary = str(room / "sort")
-        with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": temporary, "threads": 2}) as base:
+        with duckdb.connect(config=settings) as base:
             yield base
     except duckdb.Error as error:
         reason = str(error).strip().splitlines()[0][:300]
-        raise UserError(f"{room}: sorting failed ({reason}); see to the disk, the same command goes on") from error
+        raise UserError(
+            f"{room or 'memory'}: sorting failed ({reason}); see to the disk, the same command goes on"
+        ) from error
+
+
+def count_rows(base: duckdb.DuckDBPyConnection, table: str) -> int:
+    """How many rows a table, a join or a subquery has."""
+    [[count]] = base.sql(f"SELECT count(*) FROM {table}").fetchall()
+    return int(count)

@@ -1,35 +1,20 @@
 """Rows of a pairs file that show one picture: the same id, address or file, or nearly the same look.
 
-Everything is kept as numbers of 64 bits: about 120 bytes a row, so that some millions fit into memory.
+DuckDB groups them, and puts on disk what does not fit into memory.
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import duckdb
 
 from clip_italian import near
-from clip_italian.identity import FLAT, picture_hash
+from clip_italian.identity import picture_hash
 from clip_italian.images import PictureError, open_picture
+from clip_italian.pipeline.database import count_rows
 
 NO_KEY = 0  # of a row that has none: it equals no other
-NO_LOOK = f"{FLAT}-{'0' * 12}"  # hash of a picture that was not seen; like no other
-
-
-@dataclass(frozen=True)
-class Keys:
-    """What tells the pictures of n rows: ids, addresses, contents and outlines (n,) uint64, colours (n, 6) uint8."""
-
-    ids: np.ndarray
-    addresses: np.ndarray
-    contents: np.ndarray
-    outlines: np.ndarray
-    colours: np.ndarray
 
 
 def number(text: str | bytes) -> int:
@@ -66,22 +51,47 @@ def look(path: Path) -> str | None:
         return None
 
 
-def groups(keys: Keys, distance: int) -> np.ndarray:
-    """For each row the number of its group, (n,) int32: rows that share a key or a look, also through others."""
-    links = [_equal(keys.ids), _equal(keys.addresses), _equal(keys.contents)]
-    links.append(_as_array(near.near_rows(keys.outlines, keys.colours, distance)))
-    first, second = np.concatenate(links).T
-    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(keys.ids),) * 2)
-    return np.asarray(connected_components(graph, directed=False)[1])
+def linked(base: duckdb.DuckDBPyConnection, distance: int) -> None:
+    """Make the table `groups` (row, root) of the table `keys` (row, key, address, content, phash).
+
+    Rows that share a key, an address, a content or a look, also through others, have one root: the first of them.
+    """
+    base.execute("CREATE TABLE links (a BIGINT, b BIGINT)")
+    present = {column: f"{column} <> {NO_KEY}" for column in ("key", "address", "content")}
+    for column, condition in (present | {"phash": near.SHAPED}).items():
+        base.execute(
+            f"INSERT INTO links SELECT first, row FROM (SELECT row, min(row) OVER (PARTITION BY {column}) AS first"
+            f" FROM keys WHERE {condition}) WHERE first <> row"
+        )
+    base.execute(f"CREATE TABLE looks AS SELECT min(row) AS row, phash FROM keys WHERE {near.SHAPED} GROUP BY phash")
+    near.find_near(base, distance)
+    base.execute("INSERT INTO links SELECT earlier, later FROM near")
+    base.execute("DROP TABLE near; DROP TABLE looks")
+    _contract(base)
 
 
-def _equal(values: np.ndarray) -> np.ndarray:
-    """Links (m, 2) that join all rows of one value."""
-    rows = np.flatnonzero(values != NO_KEY)
-    order = rows[np.argsort(values[rows], kind="stable")]
-    same = values[order[:-1]] == values[order[1:]]
-    return np.stack([order[:-1][same], order[1:][same]], axis=1)
-
-
-def _as_array(links: Iterable[tuple[int, int]]) -> np.ndarray:
-    return np.fromiter(links, np.dtype((np.int64, 2)))
+def _contract(base: duckdb.DuckDBPyConnection) -> None:
+    """Connected components: every root with a smaller neighbour joins the smallest one, until no link is left."""
+    base.execute("CREATE TABLE groups AS SELECT row, row AS root FROM keys")
+    while True:
+        base.execute(
+            "CREATE OR REPLACE TABLE hooks AS SELECT greatest(a, b) AS root, min(least(a, b)) AS towards"
+            " FROM links GROUP BY root"
+        )
+        if not count_rows(base, "hooks"):
+            return
+        hooked = "LEFT JOIN hooks h ON {0} = h.root"
+        while count_rows(base, "hooks h JOIN hooks further ON h.towards = further.root"):
+            base.execute(
+                "CREATE OR REPLACE TABLE hooks AS SELECT hooks.root, coalesce(h.towards, hooks.towards) AS towards"
+                f" FROM hooks {hooked.format('hooks.towards')}"
+            )
+        base.execute(
+            "CREATE OR REPLACE TABLE groups AS SELECT row, coalesce(h.towards, groups.root) AS root"
+            f" FROM groups {hooked.format('groups.root')}"
+        )
+        base.execute(
+            "CREATE OR REPLACE TABLE links AS SELECT DISTINCT coalesce(h.towards, a) AS a, coalesce(g.towards, b) AS b"
+            " FROM links LEFT JOIN hooks h ON a = h.root LEFT JOIN hooks g ON b = g.root"
+            " WHERE coalesce(h.towards, a) <> coalesce(g.towards, b)"
+        )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,15 +18,19 @@ from clip_italian import console, pairs
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.identity import DISTANCE, is_hash
-from clip_italian.near import packed
 from clip_italian.pipeline import parts
+from clip_italian.pipeline.database import count_rows, database
 from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
 from clip_italian.pipeline.stage import PAIRS_FILE, Summary, in_parts
 from clip_italian.split import groups
 from clip_italian.split.draw import uniform
-from clip_italian.split.groups import NO_KEY, NO_LOOK, Keys
+from clip_italian.split.groups import NO_KEY
 
 KEYS_FILE = "keys.parquet"
+KEYS_COLUMNS = (
+    "row BIGINT, id VARCHAR, key UBIGINT, address UBIGINT, content UBIGINT, phash VARCHAR,"
+    " published TINYINT, draw DOUBLE"
+)
 # By strength: of one picture's published sides the last is the one that stays.
 SIDES = ("", "train", "val", "test")
 
@@ -62,59 +66,69 @@ def split(source: Path, output: Path, plan: Plan, workers: int = 1, ray: str | N
     with parts.workspace(output, job) as folder:
         divided = in_parts(source, folder)
         count = pq.ParquetFile(divided).num_row_groups
-        work = partial(_look_at_part, source=divided, root=source.resolve().parent, seed=plan.seed)
+        work = partial(_look_at_part, source=divided, root=source.resolve().parent, plan=plan)
         with console.progress("split", count) as advance:
             parts.complete(work, count, folder, workers, ray, advance)
         folders = [parts.part_folder(folder, number) for number in range(count)]
-        published, draws, keys = _keys(folders)
-        if plan.redraw:
-            published[:] = 0
-        numbers = groups.groups(keys, plan.distance)
-        sides, overlaps = decide(numbers, published, draws, keys.ids, plan.val, plan.test)
-        _write(folders, source, output, sides, overlaps)
-        left = Counter(SIDES[side] for side in sides[overlaps < 0].tolist())
-        splits = {name: left[name] for name in SIDES[1:]}
-        pictures = len(np.unique(numbers[overlaps < 0]))
-        return Divided(len(sides), left.total(), by_reason(rejects_path(output)), splits, pictures)
+        with database(folder) as base:
+            _load_keys(base, folders)
+            groups.linked(base, plan.distance)
+            decide(base, plan.val, plan.test)
+            splits = _write(folders, source, output, _decisions(base))
+            pictures = count_rows(
+                base, "(SELECT DISTINCT root FROM groups JOIN sides USING (row) WHERE beside IS NULL)"
+            )
+        kept = splits.total()
+        rejected = by_reason(rejects_path(output))
+        return Divided(
+            kept + sum(rejected.values()), kept, rejected, {name: splits[name] for name in SIDES[1:]}, pictures
+        )
 
 
-def decide(
-    numbers: np.ndarray, published: np.ndarray, draws: np.ndarray, ids: np.ndarray, val: float, test: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sides (n,) as positions in `SIDES`, and for each row the published row that it may not stand beside, or -1.
+def decide(base: duckdb.DuckDBPyConnection, val: float, test: float) -> None:
+    """Make the table `sides` (row, side, beside) of the tables `keys` and `groups` (row, root).
 
-    `numbers` are the rows' groups, `published` their sides or 0, `draws` numbers from 0 to 1: a group
-    without a published row goes by the draw of its row with the smallest id.
+    A side is a position in `SIDES`; `beside` is the published row that a row may not stand beside, or null. A group
+    goes by the side of its published row, the strongest one; without one by the draw of its row with the smallest key.
     """
-    sides = published.copy()
-    overlaps = np.full(len(numbers), -1, np.int64)
-    order = np.lexsort((ids, -published, numbers))  # a group's first row has its strongest side
-    starts = np.flatnonzero(np.r_[True, np.diff(numbers[order]) != 0]) if len(order) else order
-    first = np.repeat(order[starts], np.diff(np.r_[starts, len(order)]))
-    strongest = published[first]
-    drawn = np.select([draws[first] < test, draws[first] < test + val], [SIDES.index("test"), SIDES.index("val")], 1)
-    free = published[order] == 0
-    sides[order[free]] = np.where(strongest == 0, drawn, strongest)[free]
-    beside = published[order] < strongest
-    taken = beside & (strongest > SIDES.index("train"))
-    overlaps[order[taken]] = first[taken]
-    return sides, overlaps
+    base.execute(
+        f"""
+        CREATE TABLE sides AS
+        WITH heads AS (
+            SELECT root, row AS head, published AS strongest, draw FROM keys JOIN groups USING (row)
+            QUALIFY row_number() OVER (PARTITION BY root ORDER BY published DESC, key, row) = 1
+        )
+        SELECT row,
+            CASE WHEN published > 0 THEN published
+                 WHEN strongest > 0 THEN strongest
+                 WHEN heads.draw < $test THEN {SIDES.index("test")}
+                 WHEN heads.draw < $test + $val THEN {SIDES.index("val")}
+                 ELSE {SIDES.index("train")} END AS side,
+            CASE WHEN published < strongest AND strongest > {SIDES.index("train")} THEN head END AS beside
+        FROM keys JOIN groups USING (row) JOIN heads USING (root)
+        """,
+        {"val": val, "test": test},
+    )
 
 
-def _look_at_part(number: int, folder: Path, source: Path, root: Path, seed: int) -> None:
-    """The part's pairs with their picture hashes, and beside them the other keys."""
+def _look_at_part(number: int, folder: Path, source: Path, root: Path, plan: Plan) -> None:
+    """The part's pairs with their picture hashes, and beside them the keys of all kinds."""
     folder.mkdir()
     batch = pairs.as_batch(pq.ParquetFile(source).read_row_group(number, use_threads=False).combine_chunks())
-    rows = list(pairs.from_batch(batch))
-    seen = [_with_look(pair, root) for pair in rows]
+    seen = [_with_look(pair, root) for pair in pairs.from_batch(batch)]
+    rows = [pair for pair, _ in seen]
+    first = number * pairs.PART_ROWS
     table = {
-        "published": pa.array([_side(pair.split, pair.id) for pair in rows], pa.int8()),
-        "draw": pa.array([uniform(f"{seed}:{pair.id}") for pair in rows], pa.float64()),
-        "id": pa.array([groups.number(pair.id) for pair in rows], pa.uint64()),
+        "row": pa.array(range(first, first + len(rows)), pa.int64()),
+        "id": pa.array([pair.id for pair in rows], pa.string()),
+        "key": pa.array([groups.number(pair.id) for pair in rows], pa.uint64()),
         "address": pa.array([groups.address_key(pair.image) for pair in rows], pa.uint64()),
         "content": pa.array([content for _, content in seen], pa.uint64()),
+        "phash": pa.array([pair.phash for pair in rows], pa.string()),
+        "published": pa.array([0 if plan.redraw else _side(pair.split, pair.id) for pair in rows], pa.int8()),
+        "draw": pa.array([uniform(f"{plan.seed}:{pair.id}") for pair in rows], pa.float64()),
     }
-    pq.write_table(pa.Table.from_batches([pairs.to_batch([pair for pair, _ in seen])]), folder / PAIRS_FILE)
+    pq.write_table(pa.Table.from_batches([pairs.to_batch(rows)]), folder / PAIRS_FILE)
     pq.write_table(pa.table(table), folder / KEYS_FILE)
 
 
@@ -133,38 +147,41 @@ def _side(name: str | None, id_: str) -> int:
     return SIDES.index(side)
 
 
-def _keys(folders: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, Keys]:
-    tables = [pq.read_table(folder / KEYS_FILE) for folder in folders]
-    looks = [packed([])]
-    for folder in folders:
-        hashes = pq.read_table(folder / PAIRS_FILE, columns=["phash"])["phash"].fill_null(NO_LOOK)
-        looks.append(packed(hashes.to_pylist()))
-    outlines, colours = (np.concatenate(arrays) for arrays in zip(*looks, strict=True))
-    if not tables:
-        tables = [pa.table({name: [] for name in ("published", "draw", "id", "address", "content")})]
-    table = pa.concat_tables(tables)
-    column = {name: table[name].to_numpy().copy() for name in table.column_names}
-    keys = Keys(column["id"], column["address"], column["content"], outlines, colours)
-    return column["published"], column["draw"], keys
+def _load_keys(base: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
+    """Make the table `keys` of all parts."""
+    base.execute(f"CREATE TABLE keys ({KEYS_COLUMNS})")
+    if folders:
+        files = [str(folder / KEYS_FILE) for folder in folders]
+        base.execute("INSERT INTO keys BY NAME SELECT * FROM read_parquet($files)", {"files": files})
 
 
-def _write(folders: Sequence[Path], source: Path, output: Path, sides: np.ndarray, overlaps: np.ndarray) -> None:
-    wanted = set(overlaps[overlaps >= 0].tolist())
-    names = {row: pair.id for row, pair in enumerate(_pairs(folders, source, output)) if row in wanted}
+def _decisions(base: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int | None, str | None]]:
+    """For each row its side, and the side and id of the published row that it may not stand beside, if any."""
+    found = base.sql(
+        "SELECT s.side, other.side, keys.id FROM sides s LEFT JOIN sides other ON s.beside = other.row"
+        " LEFT JOIN keys ON s.beside = keys.row ORDER BY s.row"
+    )
+    for batch in found.to_arrow_reader(pairs.PART_ROWS):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _write(
+    folders: Sequence[Path], source: Path, output: Path, decisions: Iterator[tuple[int, int | None, str | None]]
+) -> Counter[str]:
+    """Write the rows that stay and the rejects; count the former by side."""
+    left: Counter[str] = Counter()
     with staged(rejects_path(output)) as refused, staged(output) as temporary, pairs.Writer(temporary) as writer:
 
         def rejects() -> Iterator[Reject]:
-            for pair, side, other in zip(
-                _pairs(folders, source, output), sides.tolist(), overlaps.tolist(), strict=True
-            ):
-                if other < 0:
+            for pair, (side, other, name) in zip(_pairs(folders, source, output), decisions, strict=True):
+                if other is None:
+                    left[SIDES[side]] += 1
                     writer.write(replace(pair, split=SIDES[side]))
                 else:
-                    yield Reject(
-                        pair.id, f"overlaps-{SIDES[sides[other]]}", pair.image, f"same picture as {names[other]}"
-                    )
+                    yield Reject(pair.id, f"overlaps-{SIDES[other]}", pair.image, f"same picture as {name}")
 
         write_rejects(rejects(), refused)
+    return left
 
 
 def _pairs(folders: Sequence[Path], source: Path, output: Path) -> Iterator[pairs.Pair]:
