@@ -75,7 +75,7 @@ def test_all_alike_costs_the_logarithm_of_the_batch():
 @pytest.mark.parametrize("sizes", [(), (4, 2)])
 @pytest.mark.parametrize("kind", ["contrastive", "sigmoid"])
 def test_blockwise_loss_equals_the_definition(kind, sizes, groups, monkeypatch):
-    monkeypatch.setattr(losses, "BLOCK", 4)
+    monkeypatch.setattr(losses, "SCORES", 4 * 9)
     images, texts = random_rows(7).float(), random_rows(8).float()
     found = alone(images, texts, 20.0, -10.0, groups, Loss(kind=kind, sizes=sizes))
     x, y, numbers = images.double().numpy(), texts.double().numpy(), None if groups is None else groups.tolist()
@@ -111,7 +111,7 @@ def joint(images, texts, scale, bias, groups, settings):
 @pytest.mark.parametrize("sizes", [(), (4, 2)])
 @pytest.mark.parametrize("kind", ["contrastive", "sigmoid"])
 def test_shares_of_processes_add_up_to_the_gradients_of_the_joint_batch(kind, sizes, groups, monkeypatch):
-    monkeypatch.setattr(losses, "BLOCK", 2)
+    monkeypatch.setattr(losses, "SCORES", 2 * 9)
     settings = Loss(kind=kind, sizes=sizes)
     images, texts = (random_rows(seed).requires_grad_() for seed in (9, 10))
     scale, bias = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (15.0, -3.0))
@@ -175,8 +175,8 @@ def test_all_in_float32_whatever_autocast_is_around():
     assert halves.loss.dtype == halves.texts_gradient.dtype == torch.float32
 
 
-def test_no_block_is_larger_than_its_rows_by_all_columns(monkeypatch):
-    monkeypatch.setattr(losses, "BLOCK", 8)
+def test_no_block_has_more_scores_than_said(monkeypatch):
+    monkeypatch.setattr(losses, "SCORES", 8 * 200)
     largest = 0
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):

@@ -2,8 +2,8 @@
 
 In training, each process scores its own rows against the rows of all processes, and what it
 computes is its share of the joint batch's loss: the shares, and their gradients, add up to the
-whole batch's. The scores are made and dropped a block of rows at a time, so that a batch of
-32,768 takes 1,024 × 32,768 numbers and not the square.
+whole batch's. The scores are made and dropped a block of rows at a time, so that memory does not
+grow with the square of the batch.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, logsigmoid, normalize
 from clip_italian import config
 from clip_italian.errors import UsageError
 
-BLOCK = 1024  # rows that are scored against all columns at a time
+SCORES = 2**21  # so many scores are made at a time, 8 MB
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,9 @@ def _score(
     The row of `x` and the row of `y` with the same number belong together.
     """
     slopes_of = _softmax_slopes if kind == "contrastive" else _sigmoid_slopes
-    for start in range(own.start, own.stop, BLOCK):
-        rows = slice(start, min(start + BLOCK, own.stop))
+    block = max(1, SCORES // len(y.units))
+    for start in range(own.start, own.stop, block):
+        rows = slice(start, min(start + block, own.stop))
         logits = torch.addmm(bias, x.units[rows], y.units.T * scale)
         if groups is not None and column_groups is not None:
             same = groups[rows.start - own.start : rows.stop - own.start, None] == column_groups

@@ -61,7 +61,10 @@ def compute_gradients(
         outputs = [embed(number) for number in range(len(parts))]
     images = torch.cat([image.detach() for image, _ in outputs])
     texts = torch.cat([text.detach() for _, text in outputs])
+    if not at_once:
+        outputs.clear()  # the second pass makes them anew
     found = _on_embeddings(images, texts, batch.groups, logit_scale, logit_bias, settings, processes)
+    del images, texts
 
     size = chunk or len(batch.rows)
     gradients = zip(found.images.split(size), found.texts.split(size), strict=True)
