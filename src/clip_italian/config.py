@@ -179,7 +179,9 @@ class Recipe(Strict):
     tracking: Tracking = Tracking()
     sharding: bool = Field(False, description="divide the weights among processes (FSDP2) instead of copying them")
     device: str = Field("auto", description="auto, cpu, cuda or mps")
-    precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it")
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the device is faster in it"
+    )
     stage: tuple[Stage, ...] = Field(min_length=1)
 
 
