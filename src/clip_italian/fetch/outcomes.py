@@ -1,33 +1,80 @@
-"""What became of each address: read from the tables that img2dataset writes beside its shards."""
+"""What became of each address: read from the tables that img2dataset writes beside its shards, by DuckDB."""
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import duckdb
+import pyarrow as pa
 
 from clip_italian.ask import FOR_THE_MOMENT
+from clip_italian.pairs import PART_ROWS, SCHEMA
+from clip_italian.pipeline.database import count_rows, database
 from clip_italian.pipeline.rejects import Reject
 
 FETCHED = "fetched"
-# img2dataset's own words for what its resizer refuses.
-_NAMES = {"image too small": "too-small", "image area too large": "too-many-pixels"}
+# img2dataset's own words for what its resizer refuses. What else it says is OpenCV's message about a file that it
+# cannot read.
+_FAILED = r"""
+CREATE TABLE failed AS
+WITH named AS (
+    SELECT id, source, url, filename AS shard, file_row_number AS place,
+        CASE WHEN status = 'success' THEN $fetched
+             WHEN error_message = 'image too small' THEN 'too-small'
+             WHEN error_message = 'image area too large' THEN 'too-many-pixels'
+             WHEN coalesce(error_message, '') = '' OR contains(error_message, ' ') THEN 'unreadable'
+             ELSE error_message END AS outcome
+    FROM read_parquet($files, filename = true, file_row_number = true)
+)
+SELECT * FROM named
+QUALIFY row_number() OVER (PARTITION BY id ORDER BY shard DESC, place DESC) = 1 AND outcome <> $fetched
+"""
+_FOR_THE_MOMENT = " OR ".join(f"starts_with(outcome, '{beginning}')" for beginning in FOR_THE_MOMENT)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcomes:
-    """Pictures by source and outcome, and those that did not come, by id. Memory grows with the latter only."""
+    """The last outcome of every address: later shards hold what was tried again."""
 
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    failed: dict[str, Reject] = field(default_factory=dict)
+    _base: duckdb.DuckDBPyConnection
+    _files: Sequence[str]
 
     def by_source(self) -> dict[str, dict[str, int]]:
         """Counts by outcome for each source, the most frequent outcome first."""
         found: dict[str, dict[str, int]] = {}
-        for (source, outcome), count in self.counts.most_common():
+        rows = "SELECT source, outcome FROM failed"
+        if self._files:
+            rows += f" UNION ALL SELECT source, '{FETCHED}' FROM read_parquet($files) WHERE status = 'success'"
+        counts = self._base.sql(
+            f"SELECT source, outcome, count(*) AS pictures FROM ({rows}) GROUP BY ALL ORDER BY pictures DESC, outcome",
+            params={"files": self._files} if self._files else {},
+        )
+        for source, outcome, count in counts.fetchall():
             found.setdefault(source, {})[outcome] = count
         return found
+
+    def failed(self) -> Iterator[Reject]:
+        """The pictures that did not come, in the order of the shards."""
+        rows = self._base.sql("SELECT id, outcome, url FROM failed ORDER BY shard, place").to_arrow_reader(PART_ROWS)
+        for batch in rows:
+            for id_, outcome, url in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield Reject(id_, outcome, url)
+
+    def failed_for_the_moment(self) -> int:
+        """How many pictures may come another time."""
+        return count_rows(self._base, f"failed WHERE {_FOR_THE_MOMENT}")
+
+    def to_ask_again(self, lists: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+        """The rows of these pairs files whose picture failed for the moment, each once, in order."""
+        columns = ", ".join(SCHEMA.names)
+        yield from self._base.sql(
+            f"SELECT {columns} FROM read_parquet($files, filename = true, file_row_number = true)"
+            f" WHERE id IN (SELECT id FROM failed WHERE {_FOR_THE_MOMENT})"
+            " QUALIFY row_number() OVER (PARTITION BY id ORDER BY filename, file_row_number) = 1"
+            " ORDER BY filename, file_row_number",
+            params={"files": [str(path) for path in lists]},
+        ).to_arrow_reader(PART_ROWS)
 
 
 def shard_files(folder: Path) -> list[Path]:
@@ -35,32 +82,14 @@ def shard_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*_stats.json"))
 
 
-def read(folder: Path) -> Outcomes:
-    """The last outcome of every address: later shards hold what was tried again."""
-    outcomes = Outcomes()
-    sources: dict[str, str] = {}
-    for id_, source, url, outcome in _rows(folder):
-        if (earlier := outcomes.failed.pop(id_, None)) is not None:
-            outcomes.counts[sources.pop(id_), earlier.reason] -= 1
-        outcomes.counts[source, outcome] += 1
-        if outcome != FETCHED:
-            outcomes.failed[id_] = Reject(id_, outcome, url)
-            sources[id_] = source
-    outcomes.counts = +outcomes.counts
-    return outcomes
-
-
-def is_for_the_moment(outcome: str) -> bool:
-    """Whether the picture may come another time."""
-    return outcome.startswith(FOR_THE_MOMENT)
-
-
-def _rows(folder: Path) -> Iterator[tuple[str, str, str, str]]:
-    columns = ["id", "source", "url", "status", "error_message"]
-    for stats in shard_files(folder):
-        table = pq.read_table(folder / f"{stats.name.removesuffix('_stats.json')}.parquet", columns=columns)
-        for row in table.to_pylist():
-            reason = row["error_message"] or "unreadable"
-            outcome = FETCHED if row["status"] == "success" else _NAMES.get(reason, reason)
-            # What else the resizer says is OpenCV's message about a file that it cannot read.
-            yield row["id"], row["source"], row["url"], outcome if " " not in outcome else "unreadable"
+@contextmanager
+def read(folder: Path) -> Iterator[Outcomes]:
+    """The outcomes of all finished shards."""
+    files = [str(folder / f"{stats.name.removesuffix('_stats.json')}.parquet") for stats in shard_files(folder)]
+    with database(folder) as base:
+        if files:
+            base.execute(_FAILED, {"files": files, "fetched": FETCHED})
+        else:
+            text = "id VARCHAR, source VARCHAR, url VARCHAR, outcome VARCHAR, shard VARCHAR"
+            base.execute(f"CREATE TABLE failed ({text}, place BIGINT)")
+        yield Outcomes(base, files)

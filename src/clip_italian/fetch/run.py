@@ -74,10 +74,9 @@ def fetch(source: Path, output: Path, settings: Settings, ray: str | None = None
             _list_again(output, settings.shard)
         if not _complete(output, settings.shard):
             _run(output, settings.shard, ray)
-        found = outcomes.read(output)
-        with staged(rejects_path(output)) as temporary:
-            write_rejects(chain(_local(source), found.failed.values()), temporary)
-    counts = found.by_source()
+        with outcomes.read(output) as found, staged(rejects_path(output)) as temporary:
+            write_rejects(chain(_local(source), found.failed()), temporary)
+            counts = found.by_source()
     fetched = sum(some.get(outcomes.FETCHED, 0) for some in counts.values())
     if rows and not fetched:
         reasons = ", ".join(f"{outcome} {count}" for some in counts.values() for outcome, count in some.items())
@@ -160,20 +159,12 @@ def _finished(output: Path) -> list[Path]:
 
 def _list_again(output: Path, shard: int) -> None:
     """Lists of what failed for the moment, for further shards."""
-    failed = {id_ for id_, reject in outcomes.read(output).failed.items() if outcomes.is_for_the_moment(reject.reason)}
     lists = sorted((output / INPUT_FOLDER).glob("*.parquet"))
-
-    def rows() -> Iterator[Pair]:
-        for path in lists:
-            for batch in pairs.batches(path):
-                for pair in pairs.from_batch(batch):
-                    if pair.id in failed:
-                        failed.discard(pair.id)
-                        yield pair
-
-    if failed:
-        console.notice(f"{output}: asks again for {len(failed):,} pictures that failed for the moment")
-        _write_lists(rows(), output / INPUT_FOLDER, len(lists), shard)
+    with outcomes.read(output) as found:
+        if failed := found.failed_for_the_moment():
+            console.notice(f"{output}: asks again for {failed:,} pictures that failed for the moment")
+            again = (pair for batch in found.to_ask_again(lists) for pair in pairs.from_batch(batch))
+            _write_lists(again, output / INPUT_FOLDER, len(lists), shard)
 
 
 def _run(output: Path, shard: int, ray: str | None) -> None:
