@@ -1,10 +1,11 @@
-"""How fast cleaning is, filter by filter and as a whole, and how much memory it takes at growing sizes.
+"""How fast cleaning is, filter by filter and as a whole, and how much memory the stages take at growing sizes.
 
     python benchmarks/clean_speed.py ../shared/mscoco-it/captions_ita_devset_unvalidated.json.gz \
-        ../shared/flickr8k-it/captions.jsonl --sizes 100000 1400000 5000000
+        ../shared/flickr8k-it/captions.jsonl --sizes 100000 1400000 5000000 --other-sizes 100000 5000000
 
 The input is made from the real captions in the files (MSCOCO-IT's JSON or pairs files), each with one word
-exchanged for one of another caption, so that most differ; 5 % are in English, names only, or copies.
+exchanged for one of another caption, so that most differ; 5 % are in English, names only, or copies. Each pair has a
+picture hash drawn by chance. What is collected is the same as one of WIT's TSV files.
 Prints Markdown. Memory is the proportional set size of the command and all its processes together, read
 ten times a second: a page that two processes share counts once.
 """
@@ -29,6 +30,7 @@ from clip_italian.clean.names import tagger
 from clip_italian.clean.pictures import PictureLimits, check
 from clip_italian.clean.recipe import Duplicates
 from clip_italian.pairs import Pair
+from clip_italian.sources import wit
 
 ENGLISH = ("a dog runs on the beach", "two people look at the sea", "the old bridge in the morning light")
 NAMES = ("Anna Maria Mozzoni", "Kim Rhodes", "Dora Riparia", "Ralph George Hawtrey")
@@ -46,8 +48,8 @@ def real_captions(files: Sequence[Path]) -> list[str]:
     return found
 
 
-def synthetic(real: Sequence[str], count: int, with_looks: bool = False) -> Iterator[Pair]:
-    """`count` pairs of one caption, perhaps with picture hashes drawn by chance; the same for the same arguments."""
+def synthetic(real: Sequence[str], count: int) -> Iterator[Pair]:
+    """`count` pairs of one caption, with picture hashes drawn by chance; the same for the same arguments."""
     draw = random.Random(1)
     for number in range(count):
         words = draw.choice(real).split()
@@ -55,8 +57,19 @@ def synthetic(real: Sequence[str], count: int, with_looks: bool = False) -> Iter
         caption = " ".join(words)
         if draw.random() < 0.05:
             caption = draw.choice((draw.choice(ENGLISH), draw.choice(NAMES), draw.choice(real)))
-        look = look_by_chance(draw) if with_looks else None
-        yield Pair(f"{number:08}", f"http://pictures.example/{number}.jpg", (caption,), "synthetic", phash=look)
+        url = f"http://pictures.example/{number}.jpg"
+        yield Pair(f"{number:08}", url, (caption,), "synthetic", phash=look_by_chance(draw))
+
+
+def write_wit(some: Iterator[Pair], file: Path) -> None:
+    """The same pairs as WIT has them, Italian."""
+    with file.open("w", encoding="utf-8") as lines:
+        for pair in some:
+            known = {
+                "language": "it", "page_url": f"http://pages.example/{pair.id}", "image_url": pair.image,
+                "caption_reference_description": pair.captions[0], "mime_type": "image/jpeg",
+            }  # fmt: skip
+            lines.write("\t".join(known.get(name, "") for name in wit.COLUMNS) + "\n")
 
 
 def per_second(work: Callable[[Sequence[str]], object], texts: Sequence[str], runs: int = 5) -> float:
@@ -158,27 +171,34 @@ def proportional_size(process: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--split-sizes", type=int, nargs="*", default=[100_000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[100_000, 1_000_000], help="pairs to clean")
+    parser.add_argument("--other-sizes", type=int, nargs="*", default=[100_000], help="to collect, split, count")
+    parser.add_argument("--no-filters", action="store_true", help="leave the table of single filters out")
     parser.add_argument("--spacy", help="spaCy pipeline to measure too")
     options = parser.parse_args()
     real = real_captions(options.files)
     with tempfile.TemporaryDirectory() as room:
-        texts = [pair.captions[0] for pair in synthetic(real, 50_000)]
-        filters(texts, local_pictures(options.files), options.spacy, Path(room))
+        if not options.no_filters:
+            texts = [pair.captions[0] for pair in synthetic(real, 50_000)]
+            filters(texts, local_pictures(options.files), options.spacy, Path(room))
     print("\n| command | pairs | time | pairs/s | peak memory |\n|---|---:|---:|---:|---:|")
     program = str(Path(sys.executable).with_name("clip-italian"))
     with tempfile.TemporaryDirectory() as room:
-        source = Path(room) / "in.parquet"
-        files = [str(source), "-o", f"{room}/out.parquet", "--workers", "2"]
-        for name, more, sizes in (
-            ("clean", ["names.backend=lexicon"], options.sizes),
-            ("split", [], options.split_sizes),
-        ):
-            for size in sizes:
-                pairs.write(synthetic(real, size, with_looks=name == "split"), source)
-                seconds, memory = measured([program, name, *files, *more])
-                print(f"| {name} | {size:,} | {seconds:.0f} s | {size / seconds:,.0f} | {memory:,.0f} MB |", flush=True)
+        source, tsv, workers = f"{room}/in.parquet", f"{room}/in.tsv", ["--workers", "2"]
+        commands = {
+            "collect wit": ["collect", "wit", tsv, "-o", f"{room}/collected.parquet", *workers],
+            "clean": ["clean", source, "-o", f"{room}/clean.parquet", *workers, "names.backend=lexicon"],
+            "split": ["split", source, "-o", f"{room}/split.parquet", *workers],
+            "stats": ["stats", source, "-o", f"{room}/card"],
+        }
+        for size in sorted({*options.sizes, *options.other_sizes}):
+            pairs.write(synthetic(real, size), Path(source))
+            write_wit(synthetic(real, size), Path(tsv))
+            for name, command in commands.items():
+                if size in (options.sizes if name == "clean" else options.other_sizes):
+                    seconds, memory = measured([program, *command])
+                    speed = f"{size:,} | {seconds:.0f} s | {size / seconds:,.0f} | {memory:,.0f} MB"
+                    print(f"| {name} | {speed} |", flush=True)
 
 
 if __name__ == "__main__":
