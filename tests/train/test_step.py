@@ -1,5 +1,7 @@
 """Gradients of a step: in chunks, with dropout, masked, local, against autograd on the whole batch in one graph."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -110,3 +112,21 @@ def test_seeds_of_different_places_differ_and_of_one_place_do_not():
     assert len({seed_of(*place) for place in places}) == len(places)
     assert seed_of(1, 2, 3) == seed_of(1, 2, 3)
     assert all(0 <= seed_of(*place) < 2**63 for place in places)
+
+
+def test_pictures_are_made_ready_chunk_by_chunk_and_the_same_twice():
+    seen = []
+
+    def doubled(images, number):
+        seen.append((number, len(images["x"])))
+        return {"x": 2 * images["x"]}
+
+    given = batch(7)
+    double = replace(given, images={"x": given.images["x"] / 2}, ready=doubled)
+    found = []
+    for one in (given, double):
+        towers, scale = Towers(), nn.Parameter(torch.tensor(1.0))
+        compute_gradients(towers, one, scale, None, Loss(), 3, Processes(), POSITION)
+        found.append([parameter.grad for parameter in towers.parameters()])
+    assert seen == [(0, 3), (1, 3), (2, 1)] * 2
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -26,11 +27,17 @@ class Images(Protocol):
     @property
     def views(self) -> int: ...
 
-    def stream(self, drawn: Sequence[Shown], seeds: Sequence[int] | None = None) -> Iterator[Inputs]:
-        """Inputs of each (rows, views), in order; view 0 is the plain picture.
+    @property
+    def device(self) -> torch.device: ...
 
-        Where pictures are distorted afresh, `seeds`, one a batch, decide how; without seeds none is.
+    def stream(self, drawn: Sequence[Shown], seeds: Sequence[int] | None = None) -> Iterator[Inputs]:
+        """What `ready` makes inputs of, for each (rows, views), in order; view 0 is the plain picture.
+
+        Where pictures are cropped and distorted afresh, `seeds`, one a batch, decide how; without seeds none is.
         """
+
+    def ready(self, part: Inputs, seed: int | None = None) -> Inputs:
+        """The tower's inputs on its device, of a part of what `stream` gave; distorted where a seed is given."""
 
 
 class Texts(Protocol):
@@ -54,7 +61,10 @@ class KeptImages:
 
     def stream(self, drawn: Sequence[Shown], seeds: Sequence[int] | None = None) -> Iterator[Inputs]:
         for rows, views in drawn:
-            yield to(self.take(rows, views), self.device)
+            yield self.take(rows, views)
+
+    def ready(self, part: Inputs, seed: int | None = None) -> Inputs:
+        return to(part, self.device)
 
     def take(self, rows: torch.Tensor, views: torch.Tensor) -> Inputs:
         """Outputs of pictures in the views wanted, or in the plain one where they have no other."""
@@ -71,19 +81,21 @@ class KeptImages:
 
 @dataclass(frozen=True)
 class LiveImages:
-    """Pictures decoded for each batch, distorted afresh on the device."""
+    """Pictures decoded for each batch, bytes until a part of it goes through the tower: a quarter of the memory."""
 
     pictures: LivePictures
     device: torch.device
     views: int = 1
 
     def stream(self, drawn: Sequence[Shown], seeds: Sequence[int] | None = None) -> Iterator[Inputs]:
-        distort = seeds is not None
         numbers = seeds if seeds is not None else [0] * len(drawn)
-        batches = self.pictures.batches([rows.numpy() for rows, _ in drawn], distort, numbers)
-        for pixels, seed in zip(batches, numbers, strict=True):
+        for pixels in self.pictures.batches([rows.numpy() for rows, _ in drawn], seeds is not None, numbers):
+            yield {"pixel_values": pixels}
+
+    def ready(self, part: Inputs, seed: int | None = None) -> Inputs:
+        if seed is not None:
             torch.manual_seed(seed)
-            yield {"pixel_values": self.pictures.on_device(pixels, distort, self.device)}
+        return {"pixel_values": self.pictures.on_device(part["pixel_values"], seed is not None, self.device)}
 
 
 @dataclass(frozen=True)
@@ -135,9 +147,13 @@ class Feed:
             seed_of(*self.seed, number, step, self.processes.rank, _AUGMENTATION) for step in range(first, len(plan))
         ]
         streamed = self.images.stream([(one.images, one.views) for one in drawn], seeds if self.distort else None)
-        for one, images in zip(drawn, streamed, strict=True):
-            groups = self.examples.groups[one.images].to(next(iter(images.values())).device)
-            yield Batch(one.images, images, self.texts.inputs(one.texts), groups)
+        for one, images, seed in zip(drawn, streamed, seeds, strict=True):
+            groups = self.examples.groups[one.images].to(self.images.device)
+            ready = partial(self._ready, seed)
+            yield Batch(one.images, images, self.texts.inputs(one.texts), groups, ready)
+
+    def _ready(self, seed: int, images: Inputs, part: int) -> Inputs:
+        return self.images.ready(images, seed_of(seed, part) if self.distort else None)
 
     def _plan(self, number: int) -> list[Drawn]:
         return plan_epoch(

@@ -1,7 +1,7 @@
 """All stages of a run on given rows, with everything that is computed once prepared before."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +13,7 @@ from clip_italian import console, languages
 from clip_italian.config import Recipe, Stage
 from clip_italian.errors import UsageError
 from clip_italian.evaluate import ranks, retrieval
-from clip_italian.model.cut import POOLED, Cut, cut, take_pooled, whole
+from clip_italian.model.cut import POOLED, Cut, Inputs, cut, take_pooled, whole
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.towers import Parts
 from clip_italian.train import freeze, optimiser, parallel, precision
@@ -21,7 +21,7 @@ from clip_italian.train.checkpoint import Checkpoint, Position, Progress
 from clip_italian.train.closed_form import set_head, set_projections
 from clip_italian.train.embedder import Embedder
 from clip_italian.train.examples import Examples
-from clip_italian.train.feed import Feed, Images, KeptImages, KeptTexts, LiveImages, LiveTexts, Shown, Texts
+from clip_italian.train.feed import Feed, Images, KeptImages, KeptTexts, LiveImages, LiveTexts, Texts
 from clip_italian.train.keep import keep_images, keep_texts
 from clip_italian.train.live_pictures import LivePictures
 from clip_italian.train.loss import contrastive_loss
@@ -141,7 +141,7 @@ def judge(embedder: Embedder, sources: Sources, encoder: DualEncoder, examples: 
         for place, caption in enumerate(pair.captions)
     }
     queries = torch.tensor([number[caption] for caption in answers.captions])
-    images = _units(embedder.images(inputs) for inputs in sources.images.stream(_plain(rows)))
+    images = _units(embedder.images(inputs) for inputs in _plain(sources.images, rows))
     texts = _units(embedder.texts(sources.texts.inputs(part)) for part in queries.split(_TEXTS))
     first_captions = torch.tensor([captions[0] for captions in answers.captions_of])
     scale = encoder.parts.logit_scale.exp().cpu()
@@ -224,7 +224,7 @@ def _set_start(
     """The closed-form start: landmarks, where the recipe wants them, and projections."""
     generator = torch.Generator().manual_seed(recipe.seed)
     with torch.no_grad():
-        images = torch.cat([embedder.pooled(0, inputs).cpu() for inputs in sources.images.stream(_plain(train))])
+        images = torch.cat([embedder.pooled(0, inputs).cpu() for inputs in _plain(sources.images, train)])
         if recipe.model.landmarks:
             images = set_head(encoder, images, recipe.model.landmarks, bool(data.class_names), generator)
         if recipe.model.start == "ridge":
@@ -248,8 +248,9 @@ def _gradients(
     )
 
 
-def _plain(rows: torch.Tensor) -> list[Shown]:
-    return [(part, torch.zeros_like(part)) for part in rows.split(_ROWS)]
+def _plain(images: Images, rows: torch.Tensor) -> Iterator[Inputs]:
+    """The vision tower's inputs of plain pictures, some rows at a time."""
+    return map(images.ready, images.stream([(part, torch.zeros_like(part)) for part in rows.split(_ROWS)]))
 
 
 def _units(embeddings: Iterable[torch.Tensor]) -> torch.Tensor:

@@ -7,7 +7,7 @@ first pass embeds without a graph and the second repeats it with one (gradient c
 al. 2021): memory depends on the chunk, and the gradients are those of the whole batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -22,17 +22,26 @@ from clip_italian.train.processes import Processes
 from clip_italian.train.seeds import seed_everything
 
 
+def as_they_are(images: Inputs, number: int) -> Inputs:
+    """What is ready already."""
+    return images
+
+
 @dataclass(frozen=True)
 class Batch:
-    """This process's part of a batch: rows of the examples (b,), inputs of both towers, identities (b,)."""
+    """This process's part of a batch: rows of the examples (b,), pictures, inputs of the texts, identities (b,).
+
+    `ready(images, number)` makes the vision tower's inputs of the pictures of chunk `number`, the same each time.
+    """
 
     rows: torch.Tensor
     images: Inputs
     texts: Inputs
     groups: torch.Tensor
+    ready: Callable[[Inputs, int], Inputs] = as_they_are
 
     def chunks(self, size: int | None) -> "Iterator[tuple[Inputs, Inputs]]":
-        """The towers' inputs, at most `size` pictures at a time."""
+        """Pictures and the texts' inputs, at most `size` pictures at a time."""
         size = size or len(self.rows)
         for start in range(0, len(self.rows), size):
             part = slice(start, start + size)
@@ -53,8 +62,10 @@ def compute_gradients(
     at_once = len(parts) == 1
 
     def embed(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        pictures, texts = parts[number]
+        ready = batch.ready(pictures, number)
         seed_everything(*position, processes.rank, number)
-        images, texts = embedder(*parts[number])
+        images, texts = embedder(ready, texts)
         return images.float(), texts.float()
 
     with torch.set_grad_enabled(at_once):
