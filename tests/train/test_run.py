@@ -20,7 +20,7 @@ def recipe(pairs, base, output, **first_stage):
         "name": "projections",
         "trainable": ["visual_projection.*", "text_projection.*"],
         "frozen": ["vision_model.*", "text_model.*", "logit_scale"],
-        "learning_rate": 1e-2, "epochs": 6, "patience": 6,
+        "learning_rate": 1e-2, "epochs": 12, "patience": 6,
     }  # fmt: skip
     unfrozen = {
         **stage, "name": "unfrozen", "trainable": ["*projection.*", "vision_model.*", "text_model.*"],
