@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import (
     CLIPVisionConfig,
     CLIPVisionModel,
@@ -13,7 +14,8 @@ from transformers import (
 
 from clip_italian.errors import UserError
 from clip_italian.images import PictureError
-from clip_italian.model.dual_encoder import DualEncoder, tokenizer_hash
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.hashes import tokenizer_hash
 from tests.conftest import draw_shape, tiny_bert, tiny_tokenizer
 
 PICTURES = [draw_shape("cerchio", "red", 1), draw_shape("quadrato", "blue", 2), draw_shape("triangolo", "green", 3)]
@@ -111,27 +113,53 @@ def test_transparent_pictures_lie_on_white(tiny_encoder):
     assert np.allclose(tiny_encoder.encode_images([clear]), tiny_encoder.encode_images([white]), atol=1e-6)
 
 
-def test_the_published_checkpoints_architecture_loads(tmp_path):
-    """CLIP's vision tower and a BERT, without a preprocessing file, as on the Hub; random weights."""
-    vision = CLIPVisionModel(
-        CLIPVisionConfig(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            image_size=64,
-            patch_size=32,
-        )
-    )
+def published(folder):
+    """As clip-italian/clip-italian on the Hub: CLIP's vision tower and a BERT under the names of 2021, in torch's
+    format, without preprocessing, with the Flax weights of the training beside. Random weights."""
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = CLIPVisionModel(CLIPVisionConfig(image_size=64, patch_size=32, **shape))
     text = tiny_bert(hidden_size=16, layers=1)
     config = VisionTextDualEncoderConfig(vision_config=vision.config, text_config=text.config, projection_dim=8)
     model = VisionTextDualEncoderModel(config=config, vision_model=vision, text_model=text).eval()
-    model.save_pretrained(tmp_path / "published")
-    tiny_tokenizer().save_pretrained(tmp_path / "published")
+    weights = {
+        name.replace("vision_model.", "vision_model.vision_model.", 1) if name.startswith("vision_") else name: value
+        for name, value in model.state_dict().items()
+    }
+    weights["vision_model.vision_model.embeddings.position_ids"] = torch.arange(5)[None]
+    weights["text_model.embeddings.position_ids"] = torch.arange(512)[None]
+    folder.mkdir()
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "flax_model.msgpack").write_bytes(b"not read")
+    model.config.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return model
+
+
+def test_the_published_checkpoint_loads(tmp_path):
+    model = published(tmp_path / "published")
     encoder = DualEncoder.load(tmp_path / "published")
     assert encoder.image_processor.size["shortest_edge"] == 64
     inputs = encoder.tokenize(["un gatto"])
+    pixels = torch.stack([encoder.preprocess(picture) for picture in PICTURES])
     with torch.no_grad():
-        expected = model.get_text_features(**inputs).pooler_output
-    assert np.allclose(encoder.encode_text(["un gatto"]), torch.nn.functional.normalize(expected, dim=1), atol=1e-5)
-    assert encoder.encode_images(PICTURES).shape == (3, 8)
+        texts = model.get_text_features(**inputs).pooler_output
+        images = model.get_image_features(pixels).pooler_output
+    unit = torch.nn.functional.normalize
+    assert np.allclose(encoder.encode_text(["un gatto"]), unit(texts, dim=1), atol=1e-5)
+    assert np.allclose(encoder.encode_images(PICTURES), unit(images, dim=1), atol=1e-5)
+
+
+def test_flax_weights_alone_are_one_clear_line(tmp_path):
+    published(tmp_path / "published")
+    (tmp_path / "published" / "pytorch_model.bin").unlink()
+    with pytest.raises(UserError, match="holds Flax weights alone") as caught:
+        DualEncoder.load(tmp_path / "published")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_missing_are_not_made_up(tiny_folder):
+    weights = load_file(tiny_folder / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, tiny_folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=r"lack weights of the model, text_projection\.weight first"):
+        DualEncoder.load(tiny_folder)

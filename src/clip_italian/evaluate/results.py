@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.evaluate.retrieval import RetrievalRanks, RetrievalSet
-from clip_italian.model.dual_encoder import DualEncoder, tokenizer_hash
+from clip_italian.model.encoder import Encoder
 from clip_italian.split.groups import content_key
 
 FORMAT = 1
@@ -48,18 +48,10 @@ class Result(BaseModel):
         return np.array(self.ranks[direction], np.int64)
 
 
-def model_facts(encoder: DualEncoder, source: str) -> dict[str, Any]:
-    """Which model it was: where it came from, digests of weights, tokenizer and preprocessing, sizes."""
-    preprocessing = json.dumps(encoder.image_processor.to_dict(), sort_keys=True, default=str)
-    return {
-        "source": source,
-        "weights_sha256": encoder.weights_hash,
-        "tokenizer_sha256": tokenizer_hash(encoder.tokenizer),
-        "preprocessing_sha256": hashlib.sha256(preprocessing.encode()).hexdigest()[:16],
-        "dim": encoder.dim,
-        "max_tokens": encoder.max_tokens,
-        "training_data": encoder.info.get("data", {}).get("fingerprint"),
-    }
+def model_facts(encoder: Encoder, source: str) -> dict[str, Any]:
+    """Which model it was: where it came from, its own facts, and the fingerprint of its training data."""
+    trained_on = encoder.info.get("data", {}).get("fingerprint")
+    return {"source": source, **encoder.facts(), "training_data": trained_on}
 
 
 def data_facts(

@@ -59,7 +59,8 @@ class Language:
     `imagenet` are the 1,000 classes of ImageNet-1k in their usual order, or none. `function_words` say nothing
     of a picture by themselves (articles, prepositions that do not name a place, conjunctions);
     `number_words` are numbers written out, which word lists tend to lack. `spacy_pipelines` are tried in
-    turn by name; `deepl_code` and `marian_model` are what `translate` uses.
+    turn by name; `deepl_code` and `marian_model` are what `translate` uses, `flores_code` is the language's
+    name in FLORES-200 and so in NLLB's tokenizer.
     """
 
     code: str
@@ -74,6 +75,7 @@ class Language:
     spacy_pipelines: tuple[str, ...]
     deepl_code: str
     marian_model: str
+    flores_code: str
     with_article: Callable[[str], str]
     describe_emoji: Callable[[str], str]
     describe_stamp: Callable[[str], str | None]

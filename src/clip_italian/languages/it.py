@@ -256,6 +256,7 @@ LANGUAGE = Language(
     spacy_pipelines=("it_core_news_lg", "it_core_news_md", "it_core_news_sm"),
     deepl_code="IT",
     marian_model="Helsinki-NLP/opus-mt-en-it",
+    flores_code="ita_Latn",
     with_article=with_article,
     describe_emoji=describe_emoji,
     describe_stamp=describe_stamp,

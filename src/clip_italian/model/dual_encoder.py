@@ -1,8 +1,7 @@
 """`DualEncoder`: a pair of towers with tokenizer and preprocessing, loaded, used and saved as one."""
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,25 +26,26 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
-from clip_italian.images import PictureError, decode_batches, on_white, open_picture
 from clip_italian.model import mini, open_clip
+from clip_italian.model.encoder import Encoder
 from clip_italian.model.fuse import inference_copy
+from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
 from clip_italian.model.projections import add_logit_bias
 from clip_italian.model.registration import register
 from clip_italian.model.towers import Parts, embedding_dim, parts, reads_padding, text_positions
 
 INFO_FILE = "clip_italian.json"
 MAX_TOKENS = 96  # the paper's limit for captions
-_IMAGE_BATCH = 8  # larger batches are slower on 2 cores: the activations leave the cache
 _TEXT_BATCH = 64
 _COUNT_BATCH = 10_000
+_FLAX_WEIGHTS = "flax_model.msgpack"  # what the original project's training script writes
 
 # Whoever imports the package can load any model that it trained.
 register()
 
 
 @dataclass
-class DualEncoder:
+class DualEncoder(Encoder):
     """Image and text towers that map to one space: any joint model that `towers.parts` knows.
 
     `info` is what `clip_italian.json` holds: recipe, data fingerprint, metrics, tokenizer hash.
@@ -62,7 +62,7 @@ class DualEncoder:
     def load(cls, name: str | Path) -> Self:
         """Load a model folder, a Hub id such as `clip-italian/clip-italian`, or `mini`.
 
-        Raises UserError where the folder lacks files, the Hub cannot be reached, or the
+        Raises UserError where the folder lacks files or weights, the Hub cannot be reached, or the
         tokenizer is not the one that the model was trained with.
         """
         place = mini.trained_folder() if str(name) == "mini" else Path(name)
@@ -76,8 +76,11 @@ class DualEncoder:
                 return cls(*open_clip.load(source, foreign), token_limit=open_clip.CONTEXT)
             if place.exists():
                 _check_folder(place)
-            model = AutoModel.from_pretrained(source, dtype=torch.float32).eval()
-            parts(model)
+            model, loading = AutoModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+            parts(model.eval())
+            missing = sorted(loading["missing_keys"])
+            if missing:  # transformers would go on with random ones
+                raise UserError(f"{name}: its files lack weights of the model, {missing[0]} first; get it again")
             tokenizer = AutoTokenizer.from_pretrained(source)
             processor = _load_image_processor(source, model)
         except (OSError, ValueError, KeyError) as error:
@@ -136,12 +139,17 @@ class DualEncoder:
 
     @cached_property
     def weights_hash(self) -> str:
-        """Short digest of all weights: two models with the same one give the same embeddings."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """`hashes.weights_hash` of all weights."""
+        return weights_hash(self.model.state_dict())
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "weights_sha256": self.weights_hash,
+            "tokenizer_sha256": tokenizer_hash(self.tokenizer),
+            "preprocessing_sha256": settings_hash(self.image_processor.to_dict()),
+            "dim": self.dim,
+            "max_tokens": self.max_tokens,
+        }
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
@@ -157,39 +165,6 @@ class DualEncoder:
             pooled = self.parts.text(**{key: value.to(self.device) for key, value in tokens.items()}).pooler_output
             result[rows] = _unit(self.parts.text_projection(pooled))
         return result
-
-    def encode_images(self, images: Sequence[Image.Image | Path | str]) -> np.ndarray:
-        """Embed pictures given as PIL images or paths: (n, dim) float32, unit length.
-
-        Raises PictureError for a file that is no readable picture; `encode_files` skips those.
-        """
-        result = np.empty((len(images), self.dim), dtype=np.float32)
-        for start in range(0, len(images), _IMAGE_BATCH):
-            opened = [
-                on_white(image) if isinstance(image, Image.Image) else open_picture(Path(image))
-                for image in images[start : start + _IMAGE_BATCH]
-            ]
-            result[start : start + len(opened)] = self.encode_pixels([self.preprocess(image) for image in opened])
-        return result
-
-    def encode_files(
-        self, paths: Iterable[Path], progress: Callable[[int], None] = lambda _: None
-    ) -> tuple[list[Path], np.ndarray, list[PictureError]]:
-        """Embed picture files, skipping those that cannot be read.
-
-        Returns the paths embedded, their embeddings (n, dim), and the errors of the others;
-        `progress` gets the number of files done with each batch.
-        """
-        done: list[Path] = []
-        vectors = [np.zeros((0, self.dim), dtype=np.float32)]
-        errors: list[PictureError] = []
-        for good, pixels, bad in decode_batches(paths, _IMAGE_BATCH, self.preprocess):
-            done += good
-            errors += bad
-            if pixels:
-                vectors.append(self.encode_pixels(pixels))
-            progress(len(good) + len(bad))
-        return done, np.concatenate(vectors), errors
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         """Token ids and mask (n, longest), cut at `max_tokens`; for SigLIP ids (n, max_tokens) alone.
@@ -233,13 +208,6 @@ class DualEncoder:
         return inference_copy(self.parts.vision)
 
 
-def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Short digest of vocabulary and of how a probe text is cut."""
-    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    probe = tokenizer("L'università è lì, perché no? 3,50 €")["input_ids"]
-    return hashlib.sha256(json.dumps([vocabulary, probe]).encode()).hexdigest()[:16]
-
-
 def _unit(embeddings: torch.Tensor) -> np.ndarray:
     return normalize(embeddings.float(), dim=1).cpu().numpy()
 
@@ -254,6 +222,11 @@ def _check_folder(folder: Path) -> None:
     for what, names in wanted.items():
         if not any((folder / name).is_file() for name in names):
             hint = "" if what == names[0] else f" ({' or '.join(names)})"
+            if what == "weights" and (folder / _FLAX_WEIGHTS).is_file():
+                raise UserError(
+                    f"{folder}: holds Flax weights alone ({_FLAX_WEIGHTS}), which transformers 5 cannot read; convert "
+                    "them by transformers 4: VisionTextDualEncoderModel.from_pretrained(FOLDER, from_flax=True)"
+                )
             raise UserError(f"{folder}: no model folder, it lacks its {what}{hint}; train or download the model again")
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from clip_italian import leaks
 from clip_italian.errors import UserError
-from clip_italian.model.dual_encoder import DualEncoder, tokenizer_hash
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.hashes import tokenizer_hash
 
 _DROPPED = ("validation", "logit_bias")  # was not measured with these weights; is written anew
 

@@ -18,7 +18,8 @@ from clip_italian import assets
 from clip_italian.config import Augmentation
 from clip_italian.images import PictureError
 from clip_italian.model.cut import Cut
-from clip_italian.model.dual_encoder import DualEncoder, tokenizer_hash
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.hashes import tokenizer_hash
 from clip_italian.train.augment import Augment
 from clip_italian.train.draft import Draft
 from clip_italian.train.live_pictures import PLAIN_MARGIN, Decode, Job

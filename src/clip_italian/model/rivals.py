@@ -1,0 +1,36 @@
+"""One loader for all models that can be measured, by name."""
+
+import torch
+
+from clip_italian.languages import Language
+from clip_italian.model import open_clip_encoder, sentence_encoder
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.encoder import Encoder
+from clip_italian.model.open_clip_encoder import OpenClipEncoder
+from clip_italian.model.sentence_encoder import SentenceEncoder
+
+HELP = (
+    "Model folder, Hub id (ours, CLIP, MetaCLIP 2, SigLIP, AltCLIP, open_clip's XLM-R), mini, mclip, "
+    "sentence-transformers:TEXT,IMAGES, or open_clip:NAME/WEIGHTS."
+)
+
+
+def load(name: str, language: Language, device: torch.device) -> Encoder:
+    """Load a model by its name, on `device`.
+
+    | name | by |
+    |---|---|
+    | `mini`, a folder, a Hub id | `DualEncoder.load`: ours, the published one, joint models of `transformers` |
+    | `mclip`, `sentence-transformers:TEXT,IMAGES` | sentence-transformers |
+    | `open_clip:NAME/WEIGHTS`, `open_clip:hf-hub:ID`, `open_clip:local-dir:FOLDER` | open_clip |
+
+    `language` is told to models that want to know it. Raises UserError, one line, where a library, a file or
+    weights are missing.
+    """
+    if name == "mclip":
+        name = sentence_encoder.MCLIP
+    if name.startswith(sentence_encoder.PREFIX):
+        return SentenceEncoder.load(name, device)
+    if name.startswith(open_clip_encoder.PREFIX):
+        return OpenClipEncoder.load(name, language.flores_code, device)
+    return DualEncoder.load(name).to(device)
