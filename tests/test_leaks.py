@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clip_italian.errors import UserError
-from clip_italian.evaluate import measure
+from clip_italian.evaluate import overlap
 from clip_italian.identity import alike
 from clip_italian.leaks import INFO_KEY, SAME_FILE, SAME_LOOK, Fingerprints, fingerprints
-from clip_italian.pairs import Pair
 
 
 def photo(seed):
@@ -74,14 +73,25 @@ def test_evaluation_refuses_lists_and_can_be_told_to_go_on(pictures, capsys):
     encoder = Encoder({INFO_KEY: trained.to_json()})
     photo(2).save(pictures / "old.png")
     photo(60).save(pictures / "new.png")
-    pairs = [Pair("old", "old.png", ("vecchia",), "s"), Pair("new", "new.png", ("nuova",), "s")]
-    with pytest.raises(UserError, match=r"1 of 2 pictures are among the model's training pictures.*--allow-overlap"):
-        measure.overlap(encoder, pairs, pictures / "pairs.jsonl")
+    ids = {pictures / "old.png": "old", pictures / "new.png": "new"}
+    with pytest.raises(UserError, match=r"1 of 2 pictures are among the training pictures of mine;.*--allow-overlap"):
+        overlap.check({"mine": encoder}, ids, "pairs.jsonl")
     assert "old: the same file as one that the model was trained on" in capsys.readouterr().err.replace("\n", " ")
-    assert measure.overlap(encoder, pairs, pictures / "pairs.jsonl", allow=True) == {"checked": True, "pictures": 1}
-    assert measure.overlap(encoder, pairs[1:], pictures / "pairs.jsonl") == {"checked": True, "pictures": 0}
+    seen = {"checked": True, "pictures": 1}
+    assert overlap.check({"mine": encoder}, ids, "pairs.jsonl", allow=True) == {"mine": seen}
+    del ids[pictures / "old.png"]
+    assert overlap.check({"mine": encoder}, ids, "pairs.jsonl") == {"mine": {"checked": True, "pictures": 0}}
 
 
-def test_a_model_that_does_not_tell(capsys):
-    assert measure.overlap(Encoder({}), [], None) == {"checked": False}
-    assert "does not tell" in capsys.readouterr().err
+def test_models_that_do_not_tell(pictures, capsys):
+    assert overlap.check({"theirs": Encoder({})}, {}, "pairs.jsonl") == {"theirs": {"checked": False}}
+    assert "theirs does not tell its training pictures" in capsys.readouterr().err
+    # One of several is refused all the same.
+    _, trained = fingerprints(sorted((pictures / "train").iterdir()))
+    both = {"theirs": Encoder({}), "mine": Encoder({INFO_KEY: trained.to_json()})}
+    ids = {pictures / "train" / "1.png": "one"}
+    with pytest.raises(UserError, match="training pictures of mine"):
+        overlap.check(both, ids, "pairs.jsonl")
+    assert overlap.check(both, ids, "pairs.jsonl", allow=True) == {
+        "theirs": {"checked": False}, "mine": {"checked": True, "pictures": 1},
+    }  # fmt: skip

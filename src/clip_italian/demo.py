@@ -16,7 +16,7 @@ from typing import Any
 
 from clip_italian import assets, console
 from clip_italian.config import Recipe, load_recipe
-from clip_italian.evaluate import measure, report
+from clip_italian.evaluate import measure, overlap, report
 from clip_italian.languages import Language, get
 from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
@@ -69,8 +69,9 @@ def book(language: Language) -> Path:
 def evaluate_and_index(trained: Run, recipe: Recipe, pairs_file: Path, language: Language) -> dict[str, Any]:
     """Measure on the test pictures beside chance and the untrained start; write metrics and index."""
     chosen = measure.choose(pairs_file, "test")
-    overlap = measure.overlap(trained.encoder, chosen, pairs_file)
-    data = measure.embed(trained.encoder, chosen, pairs_file)
+    start = load_base(recipe.model)
+    seen = overlap.check({"the model": trained.encoder}, measure.ids(chosen, pairs_file), str(pairs_file))
+    data, untrained = measure.embed([trained.encoder, start], chosen, pairs_file)
     ids = [pair.id for pair in data.pairs]
     root = pairs_file.parent
     index.write(
@@ -78,11 +79,10 @@ def evaluate_and_index(trained: Run, recipe: Recipe, pairs_file: Path, language:
         str((trained.folder / MODEL_FOLDER).resolve()), ids=ids,
     )  # fmt: skip
 
-    start = load_base(recipe.model)
     metrics = _figures(trained.encoder, data, language.drawing_prompt)
-    metrics["overlap"] = overlap
+    metrics["overlap"] = seen["the model"]
     metrics["baselines"] = {
-        "untrained": _figures(start, measure.embed(start, data.pairs, pairs_file), language.drawing_prompt),
+        "untrained": _figures(start, untrained, language.drawing_prompt),
         "chance": {"retrieval": measure.retrieval_chance(data), "zeroshot": measure.zeroshot_chance(data)},
     }
     with assets.staged(trained.folder / "metrics.json") as temporary:

@@ -35,7 +35,8 @@ def folder(tmp_path):
 
 
 def load(source, file=None, room=None, allow_empty=False):
-    return labelled.load([source], file, ITALIAN, room or source, allow_empty)
+    (data,) = labelled.load([source], [str(file)] if file else [], ITALIAN, room or source, allow_empty)
+    return data
 
 
 def test_a_folder_a_class(folder):
@@ -110,8 +111,8 @@ def test_a_label_without_pictures_may_stay_as_a_wrong_answer(tmp_path, folder):
     file = tmp_path / "l.json"
     file.write_text('{"gatto": "d", "cerchio_blu": "a", "cerchio_rosso": "b", "quadrato_nero": "c"}')
     data = load(folder, file, allow_empty=True)
-    assert data.classes == ("gatto", "cerchio_blu", "cerchio_rosso", "quadrato_nero")
-    assert data.right == (1, 1, 2, 2, 3, 3)
+    assert data.classes == ("cerchio_blu", "cerchio_rosso", "gatto", "quadrato_nero")
+    assert data.right == (0, 0, 1, 1, 3, 3)
 
 
 def test_equal_labels_are_said(tmp_path, folder, capsys):
@@ -140,9 +141,41 @@ def test_sets_that_are_none(tmp_path, folder):
         labels.from_class_names(["_"], ITALIAN)
 
 
+@pytest.mark.parametrize("form", ["folders", "hub", "flat folder"])
+def test_imagenet_with_the_languages_own_labels(tmp_path, form, capsys):
+    place = tmp_path / "imagenet" if form == "flat folder" else tmp_path / "imagenet" / "val"
+    place.mkdir(parents=True)
+    for number, wordnet in enumerate(("n01440764", "n07873807"), start=1):
+        name = f"ILSVRC2012_val_{number:08d}{'' if form == 'folders' else f'_{wordnet}'}.JPEG"
+        folder = place / wordnet if form == "folders" else place
+        folder.mkdir(exist_ok=True)
+        draw_shape("cerchio", "red", number).save(folder / name)
+    sets = labelled.load([tmp_path / "imagenet"], ["curated", "curated-synonyms"], ITALIAN, tmp_path, True)
+    for data, tench in zip(sets, (1, 3), strict=True):
+        assert len(data.classes) == 1000
+        assert data.ids == ("imagenet-00000001", "imagenet-00000002")
+        assert [data.classes[number] for number in data.right] == ["n01440764", "n07873807"]
+        assert data.names[0][0] == "una tinca"
+        assert len(data.names[0]) == tench
+    assert sets[0].fingerprint() == sets[1].fingerprint()
+    assert "2 pictures, ImageNet's validation set has 50,000" in capsys.readouterr().err
+
+
+def test_imagenets_labels_by_number(tmp_path):
+    one = write_tar(tmp_path / "0.tar", {"a.png": b"A", "a.cls": b"0", "b.png": b"B", "b.cls": b"963"})
+    with pytest.raises(UserError, match="no pictures for 998 classes"):
+        labelled.load([one], ["curated"], ITALIAN, tmp_path)
+    (data,) = labelled.load([one], ["curated"], ITALIAN, tmp_path, True)
+    assert [data.names[number][0] for number in data.right] == ["una tinca", "una pizza"]
+    (tmp_path / "2021.txt").write_text("\n".join(f"etichetta {number}" for number in range(1000)))
+    (other,) = labelled.load([one], [str(tmp_path / "2021.txt")], ITALIAN, tmp_path, True)
+    assert other.classes == data.classes
+    assert [other.names[number][0] for number in other.right] == ["un'etichetta 0", "un'etichetta 963"]
+
+
 def test_measured_class_by_class(folder, tiny_encoder):
     data = load(folder)
-    embedded = classification.embed(tiny_encoder, data)
+    ((embedded,),) = classification.embed([tiny_encoder], [data])
     figures, found = classification.figures(tiny_encoder, data, embedded, ["una foto di {}", "{}"], Resampling(50))
     texts = np.stack([tiny_encoder.encode_text([f"una foto di {name}", name]).mean(axis=0) for (name,) in data.names])
     scores = tiny_encoder.encode_images(data.paths) @ (texts / np.linalg.norm(texts, axis=1, keepdims=True)).T
@@ -158,10 +191,10 @@ def test_measured_class_by_class(folder, tiny_encoder):
 
 def test_unreadable_pictures_are_left_out_but_not_a_whole_class(folder, tiny_encoder, capsys):
     (folder / "cerchio_blu" / "b.png").write_text("no picture")
-    embedded = classification.embed(tiny_encoder, load(folder))
+    ((embedded,),) = classification.embed([tiny_encoder], [load(folder)])
     assert len(embedded.left_out) == 1
     assert len(embedded.images) == len(embedded.right) == 5
     assert "1 of 6 pictures cannot be read and are left out" in capsys.readouterr().err
     (folder / "cerchio_blu" / "more" / "a.jpg").write_text("no picture")
     with pytest.raises(UserError, match="no picture of class 'cerchio_blu' can be read"):
-        classification.embed(tiny_encoder, load(folder))
+        classification.embed([tiny_encoder], [load(folder)])

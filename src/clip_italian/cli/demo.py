@@ -22,7 +22,7 @@ def demo(
     Example: clip-italian demo -o runs/demo
     """
     from clip_italian import demo as job
-    from clip_italian.cli.evaluate import show
+    from clip_italian.cli.outcome import show
     from clip_italian.cli.train import show_record
     from clip_italian.evaluate.report import columns
 

@@ -1,44 +1,50 @@
-"""`clip-italian evaluate`: metrics of a model on test pictures, and reports over several results."""
+"""`clip-italian evaluate`: metrics of models on test pictures, and reports over several results."""
 
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from clip_italian import console, languages
-from clip_italian.cli import probes, sets
+from clip_italian.cli import outcome, probes, sets
+from clip_italian.cli.options import Device, Language, Model
 from clip_italian.errors import UsageError, UserError
 
-app = typer.Typer(help="Measure a model on test pictures; report on several.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from clip_italian.evaluate.run import Rules
+    from clip_italian.evaluate.subjects import Subject
+
+app = typer.Typer(help="Measure models on test pictures; report on several.", no_args_is_help=True)
 app.command("sets")(sets.sets)
 app.command("probe")(probes.probe)
 app.command("bias")(probes.bias)
 
-ModelOption = Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")]
+Models = Annotated[list[str], Model]
 PairsOption = Annotated[Path, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl).")]
 SplitOption = Annotated[str | None, typer.Option("--split", help="Split to use; by default test if named, else all.")]
 OverlapOption = Annotated[
-    bool, typer.Option("--allow-overlap", help="Measure also where the model was trained on some of the pictures.")
+    bool, typer.Option("--allow-overlap", help="Measure also where a model was trained on some of the pictures.")
 ]
 OutputOption = Annotated[
-    Path | None, typer.Option("-o", "--output", help="Result file to write, for clip-italian evaluate report.")
+    Path | None,
+    typer.Option(
+        "-o", "--output", help="Result file to write, for clip-italian evaluate report; a folder for several results."
+    ),
 ]
-NameOption = Annotated[str | None, typer.Option("--name", help="What reports call the model; by default as given.")]
+NamesOption = Annotated[
+    list[str] | None,
+    typer.Option("--name", help="What reports call the model, once for each; by default as it is given."),
+]
 ResamplesOption = Annotated[int, typer.Option("--resamples", min=1, help="Resamples of the bootstrap.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-_LISTED = 10  # confusions shown
-_NO_FIGURES = ("format", "left_out")  # numbers of a result that are none
-
 
 @app.command("retrieval")
 def retrieval(
-    model: ModelOption,
+    model: Models,
     pairs: PairsOption,
     split: SplitOption = None,
     captions: Annotated[
@@ -49,43 +55,62 @@ def retrieval(
     ] = "distinct",
     allow_overlap: OverlapOption = False,
     output: OutputOption = None,
-    name: NameOption = None,
+    name: NamesOption = None,
+    language: Language = "it",
     resamples: ResamplesOption = 1000,
     seed: SeedOption = 0,
+    device: Device = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """MRR@1/5/10, R@1/5/10/50/100, median and mean rank with 95 % intervals, text to image and image to text.
 
-    Refused where the model was trained on some of the pictures, or on copies of them.
+    Several models (--model repeated) see the same pictures, each decoded once, and stand side by side.
+    Refused where a model was trained on some of the pictures, or on copies of them.
 
     Example: clip-italian evaluate retrieval --model runs/demo/model --pairs photos.jsonl --json
-    """
-    from clip_italian.evaluate import run
-    from clip_italian.evaluate.bootstrap import Resampling
 
-    subject = run.Subject(model, name or model, Resampling(resamples, seed), allow_overlap)
-    measured = run.retrieval_on_pairs(subject, pairs, split, captions == "distinct")
-    if _written(measured.result, output, as_json):
+    Example: clip-italian evaluate retrieval --model mini --model mclip --pairs photos.jsonl -o results
+    """
+    from clip_italian.evaluate import measure, run, subjects
+
+    names = subjects.named(model, name or [])
+    files = outcome.result_files(output, names)
+    chosen = measure.choose(pairs, split)
+    measured = outcome.keep(
+        run.retrieval_on_pairs(
+            _loaded(model, names, language, device), chosen, pairs, captions == "distinct",
+            _rules(resamples, seed, allow_overlap),
+        ),
+        files,
+    )  # fmt: skip
+    if as_json:
+        outcome.print_json(measured)
         return
     for direction in ("text_to_image", "image_to_text"):
-        shown = {"model": measured.result[direction], "chance": measured.chance[direction]}
-        show(direction.replace("_", " "), shown, measured.result[direction]["intervals"])
-    console.output.print(f"ties: {measured.result['ties']}")
+        outcome.print_tables(measured, direction, direction.replace("_", " "))
+    outcome.print_notes(measured)
 
 
 @app.command("zeroshot")
 def zeroshot(
-    model: ModelOption,
+    model: Models,
     pairs: Annotated[
         Path | None, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl): its captions are the labels.")
     ] = None,
     pictures: Annotated[
         list[Path] | None,
-        typer.Option("--pictures", help="Folder of class/picture.jpg, or WebDataset shards (repeat, or their folder)."),
+        typer.Option(
+            "--pictures",
+            help="Folder of class/picture.jpg, ImageNet's validation set, or WebDataset shards (repeat, or a folder).",
+        ),
     ] = None,
     labels: Annotated[
-        Path | None,
-        typer.Option("--labels", help="Labels of --pictures: JSON {class: label or labels}, or a list in order."),
+        list[str] | None,
+        typer.Option(
+            "--labels",
+            help="Labels of --pictures, repeat to compare: a file (JSON {class: label or labels}, or a list in order), "
+            "or for ImageNet curated or curated-synonyms.",
+        ),
     ] = None,
     prompt: Annotated[
         list[str] | None,
@@ -94,46 +119,55 @@ def zeroshot(
     prompts_file: Annotated[
         Path | None, typer.Option("--prompts", help="File of prompts to average, one a line.")
     ] = None,
-    language: Annotated[str, typer.Option(help="Language of the default prompt and of articles.")] = "it",
+    language: Annotated[str, typer.Option(help="Language of the default prompt, of articles and of the texts.")] = "it",
     split: SplitOption = None,
     allow_overlap: OverlapOption = False,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Keep labels without pictures as wrong answers.")
     ] = False,
     output: OutputOption = None,
-    name: NameOption = None,
+    name: NamesOption = None,
     resamples: ResamplesOption = 1000,
     seed: SeedOption = 0,
+    device: Device = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy@1/5/10/100 with 95 % intervals: pictures against labels, or against all captions of a pairs file.
 
-    With --pictures also by class, with the worst confusions; labels without article get one.
-    Refused where the model was trained on some of the pictures, or on copies of them.
+    With --pictures also by class, with the worst confusions; labels without article get one. Several models, and
+    several sets of labels, see the same pictures, each decoded once, and stand side by side.
+    Refused where a model was trained on some of the pictures, or on copies of them.
 
     Example: clip-italian evaluate zeroshot --model runs/demo/model --pictures animals/ -o result.json
+
+    Example: clip-italian evaluate zeroshot --model mini --pictures imagenet/ --labels curated --labels it-2021.json
     """
-    from clip_italian.evaluate import labelled, run
-    from clip_italian.evaluate.bootstrap import Resampling
+    from clip_italian.evaluate import labelled, measure, run, subjects
 
     if (pairs is None) == (not pictures):
         raise UsageError("give either --pairs or --pictures")
+    if pairs is not None and labels:
+        raise UsageError("--labels are for --pictures; with --pairs the captions are the labels")
     prompts = _prompts(prompt, prompts_file, languages.get(language))
-    subject = run.Subject(model, name or model, Resampling(resamples, seed), allow_overlap)
+    names = subjects.named(model, name or [])
+    rules = _rules(resamples, seed, allow_overlap)
     if pairs is not None:
-        measured = run.zeroshot_on_pairs(subject, pairs, split, prompts)
+        files = outcome.result_files(output, names)
+        chosen = measure.choose(pairs, split)
+        loaded = _loaded(model, names, language, device)
+        measured = outcome.keep(run.zeroshot_on_pairs(loaded, chosen, pairs, prompts, rules), files)
     else:
         with tempfile.TemporaryDirectory(prefix="clip-italian-") as room:
-            data = labelled.load(pictures or [], labels, languages.get(language), Path(room), allow_empty)
-            measured = run.zeroshot_on_classes(subject, data, prompts)
-    if _written(measured.result, output, as_json):
+            data = labelled.load(pictures or [], labels or [], languages.get(language), Path(room), allow_empty)
+            files = outcome.result_files(output, run.result_names(names, [one.labels for one in data]))
+            loaded = _loaded(model, names, language, device)
+            measured = outcome.keep(run.zeroshot_on_classes(loaded, data, prompts, rules), files)
+    if as_json:
+        outcome.print_json(measured)
         return
     title = f"zero-shot, {' + '.join(f'“{text}”' for text in prompts[:3])}{' …' if len(prompts) > 3 else ''}"
-    show(title, {"model": measured.result, "chance": measured.chance}, measured.result["intervals"])
-    for mistake in measured.result.get("confusions", [])[:_LISTED]:
-        line = f"{mistake['class']} taken for {mistake['taken_for']}: {mistake['count']} ({mistake['share']:.0%})"
-        console.output.print(line, markup=False)
-    console.output.print(f"ties: {measured.result['ties']}")
+    outcome.print_tables(measured, None, title)
+    outcome.print_notes(measured)
 
 
 @app.command("report")
@@ -164,38 +198,18 @@ def report(
     console.output.print(f"report: {output / 'report.html'}", markup=False)
 
 
-def show(
-    title: str, columns: Mapping[str, Mapping[str, Any]], intervals: Mapping[str, tuple[float, float]] | None = None
-) -> None:
-    """A table on stdout: a row for each figure, a column for each model, and the intervals of the first."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for name in columns:
-        table.add_column(name, justify="right")
-    if intervals:
-        table.add_column("95 % interval", justify="right")
-    first = next(iter(columns.values()))
-    for key, value in first.items():
-        if isinstance(value, int | float) and key not in _NO_FIGURES:
-            cells = [_cell(column[key]) if key in column else "" for column in columns.values()]
-            if intervals:
-                cells.append(" – ".join(map(_cell, intervals[key])) if key in intervals else "")
-            table.add_row(key, *cells)
-    console.output.print(table)
+def _loaded(models: list[str], names: list[str], language: str, device: str) -> "list[Subject]":
+    from clip_italian.evaluate import subjects
+    from clip_italian.train.processes import choose_device
+
+    return subjects.load(models, names, languages.get(language), choose_device(device))
 
 
-def _written(result: Mapping[str, Any], output: Path | None, as_json: bool) -> bool:
-    """Write the result file if wanted; print the JSON if wanted, else the warnings; whether all is said."""
-    from clip_italian.evaluate import results, run
+def _rules(resamples: int, seed: int, allow_overlap: bool) -> "Rules":
+    from clip_italian.evaluate.bootstrap import Resampling
+    from clip_italian.evaluate.run import Rules
 
-    if output is not None:
-        results.write(output, result)
-    if as_json:
-        print(json.dumps(run.for_people(result)))
-        return True
-    if result["overlap"].get("pictures"):
-        console.output.print(f"careful: the model was trained on {result['overlap']['pictures']:,} of these pictures")
-    return False
+    return Rules(Resampling(resamples, seed), allow_overlap)
 
 
 def _prompts(given: list[str] | None, file: Path | None, language: languages.Language) -> list[str]:
@@ -212,7 +226,3 @@ def _prompts(given: list[str] | None, file: Path | None, language: languages.Lan
         if template.count("{}") != 1:
             raise UsageError(f"--prompt {template!r}: it needs exactly one {{}} for the label")
     return prompts
-
-
-def _cell(value: float) -> str:
-    return f"{value:.3f}" if isinstance(value, float) and value < 1 else f"{value:g}"

@@ -30,6 +30,11 @@ PairsOutput = Annotated[
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Worker processes on this machine.")]
 Ray = Annotated[str | None, typer.Option("--ray", metavar="ADDRESS", help="Work on this Ray cluster instead.")]
 Language = Annotated[str, typer.Option("--language", help="Language of the captions.")]
+Model = typer.Option(
+    "--model",
+    help="Model folder, Hub id, mini, mclip, sentence-transformers:TEXT,IMAGES, or open_clip:NAME/WEIGHTS.",
+)
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 CORES = os.cpu_count() or 1
 

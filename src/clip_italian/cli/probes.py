@@ -8,11 +8,11 @@ import typer
 from rich.table import Table
 
 from clip_italian import console, languages
-from clip_italian.cli.options import Json, Language
+from clip_italian.cli.options import Device, Json, Language, Model
 from clip_italian.errors import UsageError, UserError
 from clip_italian.languages import Probes
 
-ModelOption = Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")]
+ModelOption = Annotated[str, Model]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the draw.")]
 
 
@@ -24,6 +24,7 @@ def probe(
     ] = None,
     language: Language = "it",
     seed: SeedOption = 1,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Numbers from one to six, colours and places in drawings made for it: accuracy beside chance.
@@ -32,10 +33,11 @@ def probe(
     """
     from clip_italian.evaluate.probes import cases, score
     from clip_italian.evaluate.probes.save import save_cases
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model import rivals
+    from clip_italian.train.processes import choose_device
 
     words = _words(language)
-    encoder = DualEncoder.load(model)
+    encoder = rivals.load(model, languages.get(language), choose_device(device))
     if save is not None:
         save_cases(cases.make(words, each, seed), save)
     total = each * (len(cases.NUMBERS) + len(words.colours) + len(cases.RELATIONS))
@@ -63,6 +65,7 @@ def bias(
     ] = None,
     language: Language = "it",
     seed: SeedOption = 1,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Association of groups of people in your pictures with neutral prompts, with intervals and limits.
@@ -70,11 +73,12 @@ def bias(
     Example: clip-italian evaluate bias groups --model mini
     """
     from clip_italian.evaluate.probes import bias as association
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model import rivals
+    from clip_italian.train.processes import choose_device
 
     neutral, *texts = _prompts(prompts) if prompts else (_words(language).person, *_words(language).people)
     groups = association.groups(folder)
-    encoder = DualEncoder.load(model)
+    encoder = rivals.load(model, languages.get(language), choose_device(device))
     images = {}
     for name, paths in groups.items():
         with console.progress(name, len(paths)) as advance:

@@ -1,4 +1,4 @@
-"""Measure a model on pictures with classes."""
+"""Measure models on pictures with classes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from clip_italian.errors import UserError
 from clip_italian.evaluate import measure, ranks, zeroshot
 from clip_italian.evaluate.bootstrap import Resampling
 from clip_italian.evaluate.labelled import LabelledSet
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.encoder import Encoder
 
 
 @dataclass(frozen=True)
 class EmbeddedClasses:
-    """The pictures that could be read, their embeddings (n, dim), their classes (n,), and what was left out."""
+    """The pictures that could be read, one model's embeddings (n, dim), their classes (n,), and what was left out."""
 
     paths: list[Path]
     images: np.ndarray
@@ -25,23 +25,27 @@ class EmbeddedClasses:
     left_out: list[str]
 
 
-def embed(encoder: DualEncoder, data: LabelledSet) -> EmbeddedClasses:
-    """Embed the pictures; unreadable ones are left out and said.
+def embed(encoders: Sequence[Encoder], sets: Sequence[LabelledSet]) -> list[list[EmbeddedClasses]]:
+    """Embed the pictures, the same in all `sets`, by each model; a list a set, with an entry a model.
 
-    Raises UserError where no picture of a class can be read.
+    Unreadable pictures are left out and said. Raises UserError where no picture of a class can be read.
     """
+    paths, images, left_out = measure.embed_files(encoders, sets[0].paths, sets[0].place)
+    return [[EmbeddedClasses(paths, mine, _right(data, paths), left_out) for mine in images] for data in sets]
+
+
+def _right(data: LabelledSet, paths: Sequence[Path]) -> np.ndarray:
     numbers = dict(zip(data.paths, data.right, strict=True))
-    paths, images, left_out = measure.embed_files(encoder, data.paths, data.place)
     right = np.array([numbers[path] for path in paths])
     lost = Counter(data.right).keys() - set(right.tolist())
     if lost:
         name = data.classes[min(lost)]
         raise UserError(f"{data.place}: no picture of class {name!r} can be read; replace them or remove the class")
-    return EmbeddedClasses(paths, images, right, left_out)
+    return right
 
 
 def figures(
-    encoder: DualEncoder, data: LabelledSet, embedded: EmbeddedClasses, prompts: Sequence[str], settings: Resampling
+    encoder: Encoder, data: LabelledSet, embedded: EmbeddedClasses, prompts: Sequence[str], settings: Resampling
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Accuracies with intervals, class by class, and the worst confusions; and the ranks (n,)."""
     right = [(int(number),) for number in embedded.right]

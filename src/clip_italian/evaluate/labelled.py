@@ -1,5 +1,7 @@
 """Pictures with classes: folders `class/picture.jpg`, or WebDataset shards with a class beside each picture.
 
+ImageNet's validation set is taken as it is published, too (`sets.imagenet`); its classes are WordNet ids.
+
 In a shard the class of KEY.jpg is KEY.cls (a number or a name), or `label` or `class` in KEY.json. Numbers
 count through the labels file, or through `classnames.txt` beside the shard.
 """
@@ -7,28 +9,34 @@ count through the labels file, or through `classnames.txt` beside the shard.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clip_italian import console
-from clip_italian.errors import UserError
+from clip_italian.errors import UsageError, UserError
 from clip_italian.evaluate import labels
+from clip_italian.evaluate.sets.imagenet import PICTURES, classified, is_validation
 from clip_italian.images import SUFFIXES
 from clip_italian.languages import Language
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.webdataset import Sample, json_object, samples
 
 CLASS_NAMES_FILE = "classnames.txt"
+FROM_CLASS_NAMES = "class names"
 _LISTED = 5
 
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Pictures (parallel `ids`, `paths`, `right`) of `classes`; `names[c]` are what class c is called."""
+    """Pictures (parallel `ids`, `paths`, `right`) of `classes`; `names[c]` are what class c is called.
+
+    `labels` says where the names come from.
+    """
 
     place: str
+    labels: str
     classes: tuple[str, ...]
     names: tuple[tuple[str, ...], ...]
     ids: tuple[str, ...]
@@ -43,51 +51,73 @@ class LabelledSet:
         return digest.hexdigest()[:16]
 
 
-def load(
-    sources: Sequence[Path], labels_file: Path | None, language: Language, room: Path, allow_empty: bool = False
-) -> LabelledSet:
-    """One folder, or shards, whose pictures are unpacked into `room`.
+_Found = dict[str, list[tuple[str, Path]]]  # of each class the ids and paths of its pictures
 
-    Raises UserError for a class without pictures (`allow_empty`: its label stays as a wrong answer), a class
-    without label, and sources that are neither folder nor shards.
+
+def load(
+    sources: Sequence[Path], label_sets: Sequence[str], language: Language, room: Path, allow_empty: bool = False
+) -> list[LabelledSet]:
+    """One folder, or shards, whose pictures are unpacked into `room`: the same pictures once with each set of labels.
+
+    A set of labels is a file, `curated` or `curated-synonyms` (ImageNet's, the language's own); without any, folders
+    are called by their names, and numbers in shards by `classnames.txt`. Raises UserError for a class without
+    pictures (`allow_empty`: its label stays as a wrong answer), a class without label, and sources that are
+    neither folder nor shards.
     """
     if len(sources) == 1 and sources[0].is_dir() and not any(sources[0].glob("*.tar")):
-        found, numbered = _from_folder(sources[0]), False
+        found, beside, numbered = _from_folder(sources[0], language), None, False
     else:
         shards = _shards(sources)
         found = _from_shards(shards, room)
-        numbered = bool(found) and all(name.isdecimal() for name in found)
-        beside = (shard.parent / CLASS_NAMES_FILE for shard in shards)
-        labels_file = labels_file or next((file for file in beside if file.is_file()), None)
-    if labels_file is not None:
-        names = labels.read(labels_file, None if numbered else sorted(found), language)
-    elif numbered:
-        raise UserError(f"the classes are numbers; give their names by --labels FILE, or in {CLASS_NAMES_FILE}")
-    else:
-        names = labels.from_class_names(sorted(found), language)
+        beside = next((file for shard in shards if (file := shard.parent / CLASS_NAMES_FILE).is_file()), None)
+        numbered = all(name.isdecimal() for name in found)
+    if not any(found.values()):
+        raise UserError(f"{sources[0]}: no pictures with a class in it; expected class/picture.jpg or shards")
+    wanted = list(label_sets) or [str(beside) if beside else FROM_CLASS_NAMES]
+    sets = [_labelled(sources, found, numbered, labels_from, language, allow_empty) for labels_from in wanted]
+    if len({data.labels for data in sets}) < len(sets):
+        raise UsageError("--labels: two sets have one name; give each once, or name the files differently")
+    return sets
+
+
+def _labelled(
+    sources: Sequence[Path], found: _Found, numbered: bool, labels_from: str, language: Language, allow_empty: bool
+) -> LabelledSet:
+    names = _names(found, numbered, labels_from, language)
     unlabelled = [name for name in found if name not in names]
     if unlabelled:
-        raise UserError(f"{labels_file}: no label for {_some(unlabelled, 'class', 'classes')}; add them to the file")
+        raise UserError(f"{labels_from}: no label for {_some(unlabelled, 'class', 'classes')}; add them to the file")
     empty = [name for name in names if not found.get(name)]
     if empty and not allow_empty:
         raise UserError(
             f"{sources[0]}: no pictures for {_some(empty, 'class', 'classes')}; add some, remove the label, or give "
             "--allow-empty to keep such labels as wrong answers"
         )
-    classes = tuple(names)
+    _warn_of_equal(names, labels_from)
+    # In one order whatever the labels' own, so that sets of labels can be compared.
+    classes = sorted(names, key=lambda name: (int(name) if numbered else 0, name))
     rows = [(id_, path, number) for number, name in enumerate(classes) for id_, path in found.get(name, [])]
-    if not rows:
-        raise UserError(f"{sources[0]}: no pictures with a class in it; expected class/picture.jpg or shards")
-    _warn_of_equal(names)
     ids, paths, right = zip(*rows, strict=True)
     place = ", ".join(map(str, sources))
-    return LabelledSet(place, classes, tuple(names[name] for name in classes), ids, paths, right)
+    return LabelledSet(
+        place, Path(labels_from).stem, tuple(classes), tuple(names[name] for name in classes), ids, paths, right
+    )
 
 
-_Found = dict[str, list[tuple[str, Path]]]  # of each class the ids and paths of its pictures
+def _names(found: _Found, numbered: bool, labels_from: str, language: Language) -> labels.Names:
+    if labels_from in (labels.CURATED, labels.CURATED_SYNONYMS):
+        return labels.curated(sorted(found), language, labels_from == labels.CURATED_SYNONYMS)
+    if labels_from != FROM_CLASS_NAMES:
+        return labels.read(Path(labels_from), None if numbered else sorted(found), language)
+    if numbered:
+        raise UserError(f"the classes are numbers; give their names by --labels FILE, or in {CLASS_NAMES_FILE}")
+    return labels.from_class_names(sorted(found), language)
 
 
-def _from_folder(folder: Path) -> _Found:
+def _from_folder(folder: Path, language: Language) -> _Found:
+    wordnets = {one.wordnet for one in language.imagenet}
+    if is_validation(folder, wordnets):
+        return _from_imagenet(folder, wordnets)
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not inside:
         raise UserError(f"{folder}: no folders in it; expected a folder for each class: class/picture.jpg")
@@ -95,6 +125,16 @@ def _from_folder(folder: Path) -> _Found:
     for path in inside:
         pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
         found[path.name] = [(str(file.relative_to(folder)), file) for file in pictures]
+    return found
+
+
+def _from_imagenet(folder: Path, wordnets: Collection[str]) -> _Found:
+    found: _Found = {}
+    for id_, path, wordnet in classified(folder, wordnets):
+        found.setdefault(wordnet, []).append((id_, path))
+    pictures = sum(map(len, found.values()))
+    if pictures != PICTURES:
+        console.notice(f"{folder}: {pictures:,} pictures, ImageNet's validation set has {PICTURES:,}")
     return found
 
 
@@ -137,12 +177,12 @@ def _class_of(sample: Sample) -> str | None:
     return next((str(value) for value in values if isinstance(value, str | int) and str(value).strip()), None)
 
 
-def _warn_of_equal(names: labels.Names) -> None:
+def _warn_of_equal(names: labels.Names, labels_from: str) -> None:
     counts = Counter(name for some in names.values() for name in set(some))
     equal = [text for text, count in counts.items() if count > 1]
     if equal:
         listed = _some(equal, "name", "names")
-        console.notice(f"{listed} for several classes: these may tie, and ties count against the model")
+        console.notice(f"{labels_from}: {listed} for several classes: these may tie, and ties count against the model")
 
 
 def _some(names: Sequence[str], one: str, several: str) -> str:

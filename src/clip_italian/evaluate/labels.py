@@ -9,6 +9,7 @@ from clip_italian.errors import UserError
 from clip_italian.languages import Language
 
 Names = Mapping[str, tuple[str, ...]]  # the names of each class, the first one its main name
+CURATED, CURATED_SYNONYMS = "curated", "curated-synonyms"  # the language's own for ImageNet
 _WORDNET_ID = re.compile(r"n\d{8}")
 
 
@@ -18,7 +19,7 @@ def from_class_names(classes: Sequence[str], language: Language) -> Names:
     Raises UserError where a name says nothing.
     """
     if classes and all(_WORDNET_ID.fullmatch(name) for name in classes):
-        raise UserError(f"{classes[0]}: the classes are WordNet ids, no words; give their names by --labels FILE")
+        raise UserError(f"{classes[0]}: the classes are WordNet ids, no words; give --labels {CURATED}, or a file")
     names = {}
     for name in classes:
         words = " ".join(name.replace("_", " ").split())
@@ -28,12 +29,32 @@ def from_class_names(classes: Sequence[str], language: Language) -> Names:
     return names
 
 
+def curated(classes: Sequence[str], language: Language, synonyms: bool) -> Names:
+    """The language's labels for all of ImageNet's classes, with their other names where `synonyms` is true.
+
+    `classes` are WordNet ids or places in ImageNet's order. Raises UserError where they are neither, or the language
+    names none.
+    """
+    if not language.imagenet:
+        raise UserError(f"--labels {CURATED}: language {language.code!r} names no classes of ImageNet; give a file")
+    numbers = {str(number): one for number, one in enumerate(language.imagenet)}
+    wordnets = {one.wordnet: one for one in language.imagenet}
+    known = next((table for table in (numbers, wordnets) if all(name in table for name in classes)), None)
+    if known is None:
+        strange = next(name for name in classes if name not in wordnets)
+        raise UserError(
+            f"--labels {CURATED}: class {strange!r} is none of ImageNet's (WordNet ids, or numbers from 0 to 999)"
+        )
+    return {name: (one.label, *(one.synonyms if synonyms else ())) for name, one in known.items()}
+
+
 def read(path: Path, classes: Sequence[str] | None, language: Language) -> Names:
     """Names from a file, with articles put before those that have none.
 
     A JSON object (class → name or list of names), or a JSON list or plain lines with one name for each of
-    `classes` in order; where `classes` is None, the places in that list are the classes. Raises
-    UserError where the file is none of these or names too few or too many.
+    `classes` in order; where `classes` is None, the places in that list are the classes. A list for all of
+    ImageNet's classes also serves where there are pictures of some of them only. Raises UserError where the file is
+    none of these or names too few or too many.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -44,6 +65,9 @@ def read(path: Path, classes: Sequence[str] | None, language: Language) -> Names
         raise UserError(f"{path}: no JSON in UTF-8 ({error}); mend the file") from error
     if isinstance(data, list):
         wanted = [str(number) for number in range(len(data))] if classes is None else list(classes)
+        imagenet = [one.wordnet for one in language.imagenet]
+        if len(data) == len(imagenet) and set(wanted) <= set(imagenet):
+            wanted = imagenet
         if len(wanted) != len(data):
             raise UserError(
                 f"{path}: {len(data):,} labels for {len(wanted):,} classes; a list needs one for each class in "

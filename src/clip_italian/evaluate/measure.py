@@ -1,25 +1,23 @@
-"""Measure a model on the pictures and captions of a pairs file."""
+"""Measure models on the pictures and captions of a pairs file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clip_italian import console, leaks
+from clip_italian import console
 from clip_italian.errors import UserError
 from clip_italian.evaluate import bootstrap, ranks, retrieval, zeroshot
 from clip_italian.evaluate.bootstrap import Resampling
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.encoder import Encoder, encode_files
 from clip_italian.pairs import Pair, image_path, read
-
-_LISTED = 100  # pictures named one by one
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """Pairs whose pictures could be read, with their paths and embeddings (n, dim)."""
+    """Pairs whose pictures could be read, with their paths and one model's embeddings (n, dim)."""
 
     pairs: list[Pair]
     paths: list[Path]
@@ -51,56 +49,31 @@ def choose(pairs_file: Path, split: str | None) -> list[Pair]:
     return chosen
 
 
-def overlap(encoder: DualEncoder, pairs: Sequence[Pair], pairs_file: Path, allow: bool = False) -> dict[str, Any]:
-    """`overlap_of` the pictures of `pairs`."""
-    return overlap_of(encoder, {image_path(pair, pairs_file): pair.id for pair in pairs}, str(pairs_file), allow)
+def ids(pairs: Sequence[Pair], pairs_file: Path) -> dict[Path, str]:
+    """Ids of the pairs by the paths of their pictures."""
+    return {image_path(pair, pairs_file): pair.id for pair in pairs}
 
 
-def overlap_of(encoder: DualEncoder, ids: Mapping[Path, str], place: str, allow: bool = False) -> dict[str, Any]:
-    """How many of the pictures the model was trained on; `checked` is false for models that do not tell.
-
-    Raises UserError where there are any, unless `allow`; which ones is said on stderr.
-    """
-    kept = encoder.info.get(leaks.INFO_KEY)
-    if kept is None:
-        console.notice("the model does not tell its training pictures: nobody knows whether these are among them")
-        return {"checked": False}
-    with console.progress("overlap", len(ids)) as advance:
-        paths, mine = leaks.fingerprints(list(ids), advance)
-    found = [
-        (ids[path], reason)
-        for path, reason in zip(paths, mine.found_in(leaks.Fingerprints.from_json(kept)), strict=True)
-        if reason is not None
-    ]
-    for id_, reason in found[:_LISTED]:
-        console.notice(f"{id_}: {reason} as one that the model was trained on")
-    if len(found) > _LISTED:
-        console.notice(f"… and {len(found) - _LISTED:,} more")
-    if found and not allow:
-        raise UserError(
-            f"{place}: {len(found):,} of {len(ids):,} pictures are among the model's training pictures; "
-            "leave them out (clip-italian split), or give --allow-overlap to measure all the same"
-        )
-    return {"checked": True, "pictures": len(found)}
-
-
-def embed(encoder: DualEncoder, pairs: Sequence[Pair], pairs_file: Path) -> Embedded:
-    """Embed the pictures of `pairs`; unreadable ones are left out and listed.
+def embed(encoders: Sequence[Encoder], pairs: Sequence[Pair], pairs_file: Path) -> list[Embedded]:
+    """Embed the pictures of `pairs` by each model, decoding them once; unreadable ones are left out and listed.
 
     Raises UserError where no picture can be read.
     """
     by_path = {image_path(pair, pairs_file): pair for pair in pairs}
-    paths, images, left_out = embed_files(encoder, list(by_path), str(pairs_file))
-    return Embedded([by_path[path] for path in paths], paths, images, left_out)
+    paths, images, left_out = embed_files(encoders, list(by_path), str(pairs_file))
+    readable = [by_path[path] for path in paths]
+    return [Embedded(readable, paths, mine, left_out) for mine in images]
 
 
-def embed_files(encoder: DualEncoder, paths: Sequence[Path], place: str) -> tuple[list[Path], np.ndarray, list[str]]:
-    """The files that can be read, their embeddings (n, dim), and what is wrong with the others, which is said.
+def embed_files(
+    encoders: Sequence[Encoder], paths: Sequence[Path], place: str
+) -> tuple[list[Path], list[np.ndarray], list[str]]:
+    """The files that can be read, each model's embeddings (n, dim), and what is wrong with the others, which is said.
 
     Raises UserError where none can be read.
     """
     with console.progress("pictures", len(paths)) as advance:
-        good, images, errors = encoder.encode_files(paths, advance)
+        good, images, errors = encode_files(encoders, paths, advance)
     if not good:
         raise UserError(f"{place}: none of its {len(paths)} pictures can be read (first: {errors[0]})")
     if errors:
@@ -109,7 +82,7 @@ def embed_files(encoder: DualEncoder, paths: Sequence[Path], place: str) -> tupl
 
 
 def measure_retrieval(
-    encoder: DualEncoder, data: Embedded, merge: bool = True, settings: Resampling | None = None
+    encoder: Encoder, data: Embedded, merge: bool = True, settings: Resampling | None = None
 ) -> Retrieved:
     """Both directions, each with queries and gallery, the tie rule, and what was left out.
 
@@ -122,7 +95,7 @@ def measure_retrieval(
     return Retrieved(ranks.rounded(figures) | rest, found, answers)
 
 
-def retrieval_figures(encoder: DualEncoder, data: Embedded) -> dict[str, Any]:
+def retrieval_figures(encoder: Encoder, data: Embedded) -> dict[str, Any]:
     """The figures of `measure_retrieval` with equal captions as one query, without intervals."""
     return measure_retrieval(encoder, data).figures
 
@@ -133,7 +106,7 @@ def retrieval_chance(data: Embedded, merge: bool = True) -> dict[str, Any]:
 
 
 def measure_zeroshot(
-    encoder: DualEncoder, images: np.ndarray, names: Sequence[Sequence[str]], right: Sequence[Sequence[int]],
+    encoder: Encoder, images: np.ndarray, names: Sequence[Sequence[str]], right: Sequence[Sequence[int]],
     prompts: Sequence[str], settings: Resampling | None = None,
 ) -> tuple[dict[str, Any], zeroshot.Classified]:  # fmt: skip
     """Pictures (n, dim) against labels, each the mean of its `names[c]` in all `prompts` (with one {} each).
@@ -150,7 +123,7 @@ def measure_zeroshot(
     return ranks.rounded(figures) | rest, result
 
 
-def zeroshot_figures(encoder: DualEncoder, data: Embedded, prompt: str) -> dict[str, Any]:
+def zeroshot_figures(encoder: Encoder, data: Embedded, prompt: str) -> dict[str, Any]:
     """Every picture against all captions of the set, each set in `prompt` (with one {}), without intervals."""
     answers = retrieval.retrieval_set(data.pairs)
     names = [(caption,) for caption in answers.captions]

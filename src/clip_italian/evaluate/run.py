@@ -1,25 +1,28 @@
-"""One measurement from start to result: load the model, check for training pictures, embed, rank, describe."""
+"""Measurements from start to results: check for training pictures, embed, rank, describe.
 
-from collections.abc import Mapping, Sequence
+Several models are measured on the same pictures, which are decoded once for all of them. Results come one by one, so
+that what is measured can be written before the next model fails.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clip_italian.evaluate import classification, measure, results, retrieval
+from clip_italian.errors import UserError
+from clip_italian.evaluate import classification, measure, overlap, results, retrieval
 from clip_italian.evaluate.bootstrap import Resampling
 from clip_italian.evaluate.labelled import LabelledSet
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.pairs import fingerprint
+from clip_italian.evaluate.subjects import Subject
+from clip_italian.pairs import Pair, fingerprint
 
 
 @dataclass(frozen=True)
-class Subject:
-    """The model to measure by folder or id, what reports call it, how intervals are drawn, and whether pictures
-    that it was trained on are allowed."""
+class Rules:
+    """How intervals are drawn, and whether pictures that a model was trained on are allowed."""
 
-    source: str
-    name: str
-    settings: Resampling
+    resampling: Resampling
     allow_overlap: bool = False
 
 
@@ -31,56 +34,73 @@ class Measured:
     chance: dict[str, Any]
 
 
-def retrieval_on_pairs(subject: Subject, pairs_file: Path, split: str | None, merge: bool) -> Measured:
-    """Retrieval in both directions on a pairs file; `merge`: equal captions are one query."""
-    chosen = measure.choose(pairs_file, split)
-    encoder = DualEncoder.load(subject.source)
-    overlap = measure.overlap(encoder, chosen, pairs_file, subject.allow_overlap)
-    data = measure.embed(encoder, chosen, pairs_file)
-    measured = measure.measure_retrieval(encoder, data, merge, subject.settings)
-    return Measured(
-        _head(subject, results.RETRIEVAL, encoder, _pairs_facts(data, pairs_file))
-        | measured.figures
-        | {"overlap": overlap}
-        | results.retrieval_ranks(measured.found, measured.answers),
-        measure.retrieval_chance(data, merge),
-    )
+def retrieval_on_pairs(
+    subjects: Sequence[Subject], chosen: Sequence[Pair], pairs_file: Path, merge: bool, rules: Rules
+) -> Iterator[Measured]:
+    """Each model's retrieval in both directions on pairs of a file; `merge`: equal captions are one query."""
+    for subject, data, overlapping in _embedded(subjects, chosen, pairs_file, rules):
+        with _of(subject):
+            measured = measure.measure_retrieval(subject.encoder, data, merge, rules.resampling)
+        yield Measured(
+            _head(subject, subject.name, results.RETRIEVAL, _pairs_facts(data, pairs_file), rules)
+            | measured.figures
+            | {"overlap": overlapping}
+            | results.retrieval_ranks(measured.found, measured.answers),
+            measure.retrieval_chance(data, merge),
+        )
 
 
-def zeroshot_on_pairs(subject: Subject, pairs_file: Path, split: str | None, prompts: Sequence[str]) -> Measured:
-    """Every picture of a pairs file against all its captions, each set in the prompts."""
-    chosen = measure.choose(pairs_file, split)
-    encoder = DualEncoder.load(subject.source)
-    overlap = measure.overlap(encoder, chosen, pairs_file, subject.allow_overlap)
-    data = measure.embed(encoder, chosen, pairs_file)
-    answers = retrieval.retrieval_set(data.pairs)
-    names = [(caption,) for caption in answers.captions]
-    figures, measured = measure.measure_zeroshot(
-        encoder, data.images, names, answers.captions_of, prompts, subject.settings
-    )
-    return Measured(
-        _head(subject, results.ZEROSHOT, encoder, _pairs_facts(data, pairs_file))
-        | figures
-        | {"overlap": overlap, "ranks": {"zeroshot": measured.found.tolist()}},
-        measure.zeroshot_chance(data),
-    )
+def zeroshot_on_pairs(
+    subjects: Sequence[Subject], chosen: Sequence[Pair], pairs_file: Path, prompts: Sequence[str], rules: Rules
+) -> Iterator[Measured]:
+    """For each model every picture of some pairs against all their captions, each set in the prompts."""
+    for subject, data, overlapping in _embedded(subjects, chosen, pairs_file, rules):
+        answers = retrieval.retrieval_set(data.pairs)
+        names = [(caption,) for caption in answers.captions]
+        with _of(subject):
+            figures, measured = measure.measure_zeroshot(
+                subject.encoder, data.images, names, answers.captions_of, prompts, rules.resampling
+            )
+        yield Measured(
+            _head(subject, subject.name, results.ZEROSHOT, _pairs_facts(data, pairs_file), rules)
+            | figures
+            | {"overlap": overlapping, "ranks": {"zeroshot": measured.found.tolist()}},
+            measure.zeroshot_chance(data),
+        )
 
 
-def zeroshot_on_classes(subject: Subject, data: LabelledSet, prompts: Sequence[str]) -> Measured:
-    """Pictures with classes against the classes' labels, each set in the prompts."""
-    encoder = DualEncoder.load(subject.source)
-    ids = dict(zip(data.paths, data.ids, strict=True))
-    overlap = measure.overlap_of(encoder, ids, data.place, subject.allow_overlap)
-    embedded = classification.embed(encoder, data)
-    figures, found = classification.figures(encoder, data, embedded, prompts, subject.settings)
-    facts = results.data_facts(data.place, [], data.fingerprint(), embedded.paths, embedded.left_out)
-    return Measured(
-        _head(subject, results.ZEROSHOT, encoder, facts)
-        | figures
-        | {"overlap": overlap, "names": dict(zip(data.classes, map(list, data.names), strict=True))}
-        | {"ranks": {"zeroshot": found.tolist()}},
-        classification.chance(data, embedded),
-    )
+def zeroshot_on_classes(
+    subjects: Sequence[Subject], sets: Sequence[LabelledSet], prompts: Sequence[str], rules: Rules
+) -> Iterator[Measured]:
+    """Pictures with classes against the classes' labels, each set in the prompts: each model with each set of labels.
+
+    `sets` hold the same pictures; results come in the order of `result_names`.
+    """
+    encoders = {subject.name: subject.encoder for subject in subjects}
+    ids = dict(zip(sets[0].paths, sets[0].ids, strict=True))
+    overlaps = overlap.check(encoders, ids, sets[0].place, rules.allow_overlap)
+    embedded = classification.embed(list(encoders.values()), sets)
+    names = iter(result_names(list(encoders), [data.labels for data in sets]))
+    for number, subject in enumerate(subjects):
+        for data, seen in zip(sets, embedded, strict=True):
+            with _of(subject):
+                figures, found = classification.figures(subject.encoder, data, seen[number], prompts, rules.resampling)
+            facts = results.data_facts(data.place, [], data.fingerprint(), seen[number].paths, seen[number].left_out)
+            yield Measured(
+                _head(subject, next(names), results.ZEROSHOT, facts, rules)
+                | figures
+                | {"overlap": overlaps[subject.name], "label_set": data.labels}
+                | {"names": dict(zip(data.classes, map(list, data.names), strict=True))}
+                | {"ranks": {"zeroshot": found.tolist()}},
+                classification.chance(data, seen[number]),
+            )
+
+
+def result_names(names: Sequence[str], label_sets: Sequence[str]) -> list[str]:
+    """What reports call the results: models by name, with the set of labels where there are several."""
+    if len(label_sets) == 1:
+        return list(names)
+    return [f"{name} ({labels})" for name in names for labels in label_sets]
 
 
 def for_people(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,14 +108,34 @@ def for_people(result: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key not in results.LONG}
 
 
-def _head(subject: Subject, kind: str, encoder: DualEncoder, data: Mapping[str, Any]) -> dict[str, Any]:
+def _embedded(
+    subjects: Sequence[Subject], chosen: Sequence[Pair], pairs_file: Path, rules: Rules
+) -> Iterator[tuple[Subject, measure.Embedded, dict[str, Any]]]:
+    """Each model with its embeddings of the pictures and its overlap with them."""
+    encoders = {subject.name: subject.encoder for subject in subjects}
+    ids = measure.ids(chosen, pairs_file)
+    overlaps = overlap.check(encoders, ids, str(pairs_file), rules.allow_overlap)
+    embedded = measure.embed(list(encoders.values()), chosen, pairs_file)
+    yield from zip(subjects, embedded, overlaps.values(), strict=True)
+
+
+@contextmanager
+def _of(subject: Subject) -> Iterator[None]:
+    """Says which model it was that could not be measured."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{subject.name}: {error}") from error
+
+
+def _head(subject: Subject, name: str, kind: str, data: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
     return {
         "format": results.FORMAT,
         "kind": kind,
-        "name": subject.name,
-        "model": results.model_facts(encoder, subject.source),
+        "name": name,
+        "model": results.model_facts(subject.encoder, subject.source),
         "data": data,
-        "bootstrap": subject.settings.facts(),
+        "bootstrap": rules.resampling.facts(),
         "versions": results.versions(),
     }
 

@@ -74,7 +74,7 @@ class OpenClipEncoder(Encoder):
             raise UserError(
                 f"{name}: cannot load the model by open_clip ({reason}); check the name, and that these are its weights"
             ) from error
-        inner = getattr(tokenizer, "tokenizer", None)
+        inner: Any = getattr(tokenizer, "tokenizer", None)
         if hasattr(inner, "src_lang"):
             # open_clip's set_language is undone by transformers 5, which goes back to src_lang with each call.
             inner.src_lang = language_token

@@ -9,11 +9,6 @@ from clip_italian.model.encoder import Encoder
 from clip_italian.model.open_clip_encoder import OpenClipEncoder
 from clip_italian.model.sentence_encoder import SentenceEncoder
 
-HELP = (
-    "Model folder, Hub id (ours, CLIP, MetaCLIP 2, SigLIP, AltCLIP, open_clip's XLM-R), mini, mclip, "
-    "sentence-transformers:TEXT,IMAGES, or open_clip:NAME/WEIGHTS."
-)
-
 
 def load(name: str, language: Language, device: torch.device) -> Encoder:
     """Load a model by its name, on `device`.

@@ -3,27 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from PIL import Image
 from scipy.stats import binomtest
 
 from clip_italian.evaluate.probes.cases import Case
+from clip_italian.model.encoder import Encoder
 
 _BATCH = 64
-
-
-class Encoder(Protocol):
-    """What is measured: embeddings of unit length."""
-
-    def encode_images(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Embed pictures: (n, dim)."""
-        ...
-
-    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts: (n, dim)."""
-        ...
 
 
 def answer(case: Case, image: np.ndarray, embedded: Mapping[str, np.ndarray]) -> str | None:

@@ -10,7 +10,7 @@ on the pairs classifies among the labels. The validation pictures come in one of
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from clip_italian.languages import ImageClass
 from clip_italian.pairs import Pair
 
 CLASSES = 1000
+PICTURES = 50 * CLASSES
 _DEVKIT = "ILSVRC2012_devkit_t12/data"
 _NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})(?:_(n\d{8}))?\.JPEG")
 
@@ -39,7 +40,7 @@ def imagenet(classes: Sequence[ImageClass], labels: Sequence[str] | None = None)
             "get ILSVRC2012_devkit_t12.tar.gz there and unpack it: FOLDER/ILSVRC2012_devkit_t12/data/…; or sort the "
             "pictures into folders by class (FOLDER/val/n01440764/…), or take the Hub's names (…_n01440764.JPEG)",
         ),
-        size=Size(50 * CLASSES),
+        size=Size(PICTURES),
         read=partial(_read, of_wordnet),
     )
 
@@ -58,21 +59,41 @@ def legacy_labels(path: Path) -> list[str]:
     return labels
 
 
-def _read(of_wordnet: Mapping[str, str], folder: Path) -> Found:
-    pictures = find_pictures(folder / "val" if (folder / "val").is_dir() else folder)
+def is_validation(folder: Path, wordnets: Collection[str]) -> bool:
+    """Whether a folder holds pictures whose classes are ImageNet's, in one of the forms above."""
+    inside = _pictures_folder(folder).iterdir()
+    return any(path.name in wordnets if path.is_dir() else _NUMBER.fullmatch(path.name) for path in inside)
+
+
+def classified(folder: Path, wordnets: Collection[str]) -> Iterator[tuple[str, Path, str]]:
+    """Id, path and WordNet id of each picture in a folder.
+
+    Raises UserError for a picture whose class is none of `wordnets`, or is not to be found out.
+    """
     truth: dict[int, str] | None = None
-    pairs: list[Pair] = []
-    for path in pictures:
+    for path in find_pictures(_pictures_folder(folder)):
         match = _NUMBER.fullmatch(path.name)
-        wordnet = path.parent.name if path.parent.name in of_wordnet else match and match[2]
+        wordnet = path.parent.name if path.parent.name in wordnets else match and match[2]
         if not wordnet and match:
             truth = _ground_truth(folder) if truth is None else truth
             wordnet = truth.get(int(match[1]))
-        if not wordnet or wordnet not in of_wordnet:
+        if not wordnet or wordnet not in wordnets:
             raise UserError(f"{path}: of no known class; put it into a folder with the class's WordNet id (n01440764)")
-        name = match[1] if match else f"{wordnet}-{path.stem}"
-        pairs.append(Pair(f"imagenet-{name}", str(path), (of_wordnet[wordnet],), "imagenet"))
-    return Found(pairs, [])
+        yield f"imagenet-{match[1] if match else f'{wordnet}-{path.stem}'}", path, wordnet
+
+
+def _read(of_wordnet: Mapping[str, str], folder: Path) -> Found:
+    return Found(
+        [
+            Pair(id_, str(path), (of_wordnet[wordnet],), "imagenet")
+            for id_, path, wordnet in classified(folder, of_wordnet.keys())
+        ],
+        [],
+    )
+
+
+def _pictures_folder(folder: Path) -> Path:
+    return folder / "val" if (folder / "val").is_dir() else folder
 
 
 def _ground_truth(folder: Path) -> dict[int, str]:

@@ -1,0 +1,118 @@
+"""What `evaluate` shows and writes: tables of models side by side, and a result file each."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from clip_italian import console
+from clip_italian.errors import UsageError
+
+if TYPE_CHECKING:
+    from clip_italian.evaluate.run import Measured
+
+_LISTED = 10  # confusions shown
+_NO_FIGURES = ("format", "left_out")  # numbers of a result that are none
+_NO_FILE_NAME = re.compile(r"[^\w.+-]+")
+
+
+def result_files(output: Path | None, names: Sequence[str]) -> list[Path | None]:
+    """Where the results of these names go: one into the file `output`; several, or one where it is a folder, into it.
+
+    Raises UsageError where several results would go into one file.
+    """
+    if output is None:
+        return [None] * len(names)
+    if len(names) == 1 and not output.is_dir():
+        return [output]
+    if output.is_file() or output.suffix == ".json":
+        raise UsageError(f"{output}: there are {len(names)} results; give -o a folder for them")
+    files = [output / f"{_NO_FILE_NAME.sub('-', name).strip('-.') or 'model'}.json" for name in names]
+    twice = next((file for file in files if files.count(file) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice}: two results would go there; give the models other names by --name")
+    return list(files)
+
+
+def keep(measured: Iterable["Measured"], files: Sequence[Path | None]) -> list["Measured"]:
+    """All results, each written into its file as soon as it is there."""
+    from clip_italian.evaluate import results
+
+    kept = []
+    for one, file in zip(measured, files, strict=True):
+        if file is not None:
+            results.write(file, one.result)
+        kept.append(one)
+    return kept
+
+
+def print_json(measured: Sequence["Measured"]) -> None:
+    """One JSON object: the result, or `results` where there are several; without the ranks."""
+    from clip_italian.evaluate import run
+
+    shown = [run.for_people(one.result) for one in measured]
+    print(json.dumps(shown[0] if len(shown) == 1 else {"results": shown}))
+
+
+def print_tables(measured: Sequence["Measured"], part: str | None, title: str) -> None:
+    """A table of all results side by side and of chance; `part`: the key of a result that holds the figures."""
+    columns, intervals = {}, {}
+    for one in measured:
+        name = one.result["name"] if len(measured) > 1 else "model"
+        columns[name] = one.result[part] if part else one.result
+        intervals[name] = columns[name]["intervals"]
+    chance = measured[0].chance[part] if part else measured[0].chance
+    show(title, columns | {"chance": chance}, intervals)
+
+
+def print_notes(measured: Sequence["Measured"]) -> None:
+    """What one should know: training pictures, the worst confusions of a single result, the rule of ties."""
+    for one in measured:
+        seen = one.result["overlap"].get("pictures")
+        if seen:
+            line = f"careful: {one.result['name']} was trained on {seen:,} of these pictures"
+            console.output.print(line, markup=False)
+    if len(measured) == 1:
+        for mistake in measured[0].result.get("confusions", [])[:_LISTED]:
+            line = f"{mistake['class']} taken for {mistake['taken_for']}: {mistake['count']} ({mistake['share']:.0%})"
+            console.output.print(line, markup=False)
+    console.output.print(f"ties: {measured[0].result['ties']}")
+
+
+def show(
+    title: str,
+    columns: Mapping[str, Mapping[str, Any]],
+    intervals: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+) -> None:
+    """A table on stdout: a row for each figure, a column for each model, intervals where there are any.
+
+    Of one model they stand beside the figures, of several below them, which keeps the table narrow.
+    """
+    known = intervals or {}
+    beside = len(known) == 1
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right", overflow="fold")
+        if beside and name in known:
+            table.add_column("95 % interval", justify="right")
+    first = next(iter(columns.values()))
+    for key, value in first.items():
+        if isinstance(value, int | float) and key not in _NO_FIGURES:
+            cells = []
+            for name, column in columns.items():
+                figure = _cell(column[key]) if key in column else ""
+                interval = " – ".join(map(_cell, known[name][key])) if key in known.get(name, {}) else ""
+                if name not in known:
+                    cells.append(figure)
+                else:
+                    cells += [figure, interval] if beside else [f"{figure}\n{interval}".rstrip()]
+            table.add_row(key, *cells)
+    console.output.print(table)
+
+
+def _cell(value: float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) and value < 1 else f"{value:g}"
