@@ -109,6 +109,18 @@ def test_differences_are_paired_with_the_first(compare):
     assert alone.differences == ()
 
 
+def test_folds_have_tables_of_their_own(compare):
+    folded = retrieval_result("a", 1.0) | {"galleries": {"text_to_image": [14, 16], "image_to_text": [28, 32]}}
+    parts = compare(folded, retrieval_result("b", 1.0), folded | {"name": "c"})
+    assert [list(part.models) for part in parts] == [["a", "c"], ["b"]]
+    assert (
+        "60 captions as queries, each in its fold's gallery of 14 to 16 pictures (2 folds)"
+        in parts[0].tables[0].caption
+    )
+    assert "30 pictures as queries, each in its fold's gallery of 28 to 32 captions" in parts[0].tables[2].caption
+    assert "30 pictures in the gallery" in parts[1].tables[0].caption
+
+
 def test_only_the_same_queries_stand_in_one_table(compare):
     parts = compare(
         retrieval_result("a", 1), zeroshot_result("a", [1, 2]), retrieval_result("b", 1, pictures=20),

@@ -83,7 +83,8 @@ def _set_of(result: Result) -> tuple:
     """What two results have in common that were measured on the same queries."""
     counts = tuple(sorted((name, len(found)) for name, found in result.ranks.items()))
     left_out = len(result.data.get("left_out", []))
-    return result.kind, result.data.get("fingerprint"), result.values.get("captions"), counts, left_out
+    galleries = str(result.values.get("galleries"))
+    return result.kind, result.data.get("fingerprint"), result.values.get("captions"), counts, left_out, galleries
 
 
 def _named(some: Sequence[tuple[Path, Result]]) -> dict[str, Result]:
@@ -128,9 +129,10 @@ def _retrieval(
     captions, pictures = len(first.ranks["text_to_image"]), len(first.ranks["image_to_text"])
     rule = "every caption is a query" if first.values.get("captions") == "all" else "equal captions are one query"
     parts = {direction: _figures(models, direction) for direction in ("text_to_image", "image_to_text")}
+    galleries = first.values.get("galleries", {"text_to_image": [pictures], "image_to_text": [captions]})
     counts = {
-        "text_to_image": f"{captions:,} captions as queries, {pictures:,} pictures in the gallery",
-        "image_to_text": f"{pictures:,} pictures as queries, {captions:,} captions in the gallery",
+        "text_to_image": f"{captions:,} captions as queries, {_sizes('pictures', galleries['text_to_image'])}",
+        "image_to_text": f"{pictures:,} pictures as queries, {_sizes('captions', galleries['image_to_text'])}",
     }
     tables = (
         _table(f"Text to image, MRR (the paper's Table 3): {counts['text_to_image']}", MRR, parts["text_to_image"],
@@ -147,7 +149,8 @@ def _retrieval(
         _differences(models, direction, words, ranks.by_query, MRR + RECALL + RANKS, owners[direction], settings)
         for direction, words in (("text_to_image", "Text to image"), ("image_to_text", "Image to text"))
     ]
-    same = first.values.get("captions") == "all" and _same_counts(published.RETRIEVAL, captions, pictures)
+    whole = first.values.get("captions") == "all" and len(galleries["text_to_image"]) == 1
+    same = whole and _same_counts(published.RETRIEVAL, captions, pictures)
     notes = [_reference_note(published.RETRIEVAL, same)]
     return f"Retrieval, {rule}", tables, tuple(filter(None, differences)), notes
 
@@ -172,6 +175,15 @@ def _zeroshot(
     if len({str(result.values.get("names")) for result in models.values()}) > 1:
         notes.append("The models were given different labels for the same classes.")
     return "Zero-shot classification", tables, (differences,) if differences else (), notes
+
+
+def _sizes(what: str, galleries: Sequence[int]) -> str:
+    """How many there are to choose from, in one gallery or in those of several folds."""
+    if len(galleries) == 1:
+        return f"{galleries[0]:,} {what} in the gallery"
+    few, many = min(galleries), max(galleries)
+    size = f"{few:,}" if few == many else f"{few:,} to {many:,}"
+    return f"each in its fold's gallery of {size} {what} ({len(galleries)} folds)"
 
 
 def _figures(models: Mapping[str, Result], direction: str) -> dict[str, Mapping[str, Any]]:

@@ -110,6 +110,8 @@ def add_head(
 ) -> None:
     """Give the model's EfficientNet a head: landmarks with pooled features (m, features), and perhaps a classifier.
 
+    There may be no landmarks (m = 0).
+
     The classifier is weight (classes, features) and bias (classes,). The layers below are the
     same objects as before; the projection of pictures starts afresh.
     """
@@ -123,8 +125,9 @@ def add_head(
         tower = LandmarkEfficientNetModel(config)
     tower.embeddings, tower.encoder, tower.pooler = old.embeddings, old.encoder, old.pooler
     tower.head = Head(landmarks, classes, width, config.sharpness)
-    tower.head.landmarks.centre.copy_(features.mean(dim=0))
-    tower.head.landmarks.weight.copy_(normalize(features - tower.head.landmarks.centre, dim=1))
+    if landmarks:
+        tower.head.landmarks.centre.copy_(features.mean(dim=0))
+        tower.head.landmarks.weight.copy_(normalize(features - tower.head.landmarks.centre, dim=1))
     if classifier is not None:
         tower.head.classifier.load_state_dict({"weight": classifier[0], "bias": classifier[1]})
     model.vision_model = tower.eval()

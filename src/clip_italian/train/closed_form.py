@@ -56,7 +56,7 @@ def set_projections(
         basis = head.landmarks.penalty_root()
         if class_names:
             # Up to a constant in each row, which softmax ignores, these are the classifier's logits.
-            guess = start.Guess(probabilities.clamp(min=torch.finfo().tiny).log(), _embed(encoder, class_names))
+            guess = start.Guess(probabilities.clamp(min=torch.finfo().tiny).log(), embed(encoder, class_names))
     found = start.projections(images @ basis, texts, owners, groups, encoder.dim, guess)
     parts.visual_projection.weight.copy_(torch.cat([found.visual @ basis.T, found.classes], dim=1))
     parts.text_projection.weight.copy_(found.text)
@@ -64,7 +64,7 @@ def set_projections(
         head.temperature.fill_(found.temperature)
 
 
-def _embed(encoder: DualEncoder, texts: Sequence[str]) -> torch.Tensor:
+def embed(encoder: DualEncoder, texts: Sequence[str]) -> torch.Tensor:
     """Outputs (n, hidden) of the text tower for texts that are no captions of the run."""
     parts = []
     for first in range(0, len(texts), _TEXTS):

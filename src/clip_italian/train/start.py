@@ -63,8 +63,8 @@ def projections(
     """
     if dim < texts.shape[1]:
         raise UserError(f"projection_dim is {dim}, less than the {texts.shape[1]} text features; use start = 'random'")
-    whitening = _whitening(texts)
-    whitened = normalize(texts @ whitening.T, dim=1)
+    even = whitening(texts)
+    whitened = normalize(texts @ even.T, dim=1)
     targets = torch.zeros(len(images), texts.shape[1]).index_add_(0, owners, whitened)
     targets /= torch.bincount(owners, minlength=len(images)).unsqueeze(1)
     remove_mean = _without_mean(images)
@@ -77,7 +77,7 @@ def projections(
 
     ridge = max(_left_out(centred, targets, folds, ridges), key=lambda found: judge(found[1]))[0]
     guess = guess or Guess(torch.zeros(len(images), 0), torch.zeros(0, texts.shape[1]))
-    names = normalize(guess.names @ whitening.T, dim=1)
+    names = normalize(guess.names @ even.T, dim=1)
     best = (-1.0, 1.0, names)
     if len(names):
         weighed = _guesses(guess.logits, names)
@@ -94,7 +94,7 @@ def projections(
     regression = (remove_mean @ _solve(centred.T @ centred, centred.T @ (targets - guessed), ridge)).T
     scale = (images @ regression.T + guessed).norm(dim=1).mean()
     spread = torch.eye(dim, texts.shape[1])
-    text = spread @ whitening / (texts @ whitening.T).norm(dim=1).mean()
+    text = spread @ even / (texts @ even.T).norm(dim=1).mean()
     return Start(spread @ regression / scale, text, spread @ axes.T / scale, temperature)
 
 
@@ -147,7 +147,7 @@ def _mrr(predictions: torch.Tensor, texts: torch.Tensor, owners: torch.Tensor, f
     return ranks.mrr(ranks.ranks(texts[queries].numpy(), gallery, place[owners[queries]].unsqueeze(1).tolist()), 10)
 
 
-def _whitening(features: torch.Tensor) -> torch.Tensor:
+def whitening(features: torch.Tensor) -> torch.Tensor:
     """Symmetric map that drops the mean direction and evens out the variance along the others."""
     variances, axes = torch.linalg.eigh(torch.cov(features.T))
     variances = variances.clamp(min=0)
