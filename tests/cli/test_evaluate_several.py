@@ -1,12 +1,14 @@
 """Several models, and several sets of labels, in one run."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from clip_italian import images, languages
+from clip_italian import images, languages, leaks
 from clip_italian.evaluate import results
+from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.pairs import read
 from tests.conftest import draw_shape
 from tests.model import kinds, sentence_models
@@ -101,6 +103,29 @@ def test_a_model_that_fails_costs_no_result_of_another(run, models, shapes, tmp_
     assert results.read(tmp_path / "r" / "good.json").name == "good"
 
 
+def test_a_model_trained_on_the_pictures_is_refused_beside_others(run, models, shapes, tmp_path):
+    trained = DualEncoder.load(models[0])
+    _, prints = leaks.fingerprints([shapes.parent / pair.image for pair in read(shapes)][:5])
+    trained.info[leaks.INFO_KEY] = prints.to_json()
+    trained.save(tmp_path / "trained")
+    sorted_pictures = tmp_path / "classes"
+    for pair in read(shapes):
+        (sorted_pictures / pair.captions[0]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(shapes.parent / pair.image, sorted_pictures / pair.captions[0])
+    two = (*asked([models[1], tmp_path / "trained"]), "--name", "other", "--name", "mine", *FEW)
+    for command in (("retrieval", "--pairs", shapes), ("zeroshot", "--pairs", shapes),
+                    ("zeroshot", "--pictures", sorted_pictures)):  # fmt: skip
+        code, out, err = run("evaluate", *command, *two, "-o", tmp_path / "r")
+        assert (code, out) == (1, ""), err
+        assert "5 of 54 pictures are among the training pictures of mine; leave them out" in err
+        assert "other does not tell its training pictures" in err
+        assert not (tmp_path / "r").exists()
+        code, out, err = run("evaluate", *command, *two, "--allow-overlap", "--json")
+        assert code == 0, err
+        overlaps = [one["overlap"] for one in json.loads(out)["results"]]
+        assert overlaps == [{"checked": False}, {"checked": True, "pictures": 5}]
+
+
 @pytest.fixture
 def imagenet(tmp_path):
     """Two classes of ImageNet's validation set as on the Hub."""
@@ -152,4 +177,3 @@ def test_labels_used_wrongly(run, models, imagenet, shapes, tmp_path):
         assert (code, out) == (expected, ""), err
         assert len(lines) == 1
         assert words in lines[0]
-    assert read(shapes)

@@ -63,6 +63,20 @@ def test_paired_differences_by_hand():
     assert found["R@1"]["p"] > 0.05
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=2, max_size=20))
+def test_the_other_way_round_a_difference_has_the_other_sign(both):
+    first, second = np.array(both).T
+    there, back = (
+        bootstrap.paired(*ranks_, ranks.by_query, bootstrap.own(len(both)), Resampling(50))
+        for ranks_ in ((first, second), (second, first))
+    )
+    for name, entry in there.items():
+        assert back[name]["difference"] == pytest.approx(-entry["difference"])
+        assert back[name]["interval"] == pytest.approx([-edge for edge in reversed(entry["interval"])])
+        assert back[name]["p"] == entry["p"]
+
+
 def test_a_small_but_steady_difference_is_seen_only_in_pairs():
     rng = np.random.default_rng(5)
     first = rng.integers(2, 60, 400)

@@ -72,6 +72,7 @@ def bias(
 
     Example: clip-italian evaluate bias groups --model mini
     """
+    from clip_italian.evaluate.embeddings import unit
     from clip_italian.evaluate.probes import bias as association
     from clip_italian.model import rivals
     from clip_italian.train.processes import choose_device
@@ -89,7 +90,8 @@ def bias(
             raise UserError(f"{folder / name}: {len(done)} readable picture; a group needs at least 2")
         if len(done) < association.FEW:
             console.notice(f"{name}: {len(done)} pictures are few; its intervals say little")
-    embedded = encoder.encode_text([neutral, *texts])
+    images = {name: unit(rows, f"pictures of {name}") for name, rows in images.items()}
+    embedded = unit(encoder.encode_text([neutral, *texts]), "prompts")
     found = association.associations(images, embedded[1:], embedded[0], texts, seed)
     pictures = {name: len(rows) for name, rows in images.items()}
     if as_json:

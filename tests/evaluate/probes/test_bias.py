@@ -27,6 +27,19 @@ def test_association_and_effect_size_by_hand():
     assert not record["groups"]["a"]["beside_zero"]
 
 
+def test_order_of_pictures_changes_no_association():
+    random = np.random.default_rng(3)
+    images = {name: unit(random.normal(size=(9, 4))) for name in "abc"}
+    prompts, neutral = unit(random.normal(size=(5, 4))), unit(random.normal(size=4))
+    before = bias.associations(images, prompts, neutral, list("12345"), seed=1)
+    turned = {name: rows[::-1] for name, rows in reversed(images.items())}
+    after = bias.associations(turned, prompts, neutral, list("12345"), seed=1)
+    for one, two in zip(before, after, strict=True):
+        for name in "abc":
+            for figure in ("association", "effect_size"):
+                assert two["groups"][name][figure] == pytest.approx(one["groups"][name][figure], abs=2e-3)
+
+
 def test_three_groups_weigh_the_same():
     images = {"a": np.tile([1.0, 0.0], (4, 1)), "b": np.tile([0.0, 1.0], (2, 1)), "c": np.tile([0.6, 0.8], (9, 1))}
     (record,) = bias.associations(images, np.array([[1.0, 0.0]]), np.zeros(2), ["p"], seed=1)

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from clip_italian.errors import UserError
 from clip_italian.evaluate.probes import score
 from clip_italian.evaluate.probes.cases import Case
 
@@ -59,6 +62,36 @@ def test_the_same_score_for_all_is_no_answer():
     figures = score.measure(Blind(), [case("rosso", (255, 0, 0))] * 3)["colour"]
     assert figures["answers"] == {"rosso": {"none": 3}}
     assert figures["accuracy"] == 0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from([*CHOICES]), min_size=1, max_size=9), st.integers(0, 10**6))
+def test_order_of_cases_and_length_of_vectors_change_nothing(values, seed):
+    rng = np.random.default_rng(seed)
+    cases = [case(value, tuple(rng.integers(1, 255, 3).tolist())) for value in values]
+
+    class Longer(Scripted):
+        def encode_images(self, images):
+            return super().encode_images(images) * rng.uniform(0.01, 100, (len(images), 1))
+
+        def encode_text(self, texts):
+            return super().encode_text(texts) * rng.uniform(0.01, 100, (len(texts), 1))
+
+    before = score.measure(Scripted(), cases)["colour"]
+    after = score.measure(Longer(), [cases[place] for place in rng.permutation(len(cases))])["colour"]
+    assert after == before | {"answers": after["answers"], "by_value": after["by_value"]}
+    for part in ("answers", "by_value"):
+        assert dict(sorted(after[part].items())) == dict(sorted(before[part].items()))
+
+
+@pytest.mark.parametrize(("factor", "words"), [(np.nan, "not finite"), (0, "zero")])
+def test_damaged_models_get_a_line_and_no_accuracy(factor, words):
+    class Damaged(Scripted):
+        def encode_images(self, images):
+            return super().encode_images(images) * factor
+
+    with pytest.raises(UserError, match=f"drawings: 1 of 1 embeddings are {words}"):
+        score.measure(Damaged(), [case("rosso", (255, 0, 0))])
 
 
 def test_batches_change_nothing(monkeypatch):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from clip_italian.evaluate.embeddings import unit
 from clip_italian.evaluate.probes.cases import Case
 from clip_italian.model.encoder import Encoder
 
@@ -32,7 +33,7 @@ def measure(
     """Accuracy by kind and by value, each with chance and a 95 % interval (Wilson), and what was said instead.
 
     `answers` counts, for each value, the values that the model chose; "none" is a tie. `progress` gets the number of
-    cases done with each batch.
+    cases done with each batch. Raises UserError for embeddings that are NaN, infinite or zero.
     """
     counts: dict[str, dict[str, Counter[str]]] = {}
     choices: dict[str, int] = {}
@@ -42,8 +43,9 @@ def measure(
         ways = (way for case in some for ways in case.choices.values() for way in ways)
         new = [way for way in dict.fromkeys(ways) if way not in embedded]
         if new:
-            embedded.update(zip(new, encoder.encode_text(new), strict=True))
-        for case, image in zip(some, encoder.encode_images([case.picture for case in some]), strict=True):
+            embedded.update(zip(new, unit(encoder.encode_text(new), "sentences"), strict=True))
+        images = unit(encoder.encode_images([case.picture for case in some]), "drawings")
+        for case, image in zip(some, images, strict=True):
             said = answer(case, image, embedded) or "none"
             counts.setdefault(case.kind, {}).setdefault(case.value, Counter())[said] += 1
             choices[case.kind] = len(case.choices)
