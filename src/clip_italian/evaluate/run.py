@@ -38,11 +38,11 @@ def retrieval_on_pairs(
     subjects: Sequence[Subject], chosen: Sequence[Pair], pairs_file: Path, merge: bool, rules: Rules
 ) -> Iterator[Measured]:
     """Each model's retrieval in both directions on pairs of a file; `merge`: equal captions are one query."""
-    for subject, data, overlapping in _embedded(subjects, chosen, pairs_file, rules):
+    for subject, data, facts, overlapping in _embedded(subjects, chosen, pairs_file, rules):
         with _of(subject):
             measured = measure.measure_retrieval(subject.encoder, data, merge, rules.resampling)
         yield Measured(
-            _head(subject, subject.name, results.RETRIEVAL, _pairs_facts(data, pairs_file), rules)
+            _head(subject, subject.name, results.RETRIEVAL, facts, rules)
             | measured.figures
             | {"overlap": overlapping}
             | results.retrieval_ranks(measured.found, measured.answers),
@@ -54,7 +54,7 @@ def zeroshot_on_pairs(
     subjects: Sequence[Subject], chosen: Sequence[Pair], pairs_file: Path, prompts: Sequence[str], rules: Rules
 ) -> Iterator[Measured]:
     """For each model every picture of some pairs against all their captions, each set in the prompts."""
-    for subject, data, overlapping in _embedded(subjects, chosen, pairs_file, rules):
+    for subject, data, facts, overlapping in _embedded(subjects, chosen, pairs_file, rules):
         answers = retrieval.retrieval_set(data.pairs)
         names = [(caption,) for caption in answers.captions]
         with _of(subject):
@@ -62,7 +62,7 @@ def zeroshot_on_pairs(
                 subject.encoder, data.images, names, answers.captions_of, prompts, rules.resampling
             )
         yield Measured(
-            _head(subject, subject.name, results.ZEROSHOT, _pairs_facts(data, pairs_file), rules)
+            _head(subject, subject.name, results.ZEROSHOT, facts, rules)
             | figures
             | {"overlap": overlapping, "ranks": {"zeroshot": measured.found.tolist()}},
             measure.zeroshot_chance(data),
@@ -81,18 +81,20 @@ def zeroshot_on_classes(
     overlaps = overlap.check(encoders, ids, sets[0].place, rules.allow_overlap)
     embedded = classification.embed(list(encoders.values()), sets)
     names = iter(result_names(list(encoders), [data.labels for data in sets]))
+    seen = embedded[0][0]
+    facts = results.data_facts(sets[0].place, [], "", seen.paths, seen.left_out)
     for number, subject in enumerate(subjects):
-        for data, seen in zip(sets, embedded, strict=True):
+        for data, by_model in zip(sets, embedded, strict=True):
+            mine = by_model[number]
             with _of(subject):
-                figures, found = classification.figures(subject.encoder, data, seen[number], prompts, rules.resampling)
-            facts = results.data_facts(data.place, [], data.fingerprint(), seen[number].paths, seen[number].left_out)
+                figures, found = classification.figures(subject.encoder, data, mine, prompts, rules.resampling)
             yield Measured(
-                _head(subject, next(names), results.ZEROSHOT, facts, rules)
+                _head(subject, next(names), results.ZEROSHOT, facts | {"fingerprint": data.fingerprint()}, rules)
                 | figures
                 | {"overlap": overlaps[subject.name], "label_set": data.labels}
                 | {"names": dict(zip(data.classes, map(list, data.names), strict=True))}
                 | {"ranks": {"zeroshot": found.tolist()}},
-                classification.chance(data, seen[number]),
+                classification.chance(data, mine),
             )
 
 
@@ -110,13 +112,17 @@ def for_people(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _embedded(
     subjects: Sequence[Subject], chosen: Sequence[Pair], pairs_file: Path, rules: Rules
-) -> Iterator[tuple[Subject, measure.Embedded, dict[str, Any]]]:
-    """Each model with its embeddings of the pictures and its overlap with them."""
+) -> Iterator[tuple[Subject, measure.Embedded, dict[str, Any], dict[str, Any]]]:
+    """Each model with its embeddings of the pictures, the facts of the data, and its overlap with them."""
     encoders = {subject.name: subject.encoder for subject in subjects}
     ids = measure.ids(chosen, pairs_file)
     overlaps = overlap.check(encoders, ids, str(pairs_file), rules.allow_overlap)
     embedded = measure.embed(list(encoders.values()), chosen, pairs_file)
-    yield from zip(subjects, embedded, overlaps.values(), strict=True)
+    used = embedded[0]
+    splits = sorted({pair.split for pair in used.pairs if pair.split})
+    facts = results.data_facts(str(pairs_file), splits, fingerprint(used.pairs), used.paths, used.left_out)
+    for subject, data in zip(subjects, embedded, strict=True):
+        yield subject, data, facts, overlaps[subject.name]
 
 
 @contextmanager
@@ -138,8 +144,3 @@ def _head(subject: Subject, name: str, kind: str, data: Mapping[str, Any], rules
         "bootstrap": rules.resampling.facts(),
         "versions": results.versions(),
     }
-
-
-def _pairs_facts(data: measure.Embedded, pairs_file: Path) -> dict[str, Any]:
-    splits = sorted({pair.split for pair in data.pairs if pair.split})
-    return results.data_facts(str(pairs_file), splits, fingerprint(data.pairs), data.paths, data.left_out)
