@@ -31,7 +31,8 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A second environment with open_clip and sentence-transformers, for the side-by-side benchmarks only (5 GB).
+# A second environment with open_clip and torchvision (5 GB), for side-by-side benchmarks and the tests of open_clip's
+# models.
 peers: .venv-peers/.installed
 
 .venv-peers/.installed: benchmarks/peers.txt

@@ -73,8 +73,8 @@ def print_notes(measured: Sequence["Measured"]) -> None:
     for one in measured:
         seen = one.result["overlap"].get("pictures")
         if seen:
-            line = f"careful: {one.result['name']} was trained on {seen:,} of these pictures"
-            console.output.print(line, markup=False)
+            who = one.result["name"] if len(measured) > 1 else "the model"
+            console.output.print(f"careful: {who} was trained on {seen:,} of these pictures", markup=False)
     if len(measured) == 1:
         for mistake in measured[0].result.get("confusions", [])[:_LISTED]:
             line = f"{mistake['class']} taken for {mistake['taken_for']}: {mistake['count']} ({mistake['share']:.0%})"
