@@ -90,6 +90,14 @@ def test_names_and_files(run, models, shapes, tmp_path):
         assert err.count("\n") == 1
         assert words in err
     assert not (tmp_path / "new").exists()
+    before = shapes.read_bytes()
+    code, _, err = run(*one, "-o", shapes)
+    assert code == 2
+    assert "would replace its own input" in err
+    assert shapes.read_bytes() == before
+    code, _, err = run(*one, "-o", shapes / "r.json")
+    assert code == 1
+    assert "cannot be written" in err
 
 
 def test_a_model_that_fails_costs_no_result_of_another(run, models, shapes, tmp_path):

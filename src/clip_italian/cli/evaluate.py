@@ -74,7 +74,7 @@ def retrieval(
     from clip_italian.evaluate import measure, run, subjects
 
     names = subjects.named(model, name or [])
-    files = outcome.result_files(output, names)
+    files = outcome.result_files(output, names, pairs)
     chosen = measure.choose(pairs, split)
     measured = outcome.keep(
         run.retrieval_on_pairs(
@@ -152,7 +152,7 @@ def zeroshot(
     names = subjects.named(model, name or [])
     rules = _rules(resamples, seed, allow_overlap)
     if pairs is not None:
-        files = outcome.result_files(output, names)
+        files = outcome.result_files(output, names, pairs)
         chosen = measure.choose(pairs, split)
         loaded = _loaded(model, names, language, device)
         measured = outcome.keep(run.zeroshot_on_pairs(loaded, chosen, pairs, prompts, rules), files)

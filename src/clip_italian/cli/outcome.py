@@ -1,6 +1,7 @@
 """What `evaluate` shows and writes: tables of models side by side, and a result file each."""
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from clip_italian import console
-from clip_italian.errors import UsageError
+from clip_italian.errors import UsageError, UserError
+from clip_italian.pairs import apart
 
 if TYPE_CHECKING:
     from clip_italian.evaluate.run import Measured
@@ -19,21 +21,29 @@ _NO_FIGURES = ("format", "left_out")  # numbers of a result that are none
 _NO_FILE_NAME = re.compile(r"[^\w.+-]+")
 
 
-def result_files(output: Path | None, names: Sequence[str]) -> list[Path | None]:
+def result_files(output: Path | None, names: Sequence[str], source: Path | None = None) -> list[Path | None]:
     """Where the results of these names go: one into the file `output`; several, or one where it is a folder, into it.
 
-    Raises UsageError where several results would go into one file.
+    Raises UsageError where several results would go into one file, or one into `source`, and UserError where nothing
+    can be written: better now than after an hour's measuring.
     """
     if output is None:
         return [None] * len(names)
     if len(names) == 1 and not output.is_dir():
-        return [output]
-    if output.is_file() or output.suffix == ".json":
+        files = [output]
+    elif output.is_file() or output.suffix == ".json":
         raise UsageError(f"{output}: there are {len(names)} results; give -o a folder for them")
-    files = [output / f"{_NO_FILE_NAME.sub('-', name).strip('-.') or 'model'}.json" for name in names]
+    else:
+        files = [output / f"{_NO_FILE_NAME.sub('-', name).strip('-.') or 'model'}.json" for name in names]
     twice = next((file for file in files if files.count(file) > 1), None)
     if twice is not None:
         raise UsageError(f"{twice}: two results would go there; give the models other names by --name")
+    for file in files:
+        if source is not None:
+            apart(source, file)
+        there = next(folder for folder in file.absolute().parents if folder.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise UserError(f"{file}: cannot be written ({there} is no folder to write into); choose another output")
     return list(files)
 
 
