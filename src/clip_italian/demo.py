@@ -20,7 +20,8 @@ from clip_italian.evaluate import measure, overlap, report
 from clip_italian.languages import Language, get
 from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.search import index
+from clip_italian.search import update
+from clip_italian.search.index import Index
 from clip_italian.sources import picture_book
 from clip_italian.train.run import MODEL_FOLDER, Run, train
 from clip_italian.train.stage import Record
@@ -74,10 +75,8 @@ def evaluate_and_index(trained: Run, recipe: Recipe, pairs_file: Path, language:
     data, untrained = measure.embed([trained.encoder, start], chosen, pairs_file)
     ids = [pair.id for pair in data.pairs]
     root = pairs_file.parent
-    index.write(
-        trained.folder / "index", root, data.paths, data.images, trained.encoder,
-        str((trained.folder / MODEL_FOLDER).resolve()), ids=ids,
-    )  # fmt: skip
+    model = update.Model(trained.encoder, str((trained.folder / MODEL_FOLDER).resolve()))
+    update.write(trained.folder / "index", root, data.paths, data.images, model, ids)
 
     metrics = _figures(trained.encoder, data, language.drawing_prompt)
     metrics["overlap"] = seen["the model"]
@@ -92,7 +91,7 @@ def evaluate_and_index(trained: Run, recipe: Recipe, pairs_file: Path, language:
 
 def write_report(trained: Run, recipe: Recipe, metrics: dict[str, Any], language: Language, minutes: float) -> None:
     """Write report.html into the run's folder."""
-    opened = index.Index.open(trained.folder / "index")
+    opened = Index.open(trained.folder / "index")
     queries = trained.encoder.encode_text(language.example_queries)
     found = [(text, opened.search(query, 5)) for text, query in zip(language.example_queries, queries, strict=True)]
     captions = {pair.id: pair.captions[0] for pair in measure.choose(recipe.data.pairs, "test")}

@@ -1,19 +1,27 @@
 """Safe decoding of pictures: every failure becomes a `PictureError` with the path and the reason."""
 
+import io
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clip_italian.errors import UserError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+# Of Apple's HEIC only with pillow-heif (extra `heic`).
+_HEIC = frozenset({".heic", ".heif"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}) | _HEIC
 # Larger pictures are refused before decoding: 100 megapixels take 300 MB.
 MAX_PIXELS = 100_000_000
+# Larger files are refused before reading.
+MAX_BYTES = 1_000_000_000
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -32,6 +40,7 @@ def open_picture(path: Path, mode: str = "RGB", at_least: int | None = None) -> 
 
 def decode(source: Path | BinaryIO, name: str, mode: str = "RGB", at_least: int | None = None) -> Image.Image:
     """The same for a file, or bytes that can be read like one, that messages call `name`."""
+    _know_heic()
     try:
         with Image.open(source) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -44,7 +53,11 @@ def decode(source: Path | BinaryIO, name: str, mode: str = "RGB", at_least: int 
     except FileNotFoundError:
         raise PictureError(f"{name}: no such picture") from None
     except UnidentifiedImageError:
-        raise PictureError(f"{name}: not a picture in a known format") from None
+        heic = Path(name).suffix.lower() in _HEIC and not _know_heic()
+        missing = '; HEIC needs pip install "clip-italian[heic]"' if heic else ""
+        raise PictureError(f"{name}: not a picture in a known format{missing}") from None
+    except Image.DecompressionBombError:
+        raise PictureError(f"{name}: more than {MAX_PIXELS:,} pixels") from None
     except PictureError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files: struct.error, KeyError, EOFError …
@@ -52,13 +65,36 @@ def decode(source: Path | BinaryIO, name: str, mode: str = "RGB", at_least: int 
         raise PictureError(f"{name}: damaged picture ({reason})") from error
 
 
+@cache
+def _know_heic() -> bool:
+    """Have Pillow read HEIC, where pillow-heif is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
 def on_white(image: Image.Image) -> Image.Image:
-    """RGB without transparency: see-through parts become white."""
+    """RGB without transparency: see-through parts become white; of 16 bits a channel the upper 8 stay."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bits(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(canvas, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey values of more than 8 bits, which Pillow itself would cut at 255."""
+    values = np.asarray(image).astype(np.float32)
+    largest = float(values.max(initial=0))
+    scale = 1 / 257
+    if image.mode in ("I", "F") and largest <= 255:
+        scale = 255.0 if image.mode == "F" and largest <= 1 else 1.0
+    return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)).convert("RGB")
 
 
 def trim(image: Image.Image) -> Image.Image:
@@ -94,25 +130,57 @@ def decode_batches(
 
     Yields the paths that could be read, what `prepare` made of them, and the errors of the others.
     """
+    for batch in ahead(paths, size, lambda path: prepare(open_picture(path))):
+        good = [(path, result) for path, result in batch if not isinstance(result, PictureError)]
+        bad = [result for _, result in batch if isinstance(result, PictureError)]
+        yield [path for path, _ in good], [result for _, result in good], bad
 
-    def attempt(path: Path) -> T | PictureError:
+
+def ahead(
+    items: Iterable[S], size: int, work: Callable[[S], T], threads: int = 2
+) -> Iterator[list[tuple[S, T | PictureError]]]:
+    """Each item with what `work` made of it, or the PictureError that it raised; in batches, one ahead of the reader."""
+
+    def attempt(item: S) -> T | PictureError:
         try:
-            return prepare(open_picture(path))
+            return work(item)
         except PictureError as error:
             return error
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        pending: list[tuple[list[Path], list]] = []
-        remaining = iter(paths)
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        pending: list[tuple[list[S], list]] = []
+        remaining = iter(items)
         while group := list(islice(remaining, size)):
-            pending.append((group, [pool.submit(attempt, path) for path in group]))
+            pending.append((group, [pool.submit(attempt, item) for item in group]))
             if len(pending) > 1:
                 yield _collect(*pending.pop(0))
         for left in pending:
             yield _collect(*left)
 
 
-def _collect(group: list[Path], futures: list) -> tuple[list[Path], list, list[PictureError]]:
-    results = [future.result() for future in futures]
-    good = [(path, r) for path, r in zip(group, results, strict=True) if not isinstance(r, PictureError)]
-    return [p for p, _ in good], [r for _, r in good], [r for r in results if isinstance(r, PictureError)]
+def _collect(group: list[S], futures: list) -> list[tuple[S, T | PictureError]]:
+    return list(zip(group, (future.result() for future in futures), strict=True))
+
+
+def read_bytes(path: Path, part: tuple[int, int] | None = None) -> bytes:
+    """A picture file's content, or a part of it (first byte, length); raises PictureError where it is not there."""
+    try:
+        size = path.stat().st_size if part is None else part[1]
+        if size > MAX_BYTES:
+            raise PictureError(f"{path}: {size:,} bytes, more than {MAX_BYTES:,}")
+        with path.open("rb") as file:
+            if part is not None:
+                file.seek(part[0])
+            content = file.read(size)
+    except FileNotFoundError:
+        raise PictureError(f"{path}: no such picture") from None
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(content) < size:
+        raise PictureError(f"{path}: shorter than it was; restore it")
+    return content
+
+
+def decode_bytes(content: bytes, name: str, at_least: int | None = None) -> Image.Image:
+    """See `decode`."""
+    return decode(io.BytesIO(content), name, at_least=at_least)

@@ -1,14 +1,18 @@
+"""An index of real pictures with a real, tiny model: searching, opening, refusing."""
+
 import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from clip_italian.errors import UserError
-from clip_italian.images import find_pictures
-from clip_italian.search import index
+from clip_italian.search import manifest, update
 from clip_italian.search.contact_sheet import write_sheet
+from clip_italian.search.index import Index
 from tests.conftest import draw_shape
+
+# What rounding to bfloat16 may cost a cosine of two vectors of 24 numbers.
+ROUNDING = 3e-3
 
 
 @pytest.fixture
@@ -23,28 +27,32 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def built(pictures, tmp_path, tiny_encoder):
-    errors = index.build(find_pictures(pictures), pictures, tmp_path / "idx", tiny_encoder, "tiny")
-    assert ["broken.jpg" in str(error) for error in errors] == [True]
-    return index.Index.open(tmp_path / "idx")
+    change = update.build(tmp_path / "idx", [pictures], update.Model(tiny_encoder, "tiny"))
+    assert [one.id for one in change.left_out] == ["broken.jpg"]
+    return Index.open(tmp_path / "idx")
 
 
 def test_search_is_an_exact_ranking(built, pictures, tiny_encoder):
     files = sorted(pictures.glob("sub/*.png"))
     query = tiny_encoder.encode_text(["un cerchio rosso"])[0]
     scores = tiny_encoder.encode_images(files) @ query
-    expected = [f"sub/{files[i].name}" for i in np.argsort(-scores)]
     hits = built.search(query, 5)
-    assert [hit.id for hit in hits] == expected
+    assert {hit.id for hit in hits} == {f"sub/{file.name}" for file in files}
     assert [hit.rank for hit in hits] == [1, 2, 3]
-    assert np.allclose([hit.score for hit in hits], np.sort(scores)[::-1], atol=1e-5)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert np.allclose([hit.score for hit in hits], np.sort(scores)[::-1], atol=ROUNDING)
     assert all(hit.path.is_file() for hit in hits)
+    assert [built.hit(hit.row).path for hit in hits] == [hit.path for hit in hits]
+    assert built.hit(99) is None
+    assert [hit.id for hit in built.search(query, 2, skip=1)] == [hit.id for hit in hits[1:]]
+    assert [hit.rank for hit in built.search(query, 2, skip=1)] == [2, 3]
 
 
 def test_a_picture_finds_itself(built, pictures, tiny_encoder):
     for path in sorted(pictures.glob("sub/*.png")):
         (hit,) = built.search(tiny_encoder.encode_images([path])[0], 1)
         assert hit.path.resolve() == path.resolve()
-        assert hit.score == pytest.approx(1, abs=1e-5)
+        assert hit.score == pytest.approx(1, abs=1e-4)
 
 
 def test_another_model_is_refused(built, tiny_encoder):
@@ -55,26 +63,35 @@ def test_another_model_is_refused(built, tiny_encoder):
         built.check_model(tiny_encoder)
 
 
-def test_no_index_and_a_damaged_one(built, tmp_path):
+def test_no_index_an_old_one_and_damaged_ones(built, tmp_path):
     with pytest.raises(UserError, match="no index here"):
-        index.Index.open(tmp_path / "none")
-    (built.folder / "vectors.usearch").write_bytes(b"junk")
-    with pytest.raises(UserError, match="index"):
-        index.Index.open(built.folder)
+        Index.open(tmp_path / "none")
+    (segment,) = built.manifest.segments
+    for name in segment.files:
+        path = built.folder / segment.name / name
+        whole = path.read_bytes()
+        for damage in (b"junk", whole[: len(whole) // 2]):
+            path.write_bytes(damage)
+            with pytest.raises(UserError, match=r"index build|build the index|build it"):
+                Index.open(built.folder)
+        path.unlink()
+        with pytest.raises(UserError, match="missing"):
+            Index.open(built.folder)
+        path.write_bytes(whole)
+    text = (built.folder / manifest.FILE).read_text()
+    for damage, words in (("{", "no index here"), ('{"format": 1}', "format 1"), ("[]", "format None")):
+        (built.folder / manifest.FILE).write_text(damage)
+        with pytest.raises(UserError, match=words):
+            Index.open(built.folder)
+    (built.folder / manifest.FILE).write_text(json.dumps(json.loads(text) | {"new": 1}))
+    with pytest.raises(UserError, match="damaged at new"):
+        Index.open(built.folder)
 
 
-def test_only_broken_pictures_make_no_index(tmp_path, tiny_encoder):
-    (tmp_path / "a.png").write_text("x")
-    with pytest.raises(UserError, match="no picture could be read"):
-        index.build([tmp_path / "a.png"], tmp_path, tmp_path / "idx", tiny_encoder, "tiny")
-    assert not (tmp_path / "idx").exists()
-
-
-def test_building_again_replaces_the_index_as_a_whole(built, pictures, tmp_path, tiny_encoder):
-    Image.new("RGB", (40, 40), "yellow").save(pictures / "new.png")
-    index.build(find_pictures(pictures), pictures, tmp_path / "idx", tiny_encoder, "tiny")
-    assert len(index.Index.open(tmp_path / "idx")) == 4
-    assert json.loads((tmp_path / "idx" / "index.json").read_text())["pictures"] == 4
+def test_odd_queries_are_refused(built):
+    for query, k, skip in ((np.ones(3), 1, 0), (np.ones(24), 0, 0), (np.ones(24), 1, -1)):
+        with pytest.raises(UserError):
+            built.search(query, k, skip=skip)
 
 
 def test_contact_sheet_is_self_contained_and_escaped(built, tiny_encoder, tmp_path, pictures):

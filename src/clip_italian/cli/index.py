@@ -1,59 +1,201 @@
-"""`clip-italian index`: make pictures searchable."""
+"""`clip-italian index`: make pictures searchable, and keep them so."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clip_italian import console
+from clip_italian.cli.options import Json, Ray
 
-app = typer.Typer(help="Make pictures searchable.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from clip_italian.search.update import Change, Model
+
+Folder = Annotated[Path, typer.Argument(help="Index folder.", metavar="IDX")]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(help="Folders of pictures, pairs files, shards (.tar) or embeddings.", metavar="INPUT…"),
+]
+Pictures = Annotated[Path | None, typer.Option(help="Folder that the paths in embeddings start at.")]
+_SHOWN = 20
+
+app = typer.Typer(help="Make pictures searchable, and keep them so.", no_args_is_help=True)
 
 
 @app.command("build")
 def build(
-    folder: Annotated[Path, typer.Argument(help="Folder with pictures, searched with its subfolders.")],
+    inputs: Inputs,
     output: Annotated[Path, typer.Option("-o", "--output", help="Index folder to write.")],
     model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Look at every vector, however many there are.")] = False,
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", help="Keep vectors and rows in milvus://HOST:PORT/COLLECTION.")
+    ] = None,
+    pictures: Pictures = None,
+    ray: Ray = None,
+    as_json: Json = False,
 ) -> None:
-    """Embed the pictures of a folder and write an index.
+    """Make an index hold what the inputs hold; what it holds already is not embedded again.
+
+    A killed run leaves the index as it was, and goes on where it was when it is given again.
 
     Example: clip-italian index build ~/Pictures -o photos.idx --model runs/demo/model
     """
-    from clip_italian.images import find_pictures
-    from clip_italian.model.dual_encoder import DualEncoder
-    from clip_italian.search import index
+    from clip_italian.search import update
 
-    pictures = find_pictures(folder)
-    encoder = DualEncoder.load(model)
-    with console.progress("pictures", len(pictures)) as advance:
-        errors = index.build(pictures, folder, output, encoder, model, advance)
-    done = len(pictures) - len(errors)
-    if as_json:
-        left_out = [str(error) for error in errors]
-        print(json.dumps({"index": str(output), "pictures": done, "left_out": left_out}))
-        return
-    for error in errors:
-        console.notice(f"left out: {error}")
-    console.output.print(f"{output}: {done} pictures, {len(errors)} left out", markup=False)
+    _check(inputs)
+    _show(update.build(output, inputs, _model(model), exact, store, ray, pictures), output, as_json)
+
+
+@app.command("add")
+def add(
+    index: Folder,
+    inputs: Inputs,
+    model: Annotated[str | None, typer.Option("--model", help="Model folder; by default the index's own.")] = None,
+    pictures: Pictures = None,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """Add pictures; those that are in the index and changed are embedded anew.
+
+    Example: clip-italian index add photos.idx ~/Pictures/2026
+    """
+    from clip_italian.search import manifest, update
+
+    _check(inputs)
+    name = model or manifest.read(index).model_name
+    _show(update.add(index, inputs, _model(name), ray, pictures), index, as_json)
+
+
+@app.command("remove")
+def remove(
+    index: Folder,
+    what: Annotated[
+        list[str] | None, typer.Argument(help="Ids, paths, folders or patterns (*.png).", metavar="WHAT…")
+    ] = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Pictures whose file is gone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take pictures out of an index; the files stay where they are.
+
+    Example: clip-italian index remove photos.idx 2019/holiday "*.gif"
+    """
+    from clip_italian.errors import UsageError
+    from clip_italian.search import update
+
+    if not what and not missing:
+        raise UsageError("say what to remove: ids, paths, folders, patterns or --missing")
+    _show(update.remove(index, what or [], missing), index, as_json)
 
 
 @app.command("info")
-def info(
-    folder: Annotated[Path, typer.Argument(help="Index folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+def info(index: Folder, as_json: Json = False) -> None:
     """Show what an index holds and which model made it.
 
     Example: clip-italian index info photos.idx
     """
+    from clip_italian.search import update
     from clip_italian.search.index import Index
 
-    details = Index.open(folder).info
+    details = Index.open(index).info | {"bytes": update.size(index), "waiting": update.waiting(index)}
     if as_json:
         print(json.dumps(details))
         return
     for key, value in details.items():
-        console.output.print(f"{key}: {value}", markup=False)
+        console.output.print(f"{key}: {', '.join(value) if isinstance(value, list) else value}", markup=False)
+
+
+@app.command("verify")
+def verify(index: Folder, as_json: Json = False) -> None:
+    """Read an index once and tell whether it is whole; exits with 1 where it is not.
+
+    Example: clip-italian index verify photos.idx
+    """
+    from clip_italian.search import verify as checks
+    from clip_italian.search.index import Index
+
+    problems = checks.verify(index)
+    missing = checks.missing(Index.open(index)) if not problems else 0
+    if as_json:
+        print(json.dumps({"index": str(index), "problems": problems, "missing_files": missing}))
+    else:
+        for problem in problems:
+            console.output.print(problem, markup=False)
+        if missing:
+            console.notice(f"{missing:,} pictures are no longer where they were; see clip-italian index remove --missing")
+        if not problems:
+            console.output.print(f"{index}: whole", markup=False)
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command("compact")
+def compact(
+    index: Folder,
+    exact: Annotated[
+        bool | None, typer.Option("--exact/--graph", help="From now on look at every vector, or use a graph.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write an index anew, without what was removed and as one piece: it gets smaller and faster.
+
+    Example: clip-italian index compact photos.idx
+    """
+    from clip_italian.search import update
+
+    _show(update.compact(index, exact), index, as_json)
+
+
+@app.command("export")
+def export(
+    index: Folder,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder, as clip-retrieval has it, or .parquet file.")],
+    as_json: Json = False,
+) -> None:
+    """Write embeddings and rows for other programs; `index build` reads them back.
+
+    Example: clip-italian index export photos.idx -o embeddings
+    """
+    from clip_italian.search.exchange import export as write
+    from clip_italian.search.index import Index
+
+    count = write(Index.open(index), output)
+    if as_json:
+        print(json.dumps({"output": str(output), "pictures": count}))
+    else:
+        console.output.print(f"{output}: {count:,} pictures", markup=False)
+
+
+def _check(inputs: list[Path]) -> None:
+    """Look at the inputs before a model is loaded."""
+    from clip_italian.search.inputs import kind
+
+    for path in inputs:
+        kind(path)
+
+
+def _model(name: str) -> "Model":
+    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.search.update import Model
+
+    encoder = DualEncoder.load(name)
+    folder = Path(name)
+    return Model(encoder, str(folder.resolve()) if folder.is_dir() else name)
+
+
+def _show(change: "Change", index: Path, as_json: bool) -> None:
+    left_out = [{"id": one.id, "reason": one.reason, "detail": one.detail} for one in change.left_out]
+    if as_json:
+        figures = {"pictures": change.pictures, "added": change.added, "embedded": change.embedded}
+        print(json.dumps({"index": str(index)} | figures | {"removed": change.removed, "left_out": left_out}))
+        return
+    for one in left_out[:_SHOWN]:
+        console.notice(f"left out: {one['id']}: {one['detail'] or one['reason']}")
+    if len(left_out) > _SHOWN:
+        console.notice(f"… and {len(left_out) - _SHOWN:,} more; see left-out-*.jsonl in {index}")
+    console.output.print(
+        f"{index}: {change.pictures:,} pictures ({change.added:,} new, {change.embedded:,} embedded, "
+        f"{change.removed:,} gone), {len(left_out):,} left out",
+        markup=False,
+    )

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain, islice
@@ -22,7 +21,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from clip_italian import console, pairs
 from clip_italian.assets import staged
@@ -31,6 +29,7 @@ from clip_italian.fetch import outcomes
 from clip_italian.fetch.settings import INPUT_FOLDER, Settings, write
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.cluster import check_reachable
+from clip_italian.pipeline.parts import alone
 from clip_italian.pipeline.rejects import Reject, rejects_path, write_rejects
 
 LOG_FILE = "fetch.log"
@@ -67,7 +66,7 @@ def fetch(source: Path, output: Path, settings: Settings, ray: str | None = None
     if output.is_file():
         raise UserError(f"{output}: a file; give the name of a folder for the shards")
     output.mkdir(parents=True, exist_ok=True)
-    with _alone(output):
+    with alone(output):
         write(settings, source, output)
         rows, local = _prepare(source, output, settings.shard)
         if _complete(output, settings.shard):
@@ -84,20 +83,6 @@ def fetch(source: Path, output: Path, settings: Settings, ray: str | None = None
             f"{source}: none of its {rows:,} pictures came ({reasons}); check the network, the same command tries again"
         )
     return Fetched(rows + local, fetched, counts, local)
-
-
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    lock = FileLock(output.parent / f".{output.name}.lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(f"{output}: another run is writing it; wait for it or choose another output") from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 def _prepare(source: Path, output: Path, shard: int) -> tuple[int, int]:

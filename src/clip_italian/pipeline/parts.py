@@ -36,6 +36,21 @@ def file_identity(path: Path) -> list[Any]:
 
 
 @contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """Let no other process write `output` while the block runs. Raises UserError where one does."""
+    lock = FileLock(output.resolve().parent / f".{output.name}.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{output}: another run is writing it; wait for it or choose another output") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
 def workspace(output: Path, job: dict[str, Any]) -> Iterator[Path]:
     """The folder for the parts of `output`, locked, holding what an earlier run of the same `job` finished.
 
@@ -44,27 +59,20 @@ def workspace(output: Path, job: dict[str, Any]) -> Iterator[Path]:
     """
     folder = output.resolve().parent / f"{output.name}.parts"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f".{output.name}.lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(f"{output}: another run is writing it; wait for it or choose another output") from None
-    try:
+    with alone(output):
         described = json.dumps({"version": __version__} | job, sort_keys=True, default=str)
         note = folder / "job.json"
         if not note.is_file() or note.read_text(encoding="utf-8") != described:
             shutil.rmtree(folder)
             folder.mkdir()
             note.write_text(described, encoding="utf-8")
-        yield folder
+        try:
+            yield folder
+        except Exception:
+            if [path.name for path in folder.iterdir()] == [note.name]:
+                shutil.rmtree(folder)
+            raise
         shutil.rmtree(folder)
-    except Exception:
-        if [path.name for path in folder.iterdir()] == [note.name]:
-            shutil.rmtree(folder)
-        raise
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 def part_folder(folder: Path, number: int) -> Path:

@@ -1,126 +1,164 @@
-"""An index of pictures: vectors in a usearch file, rows in Parquet, and the model's hash.
+"""An index of pictures: vectors, rows, and the hash of the model that made them, in a folder or a Milvus collection.
 
-    index.json       model hash, root folder, picture count, what was left out
-    vectors.usearch  one float32 vector a picture
-    rows.parquet     id and path of each, in the order of the vectors
-
-Search is exact: 50,000 pictures of 512 dimensions take some milliseconds.
+What the folder holds is in `search.manifest`. It is made and changed by `search.update`.
 """
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from usearch.index import Index as Vectors
+from PIL import Image
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
-from clip_italian.images import PictureError
+from clip_italian.images import decode, decode_bytes, read_bytes
+from clip_italian.search import manifest
+from clip_italian.search.filters import Filter
+from clip_italian.search.group import grouped
+from clip_italian.search.local import LocalStore
+from clip_italian.search.manifest import Manifest
+from clip_italian.search.rows import Name
+from clip_italian.search.store import Found, Store
 
 if TYPE_CHECKING:
     from clip_italian.model.dual_encoder import DualEncoder
 
-FORMAT = 1
-
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer: its place from 1, the picture's id and path, and the cosine."""
+    """One answer: its place from 1, the picture's id, path and permanent row number, and the cosine.
+
+    `probability` that it is what the words say, where the index is calibrated; `copies` are hits that show the same
+    picture, where a search groups them. A picture inside a tar file lies at `part`: first byte and length.
+    """
 
     rank: int
     id: str
     path: Path
     score: float
+    row: int = -1
+    probability: float | None = None
+    copies: "tuple[Hit, ...]" = ()
+    part: tuple[int, int] | None = field(default=None, repr=False)
+
+    def open(self, at_least: int | None = None) -> Image.Image:
+        """The picture, decoded safely (`images.decode`); raises PictureError where it is gone or damaged."""
+        return open_at(self.path, self.part, at_least)
 
 
 @dataclass(frozen=True)
 class Index:
-    """An opened index; `search` takes a query embedding."""
+    """An opened index; `search` takes a query embedding. Threads may share it."""
 
     folder: Path
-    vectors: Vectors
-    ids: list[str]
-    paths: list[str]
-    info: dict[str, Any]
+    manifest: Manifest
+    store: Store
 
     @classmethod
-    def open(cls, folder: Path | str) -> "Index":
-        """Open an index folder; vectors are memory-mapped. Raises UserError where it is none."""
+    def open(cls, folder: Path | str) -> Self:
+        """Open an index folder, in milliseconds: nothing is read that a search does not need.
+
+        It stays as it is now, also while others change it: `fresh` opens what is there later. Raises UserError
+        where there is no index, or a damaged one.
+        """
         folder = Path(folder)
-        try:
-            info = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-            rows = pq.read_table(folder / "rows.parquet").to_pydict()
-            vectors = Vectors.restore(folder / "vectors.usearch", view=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"{folder}: no index here; make one with `clip-italian index build`") from error
-        if vectors is None or len(vectors) != len(rows["id"]):
-            raise UserError(f"{folder}: the index is damaged; build it again with `clip-italian index build`")
-        return cls(folder, vectors, rows["id"], rows["path"], info)
+        settings = manifest.read(folder)
+        if settings.store is not None:
+            from clip_italian.search.milvus import MilvusStore
+
+            return cls(folder, settings, MilvusStore.open(settings))
+        return cls(folder, *LocalStore.open(folder))
+
+    def fresh(self) -> Self:
+        """Itself where nothing has changed, else the index as it is now."""
+        now = manifest.read(self.folder)
+        return self if now.generation == self.manifest.generation else type(self).open(self.folder)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.store)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What index.json tells of the whole: model, folders, pictures, segments."""
+        settings = self.manifest
+        return {
+            "pictures": len(self),
+            "model": settings.model,
+            "model_name": settings.model_name,
+            "dim": settings.dim,
+            "search": "exact" if not any(one.graph for one in settings.segments) else "HNSW",
+            "roots": settings.roots,
+            "generation": settings.generation,
+            "segments": len(settings.segments),
+            "deleted": sum(one.deleted for one in settings.segments),
+            "left_out": settings.left_out,
+            "store": settings.store or "folder",
+            "calibrated": settings.calibration is not None,
+        }
 
     def check_model(self, model: "DualEncoder") -> None:
         """Raise UserError where the index was made with another model."""
-        if self.info["model"] != model.weights_hash:
+        if self.manifest.model != model.weights_hash:
             raise UserError(
-                f"{self.folder}: the index was made with another model ({self.info['model_name']}, hash "
-                f"{self.info['model']}); search with that one, or build the index again"
+                f"{self.folder}: the index was made with another model ({self.manifest.model_name}, hash "
+                f"{self.manifest.model}); search with that one, or build the index again"
             )
 
-    def search(self, query: np.ndarray, k: int = 10) -> list[Hit]:
-        """The k pictures nearest to a query embedding (dim,) of unit length, best first."""
-        if k < 1:
-            raise UserError(f"k is {k}; ask for at least one picture")
-        found = self.vectors.search(query, min(k, len(self)), exact=True)
-        root = Path(self.info["root"])
+    def search(
+        self, query: np.ndarray, k: int = 10, *, skip: int = 0, where: Filter | None = None, group: bool = False,
+        exact: bool = False, calibrated: bool = False,
+    ) -> list[Hit]:  # fmt: skip
+        """The pictures nearest to a query embedding (dim,) of unit length, best first: k, after the first `skip`.
+
+        `where`: only rows that it lets through. `group`: a picture and its copies count as one. `exact`: look at
+        every vector also where there is a graph. `calibrated`: tell probabilities, which hold for texts only.
+        """
+        if k < 1 or skip < 0:
+            raise UserError(f"{k} pictures after {skip}: ask for at least one, after none or more")
+        if query.shape != (self.manifest.dim,):
+            raise UserError(f"{self.folder}: a query has {self.manifest.dim} numbers here, not {query.shape}")
+        query = np.ascontiguousarray(query, np.float32)
+        if not group:
+            found = [[one] for one in self.store.nearest(query, skip + k, where, exact)]
+        else:
+            found = self._grouped(query, skip + k, where, exact)
         return [
-            Hit(rank, self.ids[row], root / self.paths[row], 1.0 - distance)
-            for rank, (row, distance) in enumerate(
-                zip(found.keys.tolist(), found.distances.tolist(), strict=True), start=1
-            )
+            self._hit(rank, same, calibrated) for rank, same in enumerate(found[skip : skip + k], start=skip + 1)
         ]
 
+    def hit(self, row: int) -> Hit | None:
+        """The picture with this row number (rank 0, no score), if it is there."""
+        name = self.store.name(row)
+        return None if name is None else self._hit(0, [Found(name, float("nan"))], calibrated=False)
 
-def write(
-    folder: Path, root: Path, paths: Sequence[Path], vectors: np.ndarray, model: "DualEncoder", model_name: str,
-    left_out: Sequence[PictureError] = (), ids: Sequence[str] | None = None,
-) -> None:  # fmt: skip
-    """Write an index of `vectors` (n, dim) for the pictures `paths`, replacing what was there as a whole.
+    def _grouped(self, query: np.ndarray, count: int, where: Filter | None, exact: bool) -> list[list[Found]]:
+        wanted = count + 32
+        while True:
+            found = self.store.nearest(query, wanted, where, exact)
+            groups = grouped(found)
+            if len(groups) >= count or len(found) < wanted:
+                return groups
+            wanted *= 4
 
-    Ids default to the paths relative to `root`. Raises UserError for no vectors at all.
-    """
-    if not len(vectors):
-        raise UserError(f"{root}: no picture could be read, no index was made (first reason: {left_out[0]})")
-    relative = [path.relative_to(root).as_posix() for path in paths]
-    store = Vectors(ndim=vectors.shape[1], metric="cos", dtype="f32")
-    store.add(np.arange(len(vectors)), vectors)
-    info = {
-        "format": FORMAT,
-        "model": model.weights_hash,
-        "model_name": model_name,
-        "root": str(root.resolve()),
-        "pictures": len(vectors),
-        "left_out": [str(error) for error in left_out],
-    }
-    with staged(folder) as temporary:
-        temporary.mkdir()
-        store.save(temporary / "vectors.usearch")
-        rows = {"id": list(ids) if ids is not None else relative, "path": relative}
-        pq.write_table(pa.table(rows), temporary / "rows.parquet")
-        (temporary / "index.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    def _hit(self, rank: int, same: Sequence[Found], calibrated: bool) -> Hit:
+        first, score = same[0].name, same[0].score
+        curve = self.manifest.calibration if calibrated else None
+        return Hit(
+            rank, first.id, place(first, self.manifest.roots), score, first.row,
+            curve.probability(score) if curve else None,
+            tuple(self._hit(rank, [one], calibrated) for one in same[1:]),
+            (first.offset, first.length) if first.offset is not None and first.length is not None else None,
+        )  # fmt: skip
 
 
-def build(
-    pictures: Sequence[Path], root: Path, folder: Path, model: "DualEncoder", model_name: str,
-    progress: Callable[[int], None] = lambda _: None,
-) -> list[PictureError]:  # fmt: skip
-    """Embed picture files and write their index; return the errors of those that were skipped."""
-    done, vectors, errors = model.encode_files(pictures, progress)
-    write(folder, root, done, vectors, model, model_name, errors)
-    return errors
+def place(name: Name, roots: Sequence[str]) -> Path:
+    """Where a row's file lies."""
+    return Path(roots[name.root]) / name.path if name.root < len(roots) else Path(name.path)
+
+
+def open_at(path: Path, part: tuple[int, int] | None, at_least: int | None = None) -> Image.Image:
+    """Decode a picture file, or a part of one (first byte, length). Raises PictureError where it cannot be."""
+    if part is None:
+        return decode(path, str(path), at_least=at_least)
+    return decode_bytes(read_bytes(path, part), f"{path} at {part[0]}", at_least)

@@ -1,0 +1,84 @@
+"""Which rows a search may show: by folder, source, date, or any other text field."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import PurePath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clip_italian.errors import UsageError
+from clip_italian.search.rows import SCHEMA
+
+TEXT_FIELDS = tuple(field.name for field in SCHEMA if pa.types.is_string(field.type))
+
+
+@dataclass(frozen=True)
+class Filter:
+    """All of it must hold. `folder`: below it, relative to an indexed folder or absolute. Dates include both ends.
+
+    `equal` are names and values of text fields: id, path, source, license, page, caption. Raises UsageError for another.
+    """
+
+    folder: str | None = None
+    source: str | None = None
+    since: date | None = None
+    until: date | None = None
+    equal: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, _ in self.equal:
+            if name not in TEXT_FIELDS:
+                raise UsageError(f"{name}: no field to filter by; there are {', '.join(TEXT_FIELDS)}")
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that `mask` needs."""
+        wanted = ["root", "path"] if self.folder is not None else []
+        wanted += ["source"] if self.source is not None else []
+        wanted += ["taken"] if self.since or self.until else []
+        return list(dict.fromkeys(wanted + [name for name, _ in self.equal]))
+
+    @property
+    def texts(self) -> list[tuple[str, str]]:
+        """Fields that must have a value."""
+        return ([("source", self.source)] if self.source is not None else []) + list(self.equal)
+
+    def mask(self, table: pa.Table, roots: Sequence[str]) -> np.ndarray:
+        """Which rows (n,) of a table with `columns` may be shown."""
+        good = np.ones(len(table), bool)
+        for name, value in self.texts:
+            good &= _true(pc.equal(table[name], value))
+        if self.since:
+            good &= _true(pc.greater_equal(table["taken"], pa.scalar(self.since, pa.timestamp("ms"))))
+        if self.until:
+            good &= _true(pc.less(table["taken"], pa.scalar(self.until + timedelta(1), pa.timestamp("ms"))))
+        if self.folder is not None:
+            below = np.zeros(len(table), bool)
+            for number, start in self.starts(roots):
+                below |= _true(pc.equal(table["root"], number)) & _true(pc.starts_with(table["path"], start))
+            good &= below
+        return good
+
+    def starts(self, roots: Sequence[str]) -> list[tuple[int, str]]:
+        """What paths below `folder` begin with, by number of the indexed folder; none where it lies in none."""
+        assert self.folder is not None
+        if not os.path.isabs(self.folder):
+            inside = PurePath(os.path.normpath(self.folder)).as_posix()
+            return [(number, "" if inside == "." else f"{inside}/") for number in range(len(roots))]
+        found = []
+        for number, root in enumerate(roots):
+            folder = os.path.normpath(self.folder)
+            if PurePath(folder).is_relative_to(root):
+                inside = PurePath(folder).relative_to(root).as_posix()
+                found.append((number, "" if inside == "." else f"{inside}/"))
+            elif PurePath(root).is_relative_to(folder):
+                found.append((number, ""))
+        return found
+
+
+def _true(answers: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(pc.fill_null(answers, False).to_numpy(), dtype=bool)

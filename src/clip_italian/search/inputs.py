@@ -1,0 +1,201 @@
+"""What an index is made of: folders of pictures, pairs files, shards; each gives entries, and says what it leaves out.
+
+Nothing is read here but names, sizes and, in shards, headers and data.
+"""
+
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from clip_italian import pairs
+from clip_italian.errors import UserError
+from clip_italian.images import SUFFIXES, find_pictures
+from clip_italian.pairs import Pair
+from clip_italian.pipeline.rejects import Reject
+from clip_italian.search.rows import ENTRY, pack_look
+from clip_italian.sources.text import decode as decode_text
+from clip_italian.sources.text import flaw, one_line
+from clip_italian.sources.webdataset import MOST_BYTES, divide, is_cut, json_object
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture that an input names; fields as in `rows.ENTRY`. `look` where the input knows it."""
+
+    id: str
+    root: int
+    path: str
+    size: int | None
+    mtime_ns: int | None
+    offset: int | None = None
+    length: int | None = None
+    source: str | None = None
+    license: str | None = None
+    page: str | None = None
+    caption: str | None = None
+    look: bytes | None = None
+
+
+SCAN = pa.schema([*ENTRY, pa.field("look", pa.binary(14))])
+
+
+def as_table(entries: Sequence[Entry]) -> pa.Table:
+    """Entries as a table with `SCAN`."""
+    return pa.table({field.name: [getattr(one, field.name) for one in entries] for field in SCAN}, schema=SCAN)
+
+
+def kind(path: Path) -> str:
+    """What an input is: "folder", "shards", "pairs", "vectors" (embeddings that exist). Raises UserError."""
+    from clip_italian.search import exchange
+
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give pictures, a pairs file, shards or embeddings")
+    if exchange.has_vectors(path):
+        return "vectors"
+    if path.is_dir():
+        return "shards" if any(path.glob("*.tar")) else "folder"
+    if path.suffix == ".tar":
+        return "shards"
+    if path.suffix in (".parquet", ".jsonl"):
+        return "pairs"
+    raise UserError(f"{path}: give a folder, a pairs file (.parquet, .jsonl), shards (.tar) or embeddings (.parquet)")
+
+
+def root_of(path: Path) -> Path:
+    """The folder that the paths of an input's pictures start at."""
+    return path.resolve() if path.is_dir() else path.resolve().parent
+
+
+class Roots:
+    """The folders of an index. Ids of pictures in folders are paths; those below a later folder begin with its name."""
+
+    def __init__(self, known: Sequence[str] = ()) -> None:
+        self.paths = list(known)
+
+    def add(self, folder: Path) -> int:
+        """The number of the root that `folder` is or lies below, a new one where there is none."""
+        for number, root in enumerate(self.paths):
+            if folder.is_relative_to(root):
+                return number
+        self.paths.append(str(folder))
+        return len(self.paths) - 1
+
+    def prefix(self, number: int) -> str:
+        """What the ids of pictures below this root begin with."""
+        if number == 0:
+            return ""
+        name = Path(self.paths[number]).name
+        same = sum(Path(other).name == name for other in self.paths[1:number])
+        return f"{name}~{same + 1}/" if same else f"{name}/"
+
+
+def scan(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
+    """Entries of one input, of any kind but "vectors". Raises UserError where it is none or cannot be read."""
+    sort = kind(path)
+    if sort == "folder":
+        return _folder(path.resolve(), roots)
+    return _pairs(path, roots) if sort == "pairs" else _shards(path, roots)
+
+
+def _folder(folder: Path, roots: Roots) -> Iterator[Entry | Reject]:
+    number = roots.add(folder)
+    prefix = roots.prefix(number)
+    for path in find_pictures(folder):
+        inside = path.relative_to(roots.paths[number]).as_posix()
+        try:
+            status = path.stat()
+            inside.encode()
+        except OSError as error:
+            yield Reject(inside, "unreadable", detail=error.strerror or str(error))
+        except UnicodeEncodeError:
+            readable = inside.encode(errors="replace").decode()
+            yield Reject(readable, "broken-name", detail="its name is not UTF-8; rename it")
+        else:
+            yield Entry(prefix + inside, number, inside, status.st_size, status.st_mtime_ns, source=Path(roots.paths[number]).name)
+
+
+def _pairs(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
+    folder = root_of(path)
+    number = roots.add(folder)
+    for batch in pairs.batches(path):
+        for pair in pairs.from_batch(batch):
+            yield _paired(pair, folder, number, roots)
+
+
+def _paired(pair: Pair, folder: Path, number: int, roots: Roots) -> Entry | Reject:
+    if "://" in pair.image:
+        return Reject(pair.id, "no-file", pair.image, "an address; get the pictures by clip-italian fetch")
+    picture = folder / pair.image
+    inside = os.path.relpath(picture, roots.paths[number]) if not Path(pair.image).is_absolute() else pair.image
+    try:
+        status = picture.stat()
+    except (OSError, ValueError) as error:
+        return Reject(pair.id, "unreadable", pair.image, getattr(error, "strerror", None) or str(error))
+    return Entry(
+        pair.id, number, Path(inside).as_posix(), status.st_size, status.st_mtime_ns, source=pair.source,
+        license=pair.license, page=pair.page, caption=pair.captions[0] if pair.captions else None,
+        look=pack_look(pair.phash),
+    )  # fmt: skip
+
+
+def _shards(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
+    shards = sorted(path.glob("*.tar")) if path.is_dir() else [path]
+    number = roots.add(root_of(path))
+    for shard in shards:
+        yield from _shard(shard.resolve(), number, Path(roots.paths[number]))
+
+
+def _shard(shard: Path, number: int, root: Path) -> Iterator[Entry | Reject]:
+    """Members of an uncompressed tar file; damage ends it with a reject, what stood before is kept."""
+    inside = shard.relative_to(root).as_posix()
+    try:
+        status = shard.stat()
+        with tarfile.open(shard, "r:") as archive:
+            members = (member for member in archive if member.isfile())
+            for key, some in groupby(members, key=lambda member: divide(member.name)[0]):
+                by_suffix = {divide(member.name)[1]: member for member in some}
+                pictures = [member for suffix, member in by_suffix.items() if suffix in SUFFIXES]
+                name = f"{shard.stem}/{key}".encode(errors="replace").decode()
+                if not pictures:
+                    yield Reject(name, "no-picture", detail=inside)
+                    continue
+                picture = pictures[-1]
+                if picture.offset_data + picture.size > status.st_size:
+                    raise tarfile.ReadError("its end is missing")
+                told = _told(archive, by_suffix)
+                yield Entry(
+                    told.pop("id", None) or name, number, inside, picture.size, status.st_mtime_ns,
+                    picture.offset_data, picture.size, **told,
+                )  # fmt: skip
+        if is_cut(shard):
+            raise tarfile.ReadError("its end is missing")
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        yield Reject(inside, "damaged-tar", detail=f"{error}; write or copy it again, uncompressed")
+
+
+def _told(archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> dict[str, Any]:
+    """What a sample's .json and .txt say, as far as they can be read."""
+    texts = {}
+    for suffix in (".json", ".txt"):
+        member = members.get(suffix)
+        file = archive.extractfile(member) if member and member.size <= MOST_BYTES[suffix] else None
+        texts[suffix] = file.read() if file else None
+    values = json_object(texts[".json"])
+    told = {} if isinstance(values, str) else values
+    found = {name: told[name] for name in ("id", "source", "license", "page") if isinstance(told.get(name), str)}
+    if "page" not in found and isinstance(told.get("url"), str):
+        found["page"] = told["url"]
+    caption = told.get("caption") or (decode_text(texts[".txt"]).split("\n")[0] if texts[".txt"] else None)
+    if isinstance(caption, str) and one_line(caption):
+        found["caption"] = one_line(caption)
+    if isinstance(phash := told.get("phash"), str):
+        found["look"] = pack_look(phash)
+    return {name: value for name, value in found.items() if not isinstance(value, str) or flaw(value) is None}
+
+

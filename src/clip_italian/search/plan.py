@@ -1,0 +1,182 @@
+"""Which pictures of an input are in the index already, which moved, which are new: decided in DuckDB, for any number.
+
+A picture keeps its vector where its id, size and time of change are those of a row, or else its content (sha256) is.
+Parts that killed runs left count like rows.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clip_italian.images import PictureError, ahead
+from clip_italian.pipeline.rejects import Reject
+from clip_italian.search import embed
+from clip_italian.search.inputs import SCAN, Entry, as_table
+from clip_italian.search.rows import CONTENT, ENTRY
+
+_BATCH = 10_000
+# Where a vector lies: number of the store (a segment, or a part), and position in it.
+WHERE = [pa.field("store", pa.int32()), pa.field("pos", pa.int64())]
+EXISTING = pa.schema([*ENTRY, *CONTENT, *WHERE])
+
+_TELLS = [name for name in ENTRY.names if name not in ("size", "mtime_ns")]
+_UNCHANGED = " AND ".join(f's."{name}" IS NOT DISTINCT FROM e."{name}"' for name in _TELLS)
+_PLACE = "CASE WHEN starts_with(t.path, '/') THEN t.path ELSE r.folder || '/' || t.path END"
+
+
+class Plan:
+    """Tables in an empty database: `scan` (what the inputs hold), `existing` rows, `pending` parts, and `source`:
+    where the vector of a scanned picture lies, as far as that is known.
+
+    `roots` are the folders that paths of the scan start at.
+    """
+
+    def __init__(
+        self, base: duckdb.DuckDBPyConnection, scanned: Path, existing: Path, parts: Sequence[Path],
+        roots: Sequence[str], first_part: int,
+    ) -> None:  # fmt: skip
+        self._base = base
+        self._first_part = first_part
+        self._parts = 0
+        base.register("roots", pa.table({"number": pa.array(range(len(roots)), pa.uint16()), "folder": list(roots)}))
+        base.execute(
+            f"CREATE TABLE everything AS SELECT t.*, {_PLACE} AS place FROM ("
+            f"SELECT * EXCLUDE file_row_number, file_row_number AS n FROM read_parquet('{_quoted(scanned)}', "
+            "file_row_number = true)) t LEFT JOIN roots r ON r.number = t.root"
+        )
+        base.execute(
+            "CREATE TABLE scan AS SELECT * FROM everything QUALIFY row_number() OVER (PARTITION BY id ORDER BY n) = 1"
+        )
+        base.execute(f"CREATE TABLE existing AS SELECT * FROM read_parquet('{_quoted(existing)}')")
+        base.execute(
+            "CREATE TABLE pending (id TEXT, place TEXT, \"offset\" BIGINT, size BIGINT, mtime_ns BIGINT,"
+            " sha256 BLOB, look BLOB, taken TIMESTAMP_MS, store INTEGER, pos BIGINT)"
+        )
+        base.execute(
+            "CREATE TABLE source (n BIGINT, store INTEGER, pos BIGINT, sha256 BLOB, look BLOB, taken TIMESTAMP_MS,"
+            " stays BOOLEAN)"
+        )
+        base.execute(
+            f"INSERT INTO source SELECT s.n, e.store, e.pos, e.sha256, coalesce(s.look, e.look), e.taken, {_UNCHANGED}"
+            " FROM scan s JOIN existing e ON s.id = e.id AND s.size = e.size AND s.mtime_ns = e.mtime_ns"
+        )
+        self.take(parts)
+
+    def take(self, parts: Sequence[Path]) -> None:
+        """Pictures that stand in further parts, and are as they were then, have their vectors there."""
+        for part in parts:
+            self._base.execute(
+                "INSERT INTO pending SELECT id, place, \"offset\", size, mtime_ns, sha256, look, taken,"
+                f" {self._first_part + self._parts}, file_row_number"
+                f" FROM read_parquet('{_quoted(part / embed.ROWS_FILE)}', file_row_number = true)"
+            )
+            self._parts += 1
+        self._base.execute(
+            "INSERT INTO source SELECT s.n, p.store, p.pos, p.sha256, coalesce(s.look, p.look), p.taken, false"
+            " FROM scan s JOIN pending p ON s.id = p.id AND s.place = p.place AND s.size IS NOT DISTINCT FROM p.size"
+            ' AND s.mtime_ns IS NOT DISTINCT FROM p.mtime_ns AND s."offset" IS NOT DISTINCT FROM p."offset"'
+            " WHERE s.n NOT IN (SELECT n FROM source)"
+            " QUALIFY row_number() OVER (PARTITION BY s.n ORDER BY p.store DESC) = 1"
+        )
+
+    def recognise(self) -> None:
+        """Files that moved or were only touched: read those that have the size of a known one, compare contents."""
+        rows = self._base.sql(
+            'SELECT n, place, "offset", "length" FROM scan WHERE n NOT IN (SELECT n FROM source) AND size IN'
+            " (SELECT size FROM existing WHERE sha256 IS NOT NULL UNION SELECT size FROM pending"
+            " WHERE sha256 IS NOT NULL) ORDER BY n"
+        ).to_arrow_table()
+        read = ahead(rows.to_pylist(), 64, lambda row: embed.digest(row["place"], embed.part_of(row)))
+        known = [(row["n"], found) for batch in read for row, found in batch if not isinstance(found, PictureError)]
+        if not known:
+            return
+        numbers, digests = zip(*known, strict=True)
+        self._base.register("digests", pa.table({"n": numbers, "sha256": pa.array(digests, pa.binary())}))
+        self._base.execute(
+            "INSERT INTO source SELECT d.n, k.store, k.pos, k.sha256, coalesce(s.look, k.look), k.taken, false"
+            " FROM digests d JOIN scan s USING (n) JOIN (SELECT store, pos, sha256, look, taken FROM existing"
+            " UNION ALL SELECT store, pos, sha256, look, taken FROM pending) k ON k.sha256 = d.sha256"
+            " QUALIFY row_number() OVER (PARTITION BY d.n ORDER BY k.store, k.pos) = 1"
+        )
+
+    def write_todo(self, path: Path) -> int:
+        """List the pictures that must be embedded, in the order of the scan; return how many they are."""
+        columns = ", ".join(f'"{name}"' for name in embed.TODO.names)
+        found = self._base.sql(
+            f"SELECT {columns} FROM scan WHERE n NOT IN (SELECT n FROM source) AND size IS NOT NULL ORDER BY n"
+        )
+        return _write(found, embed.TODO, path)
+
+    def write_new(self, path: Path) -> int:
+        """Rows that must be written, in the order of the scan (`EXISTING`); return how many they are."""
+        tells = ", ".join(f's."{name}"' for name in ENTRY.names)
+        found = self._base.sql(
+            f"SELECT {tells}, o.sha256, o.look, o.taken, o.store, o.pos FROM source o JOIN scan s USING (n)"
+            " WHERE NOT o.stays ORDER BY n"
+        )
+        return _write(found, EXISTING, path)
+
+    def gone(self, everything: bool) -> dict[int, list[int]]:
+        """Positions of existing rows, by store, that the new rows replace; with `everything`, all that the scan lacks."""
+        where = "true" if everything else "id IN (SELECT id FROM scan)"
+        found = self._base.sql(
+            f"SELECT store, pos FROM existing WHERE {where} AND (store, pos) NOT IN"
+            " (SELECT (store, pos) FROM source WHERE stays) ORDER BY store, pos"
+        )
+        gone: dict[int, list[int]] = {}
+        for batch in found.to_arrow_reader(_BATCH):
+            for store, position in zip(batch["store"].to_pylist(), batch["pos"].to_pylist(), strict=True):
+                gone.setdefault(store, []).append(position)
+        return gone
+
+    def twice(self) -> list[Reject]:
+        """Entries whose id another picture had first."""
+        found = self._base.sql(
+            "SELECT a.id, a.place FROM everything a JOIN scan s USING (id) WHERE a.n <> s.n AND"
+            ' (a.place <> s.place OR a."offset" IS DISTINCT FROM s."offset") ORDER BY a.n'
+        )
+        return [Reject(id_, "same-id", detail=place) for id_, place in found.fetchall()]
+
+    def count_sources(self) -> int:
+        """Pictures of the scan that have a vector."""
+        return int(self._base.sql("SELECT count(*) FROM source").fetchall()[0][0])
+
+    def scanned(self) -> set[str]:
+        """Ids of the scan."""
+        return {id_ for (id_,) in self._base.sql("SELECT id FROM scan").fetchall()}
+
+
+def write_scan(entries: Iterable[Entry | Reject], path: Path) -> list[Reject]:
+    """Write the entries of all inputs as they come; return the others."""
+    rejects: list[Reject] = []
+
+    def good() -> Iterator[Entry]:
+        for one in entries:
+            if isinstance(one, Reject):
+                rejects.append(one)
+            else:
+                yield one
+
+    rest = good()
+    with pq.ParquetWriter(path, SCAN, compression="zstd") as writer:
+        while some := list(islice(rest, _BATCH)):
+            writer.write_table(as_table(some))
+    return rejects
+
+
+def _write(found: duckdb.DuckDBPyRelation, schema: pa.Schema, path: Path) -> int:
+    rows = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in found.to_arrow_reader(_BATCH):
+            table = pa.Table.from_batches([batch])
+            writer.write_table(pa.table([table[field.name].cast(field.type) for field in schema], schema=schema))
+            rows += len(batch)
+    return rows
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")

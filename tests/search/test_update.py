@@ -1,0 +1,302 @@
+"""What an index holds after building, adding, removing and compacting: only what is new is embedded."""
+
+import io
+import json
+import os
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from clip_italian import pairs
+from clip_italian.errors import UserError
+from clip_italian.images import open_picture
+from clip_italian.pairs import Pair
+from clip_italian.search import commit, manifest, segment, update
+from clip_italian.search.index import Index
+from clip_italian.search.verify import verify
+from tests.search.conftest import noise
+from tests.search.fakes import FakeEncoder
+
+
+def contents(folder):
+    """Id → vector of everything that is in an index."""
+    found = {}
+    for table, bits in Index.open(folder).store.content(["id"]):
+        found |= zip(table["id"].to_pylist(), map(bytes, bits), strict=True)
+    return found
+
+
+def expected(photos, encoder, names=None):
+    from clip_italian.search.vectors import to_bf16
+
+    paths = {path.relative_to(photos).as_posix(): path for path in photos.rglob("*.png")}
+    vectors = to_bf16(encoder.encode_images([open_picture(path) for path in paths.values()]))
+    return {name: bytes(vector) for name, vector in zip(paths, vectors, strict=True) if names is None or name in names}
+
+
+def test_unchanged_moved_changed_and_deleted_files(tmp_path, photos, model, encoder):
+    index = tmp_path / "idx"
+    change = update.build(index, [photos], model)
+    assert (change.pictures, change.added, change.embedded, change.removed) == (12, 12, 12, 0)
+    assert [(one.id, one.reason) for one in change.left_out] == [("broken.jpg", "unreadable")]
+    assert encoder.embedded == 12
+    assert contents(index) == expected(photos, FakeEncoder())
+    rows = {hit.id: hit.row for hit in Index.open(index).search(np.eye(24)[0], 12)}
+
+    again = update.build(index, [photos], model)
+    assert (again.pictures, again.added, again.embedded) == (12, 0, 0)
+    assert Index.open(index).manifest.generation == 1, "nothing changed, so nothing was written"
+
+    (photos / "00.png").rename(photos / "sub" / "moved.png")
+    (photos / "sub" / "01.png").unlink()
+    noise(77).save(photos / "sub" / "02.png")
+    os.utime(photos / "03.png", (1, 1))
+    shutil.copy(photos / "sub" / "04.png", photos / "copy.png")
+    encoder.embedded = 0
+    change = update.build(index, [photos], model)
+    assert encoder.embedded == change.embedded == 1, "only the changed picture"
+    assert change.pictures == 12
+    assert contents(index) == expected(photos, FakeEncoder())
+    now = {hit.id: hit.row for hit in Index.open(index).search(np.eye(24)[0], 12)}
+    assert {id_: now[id_] for id_ in ("sub/05.png", "sub/11.png")} == {id_: rows[id_] for id_ in ("sub/05.png", "sub/11.png")}
+    assert max(rows.values()) < now["copy.png"], "numbers are never given twice"
+    assert verify(index) == []
+
+
+def test_building_with_another_model_starts_anew(tmp_path, photos, model):
+    update.build(tmp_path / "idx", [photos], model)
+    other = FakeEncoder(seed=5)
+    opened = Index.open(tmp_path / "idx")
+    with pytest.raises(UserError, match="made with another model"):
+        update.add(tmp_path / "idx", [photos], update.Model(other, "other"))
+    assert update.build(tmp_path / "idx", [photos], update.Model(other, "other")).embedded == 12
+    assert contents(tmp_path / "idx") == expected(photos, other)
+    with pytest.raises(UserError, match="another model"):
+        Index.open(tmp_path / "idx").check_model(model.encoder)
+    opened.check_model(model.encoder)
+    assert opened.fresh().manifest.model == other.weights_hash
+
+
+def test_add_keeps_what_is_there_and_tells_folders_of_one_name_apart(tmp_path, photos, model, encoder):
+    others = tmp_path / "elsewhere" / "photos"
+    others.mkdir(parents=True)
+    noise(50).save(others / "00.png")
+    noise(51).save(others / "new.png")
+    index = tmp_path / "idx"
+    update.build(index, [photos], model)
+    encoder.embedded = 0
+    change = update.add(index, [others], model)
+    assert (change.pictures, change.added, encoder.embedded) == (14, 2, 2)
+    assert [one.id for one in change.left_out] == ["broken.jpg"], "what was left out before stays listed"
+    assert {"00.png", "photos/00.png", "photos/new.png"} <= set(contents(index))
+    assert update.add(index, [photos / "sub"], model).added == 0, "a folder below an indexed one is known"
+    (photos / "sub" / "01.png").unlink()
+    assert update.add(index, [photos], model).pictures == 14, "adding removes nothing"
+    assert update.build(index, [photos, others], model).pictures == 13
+
+
+def test_remove_by_id_path_folder_pattern_and_missing(tmp_path, photos, model):
+    index = tmp_path / "idx"
+    update.build(index, [photos], model)
+    with pytest.raises(UserError, match="nothing in it fits"):
+        update.remove(index, ["nothing.png"])
+    assert update.remove(index, ["00.png"]).removed == 1
+    assert update.remove(index, [str(photos / "03.png"), "0[69].png"]).removed == 3
+    assert update.remove(index, [str(photos / "sub")]).pictures == 0
+    assert Index.open(index).search(np.eye(24)[0]) == []
+    assert update.remove(index, [], missing=True).removed == 0
+    update.build(index, [photos], model)
+    (photos / "00.png").unlink()
+    change = update.remove(index, [], missing=True)
+    assert (change.pictures, change.removed) == (11, 1)
+    assert verify(index) == []
+
+
+def test_pairs_files_bring_their_fields(tmp_path, photos, model):
+    rows = [
+        Pair("a", "photos/00.png", ("un gatto", "un micio"), "wit", license="CC0", page="https://h/1"),
+        Pair("b", str(photos / "03.png"), ("un cane",), "coco"),
+        Pair("c", "https://h/3.jpg", ("un fiore",), "wit"),
+        Pair("d", "photos/none.png", ("un treno",), "wit"),
+        Pair("e", "photos/broken.jpg", ("un muro",), "wit"),
+        Pair("a", "photos/06.png", ("un altro",), "wit"),
+    ]
+    pairs.write(rows, tmp_path / "pairs.jsonl")
+    change = update.build(tmp_path / "idx", [tmp_path / "pairs.jsonl"], model)
+    assert [(one.id, one.reason) for one in change.left_out] == [
+        ("c", "no-file"), ("d", "unreadable"), ("e", "unreadable"), ("a", "same-id"),
+    ]  # fmt: skip
+    ((table, _),) = Index.open(tmp_path / "idx").store.content(["id", "source", "license", "page", "caption"])
+    assert table.to_pylist() == [
+        {"id": "a", "source": "wit", "license": "CC0", "page": "https://h/1", "caption": "un gatto"},
+        {"id": "b", "source": "coco", "license": None, "page": None, "caption": "un cane"},
+    ]
+    assert {hit.id: hit.open().size for hit in Index.open(tmp_path / "idx").search(np.eye(24)[0])} == {
+        "a": (20, 20), "b": (20, 20),
+    }  # fmt: skip
+    # Another caption is another row with the same vector.
+    before = contents(tmp_path / "idx")
+    pairs.write([Pair("a", "photos/00.png", ("un felino",), "wit"), rows[1]], tmp_path / "pairs.jsonl")
+    change = update.build(tmp_path / "idx", [tmp_path / "pairs.jsonl"], model)
+    assert (change.added, change.embedded, change.removed) == (1, 0, 1)
+    assert contents(tmp_path / "idx") == before
+
+
+def write_shard(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def png(seed):
+    sink = io.BytesIO()
+    noise(seed).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def test_shards_are_read_where_they_lie(tmp_path, model, encoder):
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    told = json.dumps({"id": "x-1", "source": "wit", "url": "https://h/1.png", "caption": "un  gatto"}).encode()
+    write_shard(shards / "00000.tar", [("0.png", png(1)), ("0.json", told), ("1.png", png(2)), ("1.txt", b"un cane\n")])
+    write_shard(shards / "00001.tar", [("0.png", png(3)), ("2.png", b"no picture"), ("3.txt", b"alone")])
+    cut = tmp_path / "shards" / "00002.tar"
+    write_shard(cut, [("0.png", png(4))])
+    cut.write_bytes(cut.read_bytes()[:700])
+    change = update.build(tmp_path / "idx", [shards], model)
+    assert sorted((one.id, one.reason) for one in change.left_out) == [
+        ("00001/2", "unreadable"), ("00001/3", "no-picture"), ("00002.tar", "damaged-tar"),
+    ]  # fmt: skip
+    index = Index.open(tmp_path / "idx")
+    assert set(contents(tmp_path / "idx")) == {"x-1", "00000/1", "00001/0"}
+    for id_, seed in (("x-1", 1), ("00000/1", 2), ("00001/0", 3)):
+        (hit,) = index.search(encoder.encode_images([noise(seed)])[0], 1)
+        assert hit.id == id_
+        assert np.array_equal(np.asarray(hit.open()), np.asarray(noise(seed)))
+        assert index.hit(hit.row).id == id_
+    encoder.embedded = 0
+    write_shard(shards / "00001.tar", [("9.png", png(9)), ("0.png", png(3))])
+    change = update.build(tmp_path / "idx", [shards], model)
+    assert (change.pictures, encoder.embedded) == (4, 1), "a member that moved within its shard keeps its vector"
+    assert update.build(tmp_path / "idx", [shards], model).added == 0
+
+
+def test_pictures_of_every_size_of_index(tmp_path, photos, model, monkeypatch):
+    """Graphs from 8 rows on, in segments of 20: the same answers, and everything is found."""
+    monkeypatch.setattr(manifest, "EXACT_BELOW", 30)
+    monkeypatch.setattr(segment, "GRAPH_FROM", 8)
+    monkeypatch.setattr(commit, "SEGMENT_ROWS", 20)
+    index = tmp_path / "idx"
+    for number in range(100, 160):
+        noise(number).save(photos / f"{number}.png")
+    update.build(index, [photos], model)
+    opened = Index.open(index)
+    assert opened.info["search"] == "HNSW"
+    assert sorted(one.rows for one in opened.manifest.segments) == [12, 20, 20, 20]
+    assert contents(index) == expected(photos, FakeEncoder())
+    assert verify(index) == []
+    query = FakeEncoder().encode_images([noise(131)])[0]
+    assert [hit.id for hit in opened.search(query, 5)] == [hit.id for hit in opened.search(query, 5, exact=True)]
+    update.remove(index, ["1[0-4]*"])
+    update.compact(index)
+    assert [one.rows for one in Index.open(index).manifest.segments] == [20, 2]
+    assert Index.open(index).info["search"] == "exact"
+    assert contents(index) == expected(photos, FakeEncoder(), set(contents(index)))
+
+
+def test_only_broken_pictures_make_no_index_and_leave_nothing(tmp_path, model):
+    (tmp_path / "a.png").write_text("x")
+    with pytest.raises(UserError, match="no picture could be read.*not a picture"):
+        update.build(tmp_path / "out" / "idx", [tmp_path], model)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_with_other_things_is_not_touched(tmp_path, photos, model):
+    for output in (photos, tmp_path / "file"):
+        (tmp_path / "file").write_text("precious")
+        with pytest.raises(UserError, match="holds other files|a file"):
+            update.build(output, [photos], model)
+    assert (tmp_path / "file").read_text() == "precious"
+    assert not list(tmp_path.glob("*.parts"))
+
+
+class Mirror(RuleBasedStateMachine):
+    """Random updates of a folder and its index, beside a plain dict."""
+
+    def __init__(self):
+        super().__init__()
+        import tempfile
+        from pathlib import Path
+
+        self.room = tempfile.TemporaryDirectory()
+        self.folder, self.index = Path(self.room.name) / "p", Path(self.room.name) / "idx"
+        self.folder.mkdir()
+        self.encoder = FakeEncoder()
+        self.model = update.Model(self.encoder, "fake")
+        self.files, self.indexed, self.built = {}, {}, False
+        self.clock = 0
+
+    def teardown(self):
+        self.room.cleanup()
+
+    @rule(name=st.sampled_from("abcdefg"), seed=st.integers(0, 9))
+    def put(self, name, seed):
+        noise(seed).save(self.folder / f"{name}.png")
+        self.clock += 1
+        os.utime(self.folder / f"{name}.png", (self.clock, self.clock))
+        self.files[f"{name}.png"] = seed
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data())
+    def delete(self, data):
+        name = data.draw(st.sampled_from(sorted(self.files)))
+        (self.folder / name).unlink()
+        del self.files[name]
+
+    @precondition(lambda self: self.files)
+    @rule()
+    def build(self):
+        update.build(self.index, [self.folder], self.model)
+        self.indexed, self.built = dict(self.files), True
+
+    @precondition(lambda self: self.files and self.built)
+    @rule()
+    def add(self):
+        update.add(self.index, [self.folder], self.model)
+        self.indexed |= self.files
+
+    @precondition(lambda self: self.indexed)
+    @rule(data=st.data())
+    def remove(self, data):
+        names = data.draw(st.lists(st.sampled_from(sorted(self.indexed)), min_size=1))
+        update.remove(self.index, names)
+        for name in names:
+            self.indexed.pop(name, None)
+
+    @precondition(lambda self: self.built)
+    @rule()
+    def compact(self):
+        update.compact(self.index)
+
+    @invariant()
+    def the_index_holds_what_it_should(self):
+        if self.built:
+            vectors = {id_: v for id_, v in contents(self.index).items()}
+            wanted = FakeEncoder().encode_images([noise(seed) for seed in range(10)])
+            from clip_italian.search.vectors import to_bf16
+
+            assert vectors == {id_: bytes(to_bf16(wanted)[seed]) for id_, seed in self.indexed.items()}
+            assert len(Index.open(self.index)) == Index.open(self.index).manifest.pictures == len(self.indexed)
+
+
+Mirror.TestCase.settings = settings(
+    max_examples=5, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestMirror = Mirror.TestCase
