@@ -1,6 +1,7 @@
 """Safe decoding of pictures: every failure becomes a `PictureError` with the path and the reason."""
 
 import io
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -20,6 +21,9 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", 
 MAX_PIXELS = 100_000_000
 # Larger files are refused before reading.
 MAX_BYTES = 1_000_000_000
+
+# Pillow warns of what is refused below, and of odd metadata that nobody asked for.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -5,7 +5,6 @@ A part is a folder with `rows.parquet` (`FOUND`), `vectors.npy` (m, dim) of bflo
 
 import hashlib
 import io
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -136,10 +135,8 @@ def look(image: Image.Image) -> str:
 def taken(content: bytes) -> datetime | None:
     """When a picture was taken by its own account (EXIF, local time), None where it tells nothing sensible."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
-                exif = image.getexif()
+        with Image.open(io.BytesIO(content)) as image:
+            exif = image.getexif()
         told = exif.get_ifd(_EXIF_IFD).get(_TAKEN) or exif.get(_CHANGED)
         return datetime.strptime(str(told)[:19], "%Y:%m:%d %H:%M:%S") if told else None
     except Exception:  # decoders raise nearly anything on damaged files

@@ -5,7 +5,10 @@ Both kinds of file begin with usearch's binary matrix: rows and bytes a row (two
 places vectors in the order in which its threads come by, so `slots.npy` tells where the vector of each row lies.
 """
 
+import errno
 import hashlib
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from functools import cached_property
@@ -203,12 +206,16 @@ class Writer:
             self._file.close()
         if self._graph is not None:
             path = self._folder / GRAPH_FILE
+            wanted = self._graph.serialized_length
             try:
                 self._graph.save(path)
-            except RuntimeError as error:
-                raise OSError(*_reason(error), str(path)) from error
-            if path.stat().st_size < self._graph.serialized_length:
-                raise OSError(28, "No space left on device", str(path))
+            except RuntimeError as error:  # usearch does not say why
+                missing = wanted - (path.stat().st_size if path.exists() else 0)
+                full = shutil.disk_usage(self._folder).free < missing
+                code = errno.ENOSPC if full else errno.EIO
+                raise OSError(code, os.strerror(code), str(path)) from error
+            if path.stat().st_size < wanted:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             np.save(self._folder / SLOTS_FILE, self._slots(path))
 
     def _slots(self, path: Path) -> np.ndarray:
@@ -240,7 +247,3 @@ def _cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
 def _digests(bits: np.ndarray) -> np.ndarray:
     rows = np.ascontiguousarray(bits)
     return np.frombuffer(b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows), np.uint64)
-
-
-def _reason(error: RuntimeError) -> tuple[int, str]:
-    return (28, "No space left on device") if "space" in str(error).lower() else (5, str(error))
