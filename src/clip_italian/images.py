@@ -143,7 +143,7 @@ def decode_batches(
 def ahead(
     items: Iterable[S], size: int, work: Callable[[S], T], threads: int = 2
 ) -> Iterator[list[tuple[S, T | PictureError]]]:
-    """Each item with what `work` made of it, or the PictureError that it raised; in batches, one ahead of the reader."""
+    """Each item with what `work` made of it, or the PictureError that it raised; a batch ahead of the reader."""
 
     def attempt(item: S) -> T | PictureError:
         try:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from PIL import Image
 
 from clip_italian.assets import staged
-from clip_italian.images import PictureError, open_picture
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("clip_italian", "templates"),
@@ -26,13 +26,10 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def thumbnail(path: Path, side: int = 200) -> str | None:
-    """A picture as a `data:` address of a JPEG of at most `side` pixels; None where it is gone."""
-    try:
-        image = open_picture(path)
-    except PictureError:
-        return None
-    image.thumbnail((side, side))
+def thumbnail(image: Image.Image, side: int = 200) -> str:
+    """A picture as a `data:` address of a JPEG of at most `side` pixels."""
+    small = image.copy()
+    small.thumbnail((side, side))
     sink = io.BytesIO()
-    image.save(sink, "JPEG", quality=85)
+    small.save(sink, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode("ascii")

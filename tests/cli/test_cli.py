@@ -53,12 +53,14 @@ def test_train_evaluate_index_and_search(run, recipe, shapes, tmp_path, cache):
     assert "careful: the model was trained on" in out
 
     code, out, _ = run("index", "build", shapes.parent / "images", "-o", tmp_path / "idx", "--model", model, "--json")
-    assert json.loads(out) == {"index": str(tmp_path / "idx"), "pictures": 54, "left_out": []}
+    counts = {"pictures": 54, "added": 54, "embedded": 54, "removed": 0, "left_out": []}
+    assert json.loads(out) == {"index": str(tmp_path / "idx")} | counts
 
     sheet = tmp_path / "sheet.html"
-    code, out, _ = run("search", tmp_path / "idx", "un cerchio rosso", "-k", "4", "--json", "--html", sheet)
-    hits = json.loads(out)
-    assert [set(hit) for hit in hits] == [{"rank", "id", "path", "score"}] * 4
+    code, out, _ = run("search", tmp_path / "idx", "un cerchio rosso", "-k", "4", "--copies", "--json", "--html", sheet)
+    (result,) = json.loads(out)["results"]
+    hits = result["hits"]
+    assert [set(hit) for hit in hits] == [{"rank", "id", "path", "score", "row", "probability", "copies"}] * 4
     assert [hit["rank"] for hit in hits] == [1, 2, 3, 4]
     assert sheet.read_text().count("data:image") == 4
 
@@ -99,7 +101,7 @@ def bad_inputs(folder, recipe, shapes, model):
         (["evaluate", "retrieval", "--model", folder / "no", "--pairs", shapes], 1, "no such model folder"),
         (["evaluate", "retrieval", "--model", model, "--pairs", shapes, "--split", "test"], 1, "no pairs in split"),
         (["evaluate", "zeroshot", "--model", model, "--pairs", shapes, "--prompt", "x"], 2, "exactly one {}"),
-        (["index", "build", folder / "no", "-o", folder / "i", "--model", model], 1, "no such folder"),
+        (["index", "build", folder / "no", "-o", folder / "i", "--model", model], 1, "no such file or folder"),
         (["index", "build", pictures, "-o", folder / "i", "--model", model], 1, "no picture could be read"),
         (["search", folder / "no", "un gatto"], 1, "no index here"),
         (["collect", "picture-book", "-o", folder / "b.parquet", "--language", "xx"], 2, "language 'xx'"),

@@ -1,8 +1,11 @@
 """A picture encoder without a neural network: a fixed random projection of an 8 x 8 picture."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
+
+from clip_italian.images import open_picture
 
 DIM = 24
 
@@ -26,4 +29,5 @@ class FakeEncoder:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def encode_images(self, images):
-        return self.encode_pixels([self.preprocess(image) for image in images])
+        opened = (open_picture(image) if isinstance(image, Path) else image for image in images)
+        return self.encode_pixels([self.preprocess(image) for image in opened])

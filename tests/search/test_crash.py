@@ -120,7 +120,7 @@ class Slow(FakeEncoder):
 
 
 def test_what_was_embedded_before_a_kill_is_not_embedded_again(tmp_path, folders, small):
-    photos, extra = folders
+    photos, _ = folders
     index = tmp_path / "idx"
 
     def wait():

@@ -101,5 +101,5 @@ def test_contact_sheet_is_self_contained_and_escaped(built, tiny_encoder, tmp_pa
     write_sheet(sheet, [("<script>un gatto</script>", hits)])
     page = sheet.read_text()
     assert page.count("data:image/jpeg;base64,") == 2
-    assert "file is gone" in page
+    assert "il file non c&#39;è più" in page
     assert "<script>" not in page

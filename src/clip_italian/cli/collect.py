@@ -103,6 +103,24 @@ def conceptual_captions(
     _collect("conceptual-captions", read, {}, files, output, workers, ray, as_json)
 
 
+@app.command("unsplash")
+def unsplash(
+    files: Inputs,
+    output: PairsOutput,
+    width: Annotated[int, typer.Option(min=0, help="Pixels to ask for; 0 for photos as they were uploaded.")] = 640,
+    workers: Workers = CORES,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """Unsplash's data set (photos.tsv000): 25,000 photos to search in, the paper's gallery.
+
+    Example: clip-italian collect unsplash photos.tsv000 -o unsplash.parquet
+    """
+    from clip_italian.sources.unsplash import Unsplash
+
+    _collect("unsplash", Unsplash(width), {"width": width}, files, output, workers, ray, as_json)
+
+
 @app.command("jsonl")
 def jsonl(
     files: Inputs,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clip_italian import console
-from clip_italian.cli.options import Json, Ray
+from clip_italian.cli.options import Json, PairsArgument, Ray
 
 if TYPE_CHECKING:
     from clip_italian.search.update import Change, Model
@@ -123,7 +123,9 @@ def verify(index: Folder, as_json: Json = False) -> None:
         for problem in problems:
             console.output.print(problem, markup=False)
         if missing:
-            console.notice(f"{missing:,} pictures are no longer where they were; see clip-italian index remove --missing")
+            console.notice(
+                f"{missing:,} pictures are no longer where they were; see clip-italian index remove --missing"
+            )
         if not problems:
             console.output.print(f"{index}: whole", markup=False)
     if problems:
@@ -145,6 +147,29 @@ def compact(
     from clip_italian.search import update
 
     _show(update.compact(index, exact), index, as_json)
+
+
+@app.command("calibrate")
+def calibrate(
+    index: Folder,
+    pairs: PairsArgument,
+    model: Annotated[str | None, typer.Option("--model", help="Model folder; by default the index's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Learn from captions whose pictures are in the index how probable a hit of some score is; searches tell it then.
+
+    Example: clip-italian index calibrate photos.idx captions.jsonl
+    """
+    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.search import manifest
+    from clip_italian.search.calibrate import calibrate as run
+
+    found = run(index, pairs, DualEncoder.load(model or manifest.read(index).model_name))
+    if as_json:
+        print(json.dumps({"index": str(index)} | found.model_dump()))
+    else:
+        text = f"{index}: calibrated on {found.captions:,} captions, Brier score {found.brier:.3f}"
+        console.output.print(text, markup=False)
 
 
 @app.command("export")

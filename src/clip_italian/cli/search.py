@@ -1,49 +1,149 @@
-"""`clip-italian search`: pictures of an index that fit Italian words."""
+"""`clip-italian search`: pictures of an index that fit words, pictures, or both."""
 
 import json
 import webbrowser
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clip_italian import console
+from clip_italian import console, languages
+from clip_italian.errors import UsageError
+
+if TYPE_CHECKING:
+    from clip_italian.search.filters import Filter
+    from clip_italian.search.index import Hit
+    from clip_italian.search.query import Query
 
 
 def search(
-    index: Annotated[Path, typer.Argument(help="Index folder, from clip-italian index build.")],
-    query: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    index: Annotated[Path, typer.Argument(help="Index folder, from clip-italian index build.", metavar="IDX")],
+    queries: Annotated[
+        list[str] | None,
+        typer.Argument(help="Words, or a picture file; each is a search of its own.", metavar="QUERY…"),
+    ] = None,
+    like: Annotated[list[Path] | None, typer.Option("--like", help="A picture that it should be like as well.")] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option("--not", help="Words or a picture file that it should not be like.")
+    ] = None,
+    average: Annotated[bool, typer.Option("--average", help="The queries are wordings of one search.")] = False,
+    prompts: Annotated[
+        list[str] | None, typer.Option("--prompt", help="Sentence with {} for the query; several are averaged.")
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper-queries", help="The four queries of the paper.")] = False,
     k: Annotated[int, typer.Option("-k", help="How many pictures.", min=1)] = 10,
+    page: Annotated[int, typer.Option(min=1, help="Which k of them.")] = 1,
+    folder: Annotated[str | None, typer.Option(help="Only pictures below this folder.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only pictures of this source.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only taken on this day or later.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only taken on this day or earlier.")
+    ] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Only rows with FIELD=TEXT, like license=CC0.")] = None,
+    copies: Annotated[bool, typer.Option("--copies", help="Show copies of a picture one by one.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Look at every vector, also where there is a graph.")] = False,
     model: Annotated[str | None, typer.Option("--model", help="Model folder; by default the index's own.")] = None,
+    language: Annotated[str, typer.Option(help="Of the contact sheet and the paper's queries.")] = "it",
     html: Annotated[Path | None, typer.Option("--html", help="Write a contact sheet to this file.")] = None,
     open_sheet: Annotated[bool, typer.Option("--open", help="Show the contact sheet in the browser.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of rank, id, path, score.")] = False,
+    paths: Annotated[bool, typer.Option("--paths", help="Print paths only, for other programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Find the pictures that fit the words best.
+    """Find the pictures that fit best: words, a picture, both, and not what you do not want.
 
     Example: clip-italian search runs/demo/index "un gatto che dorme" -k 5 --json
     """
-    from clip_italian.errors import UsageError
     from clip_italian.model.dual_encoder import DualEncoder
     from clip_italian.search.contact_sheet import write_sheet
     from clip_italian.search.index import Index
+    from clip_italian.search.query import find
 
-    if not query.strip():
-        raise UsageError("the query is empty; say what to look for, for example «un gatto che dorme»")
+    words = list(languages.get(language).paper_queries) if paper else []
+    searches = _queries(words + (queries or []), like or [], unlike or [], prompts or [], average)
+    chosen = _filter(folder, source, since, until, where or [])
     opened = Index.open(index)
-    encoder = DualEncoder.load(model if model is not None else opened.info["model_name"])
-    opened.check_model(encoder)
-    hits = opened.search(encoder.encode_text([query])[0], k)
+    encoder = DualEncoder.load(model if model is not None else opened.manifest.model_name)
+    results = [
+        (name, find(one, encoder, opened, k, skip=(page - 1) * k, where=chosen, group=not copies, exact=exact))
+        for name, one in searches
+    ]
     if open_sheet and html is None:
         html = index / "last-search.html"
     if html is not None:
-        write_sheet(html, [(query, hits)])
+        write_sheet(html, results, language)
         console.notice(f"contact sheet: {html}")
     if as_json:
-        print(json.dumps([{"rank": h.rank, "id": h.id, "path": str(h.path), "score": round(h.score, 4)} for h in hits]))
+        found = [{"query": name, "hits": [_as_data(hit) for hit in hits]} for name, hits in results]
+        print(json.dumps({"index": str(index), "model": opened.manifest.model_name, "results": found}))
     else:
-        # No table: a long path must stay on one line, to be copied.
-        for hit in hits:
-            print(f"{hit.rank:>4}  {hit.score:.3f}  {hit.path}")
+        _print(results, paths)
     if open_sheet and html is not None:
         webbrowser.open(html.resolve().as_uri())
+
+
+def _queries(
+    words: Sequence[str], like: Sequence[Path], unlike: Sequence[str], prompts: Sequence[str], average: bool
+) -> list[tuple[str, "Query"]]:
+    """Searches with their names."""
+    from clip_italian.search.query import Query
+
+    not_texts, not_pictures = _divide(unlike)
+    groups = [list(words)] if average or not words else [[one] for one in words]
+    found = []
+    for group in groups:
+        texts, pictures = _divide(group)
+        query = Query(texts, (*pictures, *like), not_texts, not_pictures, tuple(prompts) or ("{}",))
+        name = ", ".join([*group, *(path.name for path in like)]) + "".join(f" − {one}" for one in unlike)
+        found.append((name, query))
+    return found
+
+
+def _divide(some: Sequence[str]) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """Words, and picture files."""
+    from clip_italian.images import SUFFIXES
+
+    pictures = [one for one in some if Path(one).suffix.lower() in SUFFIXES]
+    return tuple(one for one in some if one not in pictures), tuple(map(Path, pictures))
+
+
+def _filter(
+    folder: str | None, source: str | None, since: datetime | None, until: datetime | None, where: Sequence[str]
+) -> "Filter | None":
+    from clip_italian.search.filters import Filter
+
+    equal = []
+    for one in where:
+        name, sign, value = one.partition("=")
+        if not sign:
+            raise UsageError(f"--where {one}: give FIELD=TEXT, like license=CC0")
+        equal.append((name, value))
+    found = Filter(folder, source, since.date() if since else None, until.date() if until else None, tuple(equal))
+    return None if found == Filter() else found
+
+
+def _as_data(hit: "Hit") -> dict[str, Any]:
+    data = {"rank": hit.rank, "id": hit.id, "path": str(hit.path), "score": round(hit.score, 4), "row": hit.row}
+    probability = None if hit.probability is None else round(hit.probability, 4)
+    return data | {"probability": probability, "copies": [copy.id for copy in hit.copies]}
+
+
+def _print(results: Sequence[tuple[str, Sequence["Hit"]]], paths: bool) -> None:
+    for number, (name, hits) in enumerate(results):
+        if paths:
+            for hit in hits:
+                print(hit.path)
+            continue
+        if len(results) > 1:
+            print(("\n" if number else "") + name)
+        # No table: a long path must stay on one line, to be copied.
+        for hit in hits:
+            probability = "" if hit.probability is None else f"  {hit.probability:4.0%}"
+            more = f"  (+{len(hit.copies)} copies)" if hit.copies else ""
+            inside = f"  {hit.id}" if hit.part else ""
+            print(f"{hit.rank:>4}  {hit.score:.3f}{probability}  {hit.path}{inside}{more}")
+        if not hits:
+            console.notice("no pictures found")

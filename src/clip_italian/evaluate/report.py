@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clip_italian import charts
+from clip_italian import charts, languages
 from clip_italian.pages import write_page
 from clip_italian.search.contact_sheet import rows
 from clip_italian.search.index import Hit
@@ -54,9 +54,10 @@ def write(path: Path, report: Report) -> None:
                f"prompt “{report.metrics['zeroshot']['prompt']}”",
                ZEROSHOT_ROWS, columns(report.metrics, "zeroshot")),
     ]  # fmt: skip
+    words = languages.get(report.language).sheet
     write_page(
         path, "report.html", report=report, tables=tables, main_figure=MAIN_FIGURE,
-        curves=draw_history(report.history), results=rows(report.results, report.captions),
+        curves=draw_history(report.history), results=rows(report.results, words, report.captions),
     )  # fmt: skip
 
 

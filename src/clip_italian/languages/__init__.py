@@ -50,12 +50,26 @@ class Probes:
 
 
 @dataclass(frozen=True)
+class SheetWords:
+    """What a page of found pictures says beside them: templates take `count`, `score` or `probability`."""
+
+    found: str
+    none: str
+    gone: str
+    copies: str
+    score: str
+    probability: str
+
+
+@dataclass(frozen=True)
 class Language:
     """Names, prompts and small grammar of one language.
 
     `with_article` turns a bare noun phrase into a caption ("mela" → "una mela");
     `describe_emoji` turns a CLDR emoji name into a natural caption; `describe_stamp` tidies
     the sentence beside a Tux Paint stamp, or returns None where it says nothing of the picture.
+
+    `paper_queries` are those that the paper shows; `sheet` is what contact sheets say.
     `imagenet` are the 1,000 classes of ImageNet-1k in their usual order, or none. `function_words` say nothing
     of a picture by themselves (articles, prepositions that do not name a place, conjunctions);
     `number_words` are numbers written out, which word lists tend to lack. `spacy_pipelines` are tried in
@@ -68,6 +82,8 @@ class Language:
     prompts: tuple[str, ...]
     drawing_prompt: str
     example_queries: tuple[str, ...]
+    paper_queries: tuple[str, ...]
+    sheet: SheetWords
     imagenet: tuple[ImageClass, ...]
     probes: Probes | None
     function_words: frozenset[str]

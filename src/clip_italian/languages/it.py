@@ -7,7 +7,7 @@ number follow the ending of the first word; the tables list the words that do ot
 
 import re
 
-from clip_italian.languages import Language, image_classes
+from clip_italian.languages import Language, SheetWords, image_classes
 from clip_italian.languages._it_articles import indefinite, of_definite
 from clip_italian.languages._it_probes import PROBES
 
@@ -248,6 +248,15 @@ LANGUAGE = Language(
         "qualcosa da mangiare",
         "una bandiera con una croce",
         "un attrezzo da lavoro",
+    ),
+    paper_queries=("due cani sulla neve", "una coppia al tramonto", "una coppia in montagna", "un topolino"),
+    sheet=SheetWords(
+        found="{count} immagini, la migliore per prima",
+        none="nessuna immagine trovata",
+        gone="il file non c'è più",
+        copies="altre {count} copie",
+        score="somiglianza {score:.3f}",
+        probability="probabilità {probability:.0%}",
     ),
     imagenet=image_classes("it_imagenet.tsv"),
     probes=PROBES,

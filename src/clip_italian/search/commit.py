@@ -161,9 +161,10 @@ def _slices(
             joined = pa.concat_tables(waiting).sort_by("row")
             yield joined.slice(0, SEGMENT_ROWS)
             waiting = [joined.slice(SEGMENT_ROWS)]
-    joined = pa.concat_tables(waiting).sort_by("row") if waiting else None
-    for start in range(0, len(joined) if joined else 0, SEGMENT_ROWS):
-        yield joined.slice(start, SEGMENT_ROWS)
+    if waiting:
+        joined = pa.concat_tables(waiting).sort_by("row")
+        for start in range(0, len(joined), SEGMENT_ROWS):
+            yield joined.slice(start, SEGMENT_ROWS)
 
 
 def _located(table: pa.Table, stores: np.ndarray, positions: np.ndarray) -> pa.Table:

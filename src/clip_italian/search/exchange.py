@@ -1,11 +1,10 @@
 """Embeddings that exist: import into an index and export from it, as clip-retrieval writes them or as one Parquet file.
 
-    FOLDER/img_emb/img_emb_0.npy           (n, dim) float16 or float32
-    FOLDER/metadata/metadata_0.parquet     image_path, and perhaps caption, url, id and more, in the same order
-    FILE.parquet                           such columns, and one of lists of numbers
+FOLDER/img_emb/img_emb_0.npy           (n, dim) float16 or float32
+FOLDER/metadata/metadata_0.parquet     image_path, and perhaps caption, url, id and more, in the same order
+FILE.parquet                           such columns, and one of lists of numbers
 """
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from clip_italian.pipeline.rejects import Reject
 from clip_italian.search.embed import FOUND, PictureEncoder, write_part
 from clip_italian.search.index import Index
 from clip_italian.search.inputs import Entry, Roots, root_of
-from clip_italian.search.rows import SCHEMA
+from clip_italian.search.rows import SCHEMA, place
 from clip_italian.search.vectors import from_bf16, to_bf16
 
 VECTOR_COLUMN = "embedding"
@@ -50,10 +49,9 @@ def read(
 ) -> Iterator[Entry | Reject]:
     """Entries of embeddings, whose vectors go to parts in `room`; `pictures` is the folder that paths start at.
 
-    Raises UserError where vectors and rows do not fit, or another model made them, as far as pictures are there to tell.
+    Raises UserError where vectors and rows do not fit, or another model made them, if pictures are there to tell.
     """
-    number = roots.add((pictures.resolve() if pictures else root_of(path)))
-    root = Path(roots.paths[number])
+    number = roots.add(pictures.resolve() if pictures else root_of(path))
     checked = 0
     for part, (table, vectors) in enumerate(_tables(path)):
         if vectors.shape[1] != encoder.dim:
@@ -68,10 +66,10 @@ def read(
                 yield Reject(entry.id, "bad-vector", detail=f"{path}: zero or not finite")
                 continue
             if checked < _CHECKED:
-                checked += _check(root / entry.path, vectors[row], encoder, path)
+                checked += _check(Path(place(roots.paths, number, entry.path)), vectors[row], encoder, path)
             told = {name: _binary(values.get(name)) for name in ("sha256", "look")} | {"taken": values.get("taken")}
-            place = os.path.join(root, entry.path)  # as the plan puts it together
-            found.append({"id": entry.id, "place": place, "size": entry.size, "mtime_ns": entry.mtime_ns} | told)
+            where = place(roots.paths, number, entry.path)
+            found.append({"id": entry.id, "place": where, "size": entry.size, "mtime_ns": entry.mtime_ns} | told)
             kept.append(row)
             yield entry
         write_part(room / f"vectors-{part:06d}", pa.Table.from_pylist(found, FOUND), to_bf16(vectors[kept]))
@@ -123,7 +121,7 @@ def _gathered(index: Index, columns: Sequence[str]) -> Iterator[tuple[pa.Table, 
 def _exported(table: pa.Table, roots: Sequence[str]) -> pa.Table:
     """Rows with absolute image_path, and sha256 and look as text."""
     rows = table.to_pylist()
-    places = [os.path.join(roots[row["root"]], row["path"]) for row in rows]
+    places = [place(roots, row["root"], row["path"]) for row in rows]
     table = table.drop_columns(["root", "path"]).add_column(0, "image_path", pa.array(places))
     for name in ("sha256", "look"):
         texts = pa.array([row[name].hex() if row[name] else None for row in rows], pa.string())
@@ -145,7 +143,9 @@ def _tables(path: Path) -> Iterator[tuple[pa.Table, np.ndarray]]:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{file}: cannot be read together with {rows.name} ({error})") from error
         if vectors.ndim != 2 or len(vectors) != len(table):
-            raise UserError(f"{file}: {vectors.shape} vectors for the {len(table):,} rows of {rows.name}; they belong together")
+            raise UserError(
+                f"{file}: {vectors.shape} vectors for the {len(table):,} rows of {rows.name}; they belong together"
+            )
         for start in range(0, len(table), _ROWS):
             yield table.slice(start, _ROWS), np.asarray(vectors[start : start + _ROWS], np.float32)
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import PurePath
 
 import numpy as np
@@ -20,7 +20,7 @@ TEXT_FIELDS = tuple(field.name for field in SCHEMA if pa.types.is_string(field.t
 class Filter:
     """All of it must hold. `folder`: below it, relative to an indexed folder or absolute. Dates include both ends.
 
-    `equal` are names and values of text fields: id, path, source, license, page, caption. Raises UsageError for another.
+    `equal` are names and values of text fields: id, path, source, license, page, caption. Raises UsageError for others.
     """
 
     folder: str | None = None
@@ -53,9 +53,9 @@ class Filter:
         for name, value in self.texts:
             good &= _true(pc.equal(table[name], value))
         if self.since:
-            good &= _true(pc.greater_equal(table["taken"], pa.scalar(self.since, pa.timestamp("ms"))))
+            good &= _true(pc.greater_equal(table["taken"], _midnight(self.since)))
         if self.until:
-            good &= _true(pc.less(table["taken"], pa.scalar(self.until + timedelta(1), pa.timestamp("ms"))))
+            good &= _true(pc.less(table["taken"], _midnight(self.until + timedelta(1))))
         if self.folder is not None:
             below = np.zeros(len(table), bool)
             for number, start in self.starts(roots):
@@ -66,7 +66,7 @@ class Filter:
     def starts(self, roots: Sequence[str]) -> list[tuple[int, str]]:
         """What paths below `folder` begin with, by number of the indexed folder; none where it lies in none."""
         assert self.folder is not None
-        if not os.path.isabs(self.folder):
+        if not PurePath(self.folder).is_absolute():
             inside = PurePath(os.path.normpath(self.folder)).as_posix()
             return [(number, "" if inside == "." else f"{inside}/") for number in range(len(roots))]
         found = []
@@ -78,6 +78,10 @@ class Filter:
             elif PurePath(root).is_relative_to(folder):
                 found.append((number, ""))
         return found
+
+
+def _midnight(day: date) -> pa.Scalar:
+    return pa.scalar(datetime.combine(day, time.min), pa.timestamp("ms"))
 
 
 def _true(answers: pa.ChunkedArray) -> np.ndarray:

@@ -18,7 +18,7 @@ from clip_italian.search.filters import Filter
 from clip_italian.search.group import grouped
 from clip_italian.search.local import LocalStore
 from clip_italian.search.manifest import Manifest
-from clip_italian.search.rows import Name
+from clip_italian.search.rows import place
 from clip_italian.search.store import Found, Store
 
 if TYPE_CHECKING:
@@ -123,9 +123,7 @@ class Index:
             found = [[one] for one in self.store.nearest(query, skip + k, where, exact)]
         else:
             found = self._grouped(query, skip + k, where, exact)
-        return [
-            self._hit(rank, same, calibrated) for rank, same in enumerate(found[skip : skip + k], start=skip + 1)
-        ]
+        return [self._hit(rank, same, calibrated) for rank, same in enumerate(found[skip : skip + k], start=skip + 1)]
 
     def hit(self, row: int) -> Hit | None:
         """The picture with this row number (rank 0, no score), if it is there."""
@@ -145,16 +143,11 @@ class Index:
         first, score = same[0].name, same[0].score
         curve = self.manifest.calibration if calibrated else None
         return Hit(
-            rank, first.id, place(first, self.manifest.roots), score, first.row,
+            rank, first.id, Path(place(self.manifest.roots, first.root, first.path)), score, first.row,
             curve.probability(score) if curve else None,
             tuple(self._hit(rank, [one], calibrated) for one in same[1:]),
             (first.offset, first.length) if first.offset is not None and first.length is not None else None,
         )  # fmt: skip
-
-
-def place(name: Name, roots: Sequence[str]) -> Path:
-    """Where a row's file lies."""
-    return Path(roots[name.root]) / name.path if name.root < len(roots) else Path(name.path)
 
 
 def open_at(path: Path, part: tuple[int, int] | None, at_least: int | None = None) -> Image.Image:

@@ -117,7 +117,14 @@ def _folder(folder: Path, roots: Roots) -> Iterator[Entry | Reject]:
             readable = inside.encode(errors="replace").decode()
             yield Reject(readable, "broken-name", detail="its name is not UTF-8; rename it")
         else:
-            yield Entry(prefix + inside, number, inside, status.st_size, status.st_mtime_ns, source=Path(roots.paths[number]).name)
+            yield Entry(
+                prefix + inside,
+                number,
+                inside,
+                status.st_size,
+                status.st_mtime_ns,
+                source=Path(roots.paths[number]).name,
+            )
 
 
 def _pairs(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
@@ -197,5 +204,3 @@ def _told(archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> dict
     if isinstance(phash := told.get("phash"), str):
         found["look"] = pack_look(phash)
     return {name: value for name, value in found.items() if not isinstance(value, str) or flaw(value) is None}
-
-

@@ -41,7 +41,9 @@ class LocalStore:
             except OSError as error:
                 if attempt == _TRIES - 1 or manifest.read(folder).generation == settings.generation:
                     place = error.filename or folder
-                    raise UserError(f"{place}: missing or unreadable ({error.strerror}); build the index again") from error
+                    raise UserError(
+                        f"{place}: missing or unreadable ({error.strerror}); build the index again"
+                    ) from error
         raise AssertionError("unreachable")
 
     def __len__(self) -> int:
@@ -57,11 +59,11 @@ class LocalStore:
             scores.append(how_near)
         if not numbers:
             return []
-        number, position, score = map(np.concatenate, (numbers, positions, scores))
-        best = np.lexsort((position, number, -score))[:k]
+        at, position, score = (np.concatenate(some) for some in (numbers, positions, scores))
+        best = np.lexsort((position, at, -score))[:k]
         return [
             Found(self.segments[n].rows.name(p), s)
-            for n, p, s in zip(number[best].tolist(), position[best].tolist(), score[best].tolist(), strict=True)
+            for n, p, s in zip(at[best].tolist(), position[best].tolist(), score[best].tolist(), strict=True)
         ]
 
     def name(self, row: int) -> Name | None:

@@ -26,7 +26,9 @@ from clip_italian.search.segment import Stored, settle
 
 FILE = "index.json"
 FORMAT = 2
-_OURS = re.compile(r"\.?(vectors\.usearch|rows\.parquet|segment-\d{6,}-\d+|deleted-\d{6,}-\d+\.npy|left-out-\d{6,}\.jsonl|index\.json)(-\w+)?")
+_OURS = re.compile(
+    r"\.?(vectors\.usearch|rows\.parquet|segment-\d{6,}-\d+|deleted-\d{6,}-\d+\.npy|left-out-\d{6,}\.jsonl|index\.json)(-\w+)?"
+)
 # Fewer vectors are all looked at, for each search.
 EXACT_BELOW = 50_000
 
@@ -83,7 +85,9 @@ def read(folder: Path) -> Manifest:
         raise UserError(f"{folder}: no index here; make one with `clip-italian index build`") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         found = data.get("format") if isinstance(data, dict) else None
-        raise UserError(f"{path}: an index of format {found}, not {FORMAT}; build it again with `clip-italian index build`")
+        raise UserError(
+            f"{path}: an index of format {found}, not {FORMAT}; build it again with `clip-italian index build`"
+        )
     try:
         return Manifest(**data)
     except ValidationError as error:

@@ -53,7 +53,7 @@ class Plan:
         )
         base.execute(f"CREATE TABLE existing AS SELECT * FROM read_parquet('{_quoted(existing)}')")
         base.execute(
-            "CREATE TABLE pending (id TEXT, place TEXT, \"offset\" BIGINT, size BIGINT, mtime_ns BIGINT,"
+            'CREATE TABLE pending (id TEXT, place TEXT, "offset" BIGINT, size BIGINT, mtime_ns BIGINT,'
             " sha256 BLOB, look BLOB, taken TIMESTAMP_MS, store INTEGER, pos BIGINT)"
         )
         base.execute(
@@ -70,7 +70,7 @@ class Plan:
         """Pictures that stand in further parts, and are as they were then, have their vectors there."""
         for part in parts:
             self._base.execute(
-                "INSERT INTO pending SELECT id, place, \"offset\", size, mtime_ns, sha256, look, taken,"
+                'INSERT INTO pending SELECT id, place, "offset", size, mtime_ns, sha256, look, taken,'
                 f" {self._first_part + self._parts}, file_row_number"
                 f" FROM read_parquet('{_quoted(part / embed.ROWS_FILE)}', file_row_number = true)"
             )
@@ -121,7 +121,7 @@ class Plan:
         return _write(found, EXISTING, path)
 
     def gone(self, everything: bool) -> dict[int, list[int]]:
-        """Positions of existing rows, by store, that the new rows replace; with `everything`, all that the scan lacks."""
+        """Positions of rows, by store, that the new rows replace; with `everything`, also what the scan lacks."""
         where = "true" if everything else "id IN (SELECT id FROM scan)"
         found = self._base.sql(
             f"SELECT store, pos FROM existing WHERE {where} AND (store, pos) NOT IN"

@@ -1,7 +1,7 @@
 """The rows of a segment: all of them in Parquet, and what a hit shows once more where it can be read in microseconds.
 
 `rows.parquet` is for filters, updates and other programs. Parquet gives one row in milliseconds, a search wants ten in
-less than one: `names.arrow` holds row number, id, place and look uncompressed, memory-mapped, in batches of equal length.
+less than one: `names.arrow` holds number, id, place and look uncompressed, memory-mapped, in batches of equal length.
 """
 
 from collections.abc import Sequence
@@ -58,6 +58,11 @@ def pack_look(phash: str | None) -> bytes | None:
 def unpack_look(look: bytes) -> str:
     """The other way."""
     return f"{look[:8].hex()}-{look[8:].hex()}"
+
+
+def place(roots: Sequence[str], root: int, path: str) -> str:
+    """Where a row's file lies: `path` starts at a folder of the index, unless it is absolute."""
+    return path if path.startswith("/") or root >= len(roots) else f"{roots[root]}/{path}"
 
 
 @dataclass(frozen=True)

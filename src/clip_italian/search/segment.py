@@ -1,6 +1,6 @@
 """A segment: some rows of an index with their vectors, in a folder that never changes once it is there.
 
-Rows that an update removes are marked in a file of their own (`deleted-GENERATION.npy`), until a segment is written anew.
+Rows that an update removes are marked in a file of their own (`deleted-….npy`), until a segment is written anew.
 """
 
 import os
@@ -23,7 +23,7 @@ GRAPH_FROM = 4_096
 
 
 class Stored(BaseModel):
-    """What index.json says of a segment: its folder, rows, whether there is a graph, deleted rows, sha256 of its files."""
+    """What index.json says of a segment: folder, rows, whether there is a graph, sha256 of its files, deleted rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

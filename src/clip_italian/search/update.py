@@ -1,11 +1,10 @@
 """`build`, `add`, `remove` and `compact`: from one generation of an index to the next, one writer at a time.
 
-Embeddings are kept in parts beside the index (`IDX.parts/`) until the new generation is there: killed at any moment, the
-index is as before, and the same or another update of it goes on with what was embedded.
+Embeddings are kept in parts beside the index (`IDX.parts/`) until the new generation is there: killed at any moment,
+the index is as before, and the same or another update of it goes on with what was embedded.
 """
 
 import fnmatch
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from clip_italian.search.inputs import Entry, Roots
 from clip_italian.search.local import LocalStore
 from clip_italian.search.manifest import Manifest
 from clip_italian.search.plan import EXISTING, Plan, write_scan
+from clip_italian.search.rows import place
 from clip_italian.search.vectors import to_bf16
 
 # Pictures of a part, and most parts of a run: what a kill may cost.
@@ -80,8 +80,8 @@ def build(
     """Make the index in `folder` hold what the inputs hold, and nothing else.
 
     What it holds already is not embedded again, unless it was made with another model. `pictures` is the folder that
-    paths in embeddings start at; `ray` the address of a cluster that embeds the pictures. Raises UserError where no picture
-    can be read; then, and after a kill, the index is as before.
+    paths in embeddings start at; `ray` the address of a cluster that embeds the pictures. Raises UserError where no
+    picture can be read; then, and after a kill, the index is as before.
     """
     with _room(folder, model) as room:
         before = _before(folder)
@@ -247,23 +247,24 @@ def _selected(
     tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[str], missing: bool
 ) -> Iterator[tuple[int, int]]:
     """Store and position of rows that are named, or whose file is missing."""
-    exact = set(what)
-    absolute = {os.path.abspath(one) for one in what}
+    exact = {one.rstrip("/") for one in what}
+    absolute = {str(Path.cwd() / one) for one in what}
     patterns = [re.compile(fnmatch.translate(one)) for one in what if set(one) & set("*?[")]
 
-    def named(id_: str, path: str, place: str) -> bool:
-        if id_ in exact or path in exact or place in absolute:
+    def named(id_: str, path: str, where: str) -> bool:
+        if id_ in exact or path in exact or where in absolute:
             return True
-        folders = {str(above) for above in PurePosixPath(path).parents}
-        if folders & {one.rstrip("/") for one in exact} or {str(above) for above in Path(place).parents} & absolute:
+        if exact & {str(above) for above in PurePosixPath(path).parents}:
+            return True
+        if absolute & {str(above) for above in Path(where).parents}:
             return True
         return any(pattern.match(id_) or pattern.match(path) for pattern in patterns)
 
     for table in tables:
         columns = (table[name].to_pylist() for name in ("id", "path", "root", "store", "pos"))
         for id_, path, root, store, position in zip(*columns, strict=True):
-            place = os.path.join(roots[root], path)
-            if named(id_, path, place) or (missing and not os.path.exists(place)):
+            where = place(roots, root, path)
+            if named(id_, path, where) or (missing and not Path(where).exists()):
                 yield store, position
 
 

@@ -79,7 +79,9 @@ class Vectors:
             head = np.frombuffer(file.read(_HEAD), np.uint32)
         size = path.stat().st_size
         if head.tolist() != [rows, 2 * dim] or size < _HEAD + 2 * rows * dim:
-            raise UserError(f"{path}: damaged, it does not hold {rows:,} vectors of {dim} numbers; build the index again")
+            raise UserError(
+                f"{path}: damaged, it does not hold {rows:,} vectors of {dim} numbers; build the index again"
+            )
         matrix = np.memmap(path, np.uint16, "r", _HEAD, (rows, dim))
         if not graph:
             return cls(matrix)

@@ -13,6 +13,7 @@ from clip_italian.errors import UserError
 from clip_italian.search import manifest, vectors
 from clip_italian.search.index import Index
 from clip_italian.search.local import LocalStore
+from clip_italian.search.rows import place
 from clip_italian.search.segment import Segment
 
 _ASKED = 200  # vectors that a graph must find
@@ -27,10 +28,10 @@ def verify(folder: Path) -> list[str]:
     """
     settings = manifest.read(folder)
     damaged = [
-        f"{folder / one.name / name}: {'changed since it was written' if (folder / one.name / name).is_file() else 'missing'}"
+        f"{path}: {'changed since it was written' if path.is_file() else 'missing'}"
         for one in settings.segments
-        for name, digest in one.files.items()
-        if not (folder / one.name / name).is_file() or sha256_of(folder / one.name / name) != digest
+        for path, digest in ((folder / one.name / name, digest) for name, digest in one.files.items())
+        if not path.is_file() or sha256_of(path) != digest
     ]
     if damaged:
         return damaged
@@ -57,7 +58,7 @@ def missing(index: Index) -> int:
     roots = index.manifest.roots
     for table, _ in index.store.content(["root", "path"]):
         for root, path in zip(table["root"].to_pylist(), table["path"].to_pylist(), strict=True):
-            count += not (Path(roots[root]) / path).exists()
+            count += not Path(place(roots, root, path)).exists()
     return count
 
 

@@ -1,0 +1,98 @@
+"""What is looked for: words, pictures, both together, and what should not be there; put into one embedding.
+
+Several parts are balanced by the index itself: each counts by how far it sets pictures of this index apart, so that a
+picture, whose cosines are high and wide, does not drown a text, whose cosines are low and near each other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from clip_italian.errors import UsageError
+from clip_italian.search.filters import Filter
+from clip_italian.search.index import Hit, Index
+
+if TYPE_CHECKING:
+    from clip_italian.model.dual_encoder import DualEncoder
+
+# What should not be there counts half: it bends the search, but what is looked for leads.
+NOT_WEIGHT = 0.5
+_SAMPLE = 1_000
+
+
+@dataclass(frozen=True)
+class Query:
+    """One search. Several texts are wordings of one thing, several pictures examples: their embeddings are averaged.
+
+    Each text goes into each of `prompts` at {}. Raises UsageError where nothing is looked for, or a prompt is none.
+    """
+
+    texts: tuple[str, ...] = ()
+    pictures: tuple[Path | Image.Image, ...] = ()
+    not_texts: tuple[str, ...] = ()
+    not_pictures: tuple[Path | Image.Image, ...] = ()
+    prompts: tuple[str, ...] = ("{}",)
+
+    def __post_init__(self) -> None:
+        if not self.texts and not self.pictures:
+            raise UsageError("nothing to look for; give some words, for example «un gatto che dorme», or a picture")
+        if any(not text.strip() for text in (*self.texts, *self.not_texts)):
+            raise UsageError("the query is empty; say what to look for, for example «un gatto che dorme»")
+        for prompt in self.prompts:
+            if prompt.count("{}") != 1:
+                raise UsageError(f"prompt {prompt!r}: needs exactly one {{}} for the query")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there are only words to look for: scores are cosines of text and picture."""
+        return not self.pictures and not self.not_texts and not self.not_pictures
+
+
+def embed(query: Query, encoder: "DualEncoder", index: Index) -> np.ndarray:
+    """The query as one embedding (dim,) of unit length. Raises PictureError for a picture that cannot be read."""
+
+    def texts(some: Sequence[str]) -> np.ndarray:
+        return mean(encoder.encode_text([prompt.replace("{}", text) for text in some for prompt in query.prompts]))
+
+    if query.is_plain:
+        return texts(query.texts)
+    parts: list[tuple[float, np.ndarray]] = []
+    for weight, words, pictures in (
+        (1.0, query.texts, query.pictures),
+        (-NOT_WEIGHT, query.not_texts, query.not_pictures),
+    ):
+        parts += [(weight, texts(words))] if words else []
+        parts += [(weight, mean(encoder.encode_images(pictures)))] if pictures else []
+    if len(parts) == 1:
+        return parts[0][1]
+    sample = index.store.sample(_SAMPLE)
+    return mean([weight * part / _spread(sample, part) for weight, part in parts])
+
+
+def find(
+    query: Query, encoder: "DualEncoder", index: Index, k: int = 10, *, skip: int = 0, where: Filter | None = None,
+    group: bool = True, exact: bool = False,
+) -> list[Hit]:  # fmt: skip
+    """The pictures of an index that fit a query best: see `Index.search`.
+
+    Raises UserError where the index was made with another model.
+    """
+    index.check_model(encoder)
+    vector = embed(query, encoder, index)
+    return index.search(vector, k, skip=skip, where=where, group=group, exact=exact, calibrated=query.is_plain)
+
+
+def mean(vectors: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Direction of the sum of some vectors (n, dim): (dim,) of unit length."""
+    total = np.sum(np.asarray(vectors, np.float32), axis=0)
+    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-12), np.float32)
+
+
+def _spread(sample: np.ndarray, part: np.ndarray) -> float:
+    """Standard deviation of the sample's cosines with a part of a query; 1 where there is too little to tell."""
+    spread = float(np.std(sample @ part)) if len(sample) > 1 else 0.0
+    return spread if spread > 1e-4 else 1.0
