@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clip_italian import pairs
@@ -14,10 +15,13 @@ from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import rejects_path
 from clip_italian.pipeline.stage import run_stage
+from clip_italian.search import update
+from clip_italian.search.vectors import from_bf16
 from clip_italian.sources.collect import collect
 from clip_italian.sources.wit import COLUMNS, Wit
 from clip_italian.split.run import Plan, split
 from tests.pipeline.stages import DropMarked, Fails, Waits
+from tests.search.test_update import contents as indexed
 
 ray = pytest.importorskip("ray", reason="extra `cluster` is not installed")
 
@@ -160,3 +164,22 @@ def test_no_cluster_there(tmp_path, source, address):
     with pytest.raises(UserError, match=r"no Ray cluster there .*ray start --head"):
         run_stage("test", DropMarked(), {}, source, tmp_path / "out.parquet", 1, ray=address)
     assert list(Path(tmp_path).iterdir()) == [source]
+
+
+def test_pictures_are_embedded_on_the_cluster(tmp_path, two_nodes, tiny_folder, tiny_encoder, shapes, monkeypatch):
+    monkeypatch.setattr(update, "PART", 14)
+    model = update.Model(tiny_encoder, str(tiny_folder))
+    images = shapes.parent / "images"
+    here = update.build(tmp_path / "here", [images], model)
+    there = update.build(tmp_path / "there", [images], model, ray=two_nodes[0].address)
+    assert (there.pictures, there.embedded) == (here.pictures, here.embedded) == (54, 54)
+    found = [indexed(tmp_path / name) for name in ("here", "there")]
+    vectors = [
+        np.stack([from_bf16(np.frombuffer(bits, np.uint16)) for _, bits in sorted(one.items())]) for one in found
+    ]
+    assert sorted(found[0]) == sorted(found[1])
+    assert np.abs(vectors[0] - vectors[1]).max() < 0.01
+    tiny_encoder.model.text_projection.weight.data += 1
+    del tiny_encoder.__dict__["weights_hash"]
+    with pytest.raises(UserError, match="another model on this machine"):
+        update.build(tmp_path / "other", [images], model, ray=two_nodes[0].address)
