@@ -105,4 +105,4 @@ def test_files_of_another_shape_are_refused(tmp_path):
     path = tmp_path / "g" / vectors.GRAPH_FILE
     path.write_bytes(path.read_bytes()[: 8 + 20 * DIM * 2 + 10])
     with pytest.raises(UserError, match="damaged"):
-        Vectors.open(tmp_path / "g", 20, DIM, True)
+        Vectors.open(tmp_path / "g", 20, DIM, True).nearest(unit(1, 1)[0], 3)

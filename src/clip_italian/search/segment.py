@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from clip_italian.assets import sha256_of, staged
+from clip_italian.errors import UserError
 from clip_italian.search import rows, vectors
 from clip_italian.search.rows import Rows
 from clip_italian.search.vectors import Chosen, Vectors
@@ -23,14 +24,17 @@ GRAPH_FROM = 4_096
 
 
 class Stored(BaseModel):
-    """What index.json says of a segment: folder, rows, whether there is a graph, sha256 of its files, deleted rows."""
+    """What index.json says of a segment: folder, rows, whether there is a graph, its files, deleted rows.
+
+    Of each file it knows size and sha256.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     rows: int
     graph: bool
-    files: dict[str, str]
+    files: dict[str, tuple[int, str]]
     deleted_file: str | None = None
     deleted: int = 0
 
@@ -53,6 +57,9 @@ class Segment:
     def open(cls, root: Path, stored: Stored, dim: int) -> Self:
         """Raises OSError where a file is gone, UserError where one is damaged."""
         folder = root / stored.name
+        for name, (size, _) in stored.files.items():
+            if (folder / name).stat().st_size != size:
+                raise UserError(f"{folder / name}: damaged, it does not have {size:,} bytes; build the index again")
         embeddings = Vectors.open(folder, stored.rows, dim, stored.graph)
         deleted = np.load(root / stored.deleted_file) if stored.deleted_file else np.zeros(0, np.uint32)
         return cls(stored, Rows.open(folder, stored.rows), embeddings, deleted)
@@ -92,7 +99,7 @@ def write(
             embeddings.write(bits)
         table.close()
         embeddings.close()
-        files = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
+        files = {path.name: (path.stat().st_size, sha256_of(path)) for path in sorted(temporary.iterdir())}
         for path in temporary.iterdir():
             settle(path)
         settle(temporary)

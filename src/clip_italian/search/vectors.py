@@ -63,11 +63,15 @@ class Chosen:
 
 
 class Vectors:
-    """Opened vectors of one segment: `matrix` (n, dim) uint16 in the order of the file, `slots` by row or None."""
+    """Opened vectors of one segment: `matrix` (n, dim) uint16 in the order of the file, `slots` by row or None.
 
-    def __init__(self, matrix: np.ndarray, graph: Graph | None = None, slots: np.ndarray | None = None) -> None:
+    The graph is opened when it is first asked: usearch then looks at each of its nodes, 150 bytes a vector.
+    """
+
+    def __init__(self, matrix: np.ndarray, graph: Path | None = None, slots: np.ndarray | None = None) -> None:
         self.matrix = matrix
-        self._graph = graph
+        self._graph_file = graph.open("rb") if graph else None  # an update may remove it before it is asked
+        self._graph_path = graph
         self._slots = slots
         self._one_at_a_time = threading.Lock()  # usearch keeps the state of a search by thread number, not by thread
 
@@ -77,28 +81,34 @@ class Vectors:
         path = folder / (GRAPH_FILE if graph else FLAT_FILE)
         with path.open("rb") as file:
             head = np.frombuffer(file.read(_HEAD), np.uint32)
-        size = path.stat().st_size
-        if head.tolist() != [rows, 2 * dim] or size < _HEAD + 2 * rows * dim:
-            raise UserError(
-                f"{path}: damaged, it does not hold {rows:,} vectors of {dim} numbers; build the index again"
-            )
-        matrix = np.memmap(path, np.uint16, "r", _HEAD, (rows, dim))
+        if head.tolist() != [rows, 2 * dim] or path.stat().st_size < _HEAD + 2 * rows * dim:
+            raise UserError(f"{path}: damaged, it does not hold {rows:,} vectors of {dim} numbers; build it again")
+        matrix = np.memmap(path, np.uint16, "r", _HEAD, (rows, dim)).view(np.ndarray)  # whose indexing is faster
         if not graph:
             return cls(matrix)
+        return cls(matrix, path, np.load(folder / SLOTS_FILE, mmap_mode="r").view(np.ndarray))
+
+    @cached_property
+    def _graph(self) -> Graph | None:
+        """Raises UserError where it is damaged."""
+        if self._graph_file is None:
+            return None
+        # By the descriptor, since the name may be gone.
+        name = f"/dev/fd/{self._graph_file.fileno()}"
         try:
-            view = Graph.restore(path, view=True, enable_key_lookups=False, expansion_search=EXPANSION_SEARCH)
+            view = Graph.restore(name, view=True, enable_key_lookups=False, expansion_search=EXPANSION_SEARCH)
         except (RuntimeError, ValueError) as error:
-            raise UserError(f"{path}: damaged ({error}); run clip-italian index compact, or build it again") from error
-        if view is None or len(view) != rows:
-            raise UserError(f"{path}: damaged, its graph does not hold {rows:,} vectors; build the index again")
-        return cls(matrix, view, np.load(folder / SLOTS_FILE, mmap_mode="r"))
+            raise UserError(f"{self._graph_path}: damaged ({error}); run clip-italian index compact") from error
+        if view is None or len(view) != len(self):
+            raise UserError(f"{self._graph_path}: damaged, it lacks vectors; run clip-italian index compact")
+        return view
 
     def __len__(self) -> int:
         return len(self.matrix)
 
     def bits(self, positions: np.ndarray) -> np.ndarray:
         """Vectors of these rows as they are stored: (m, dim) uint16."""
-        return np.asarray(self.matrix[positions if self._slots is None else self._slots[positions]])
+        return self.matrix[positions if self._slots is None else self._slots[positions]]
 
     def take(self, positions: np.ndarray) -> np.ndarray:
         """Vectors of these rows: (m, dim) float32."""
@@ -117,7 +127,7 @@ class Vectors:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         if chosen is not None and chosen.count <= _FEW:
             return self._among(chosen.positions, query, k)
-        if self._graph is not None and not exact:
+        if self._graph_file is not None and not exact:
             found = self._by_graph(query, k, chosen)
             if found is not None:
                 return found
@@ -126,12 +136,12 @@ class Vectors:
         return self._by_all(query, k)
 
     def _by_graph(self, query: np.ndarray, k: int, chosen: Chosen | None) -> tuple[np.ndarray, np.ndarray] | None:
-        assert self._graph is not None
         wanted = k + 8  # the graph's order is that of the rounded query
         if chosen is not None:
             wanted = -(-wanted * len(self) // chosen.count)
         while wanted <= max(_MOST, k + 8):
             with self._one_at_a_time:
+                assert self._graph is not None
                 keys = self._graph.search(query, min(wanted, len(self)), threads=1).keys
             rows = keys.astype(np.int64)
             if chosen is not None:

@@ -30,7 +30,7 @@ def verify(folder: Path) -> list[str]:
     damaged = [
         f"{path}: {'changed since it was written' if path.is_file() else 'missing'}"
         for one in settings.segments
-        for path, digest in ((folder / one.name / name, digest) for name, digest in one.files.items())
+        for path, digest in ((folder / one.name / name, digest) for name, (_, digest) in one.files.items())
         if not path.is_file() or sha256_of(path) != digest
     ]
     if damaged:

@@ -1,0 +1,148 @@
+"""The verbs of an index as people use them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clip_italian.search import manifest
+
+
+@pytest.fixture
+def index(run, shapes, tiny_folder, tmp_path):
+    code, _, err = run("index", "build", shapes, "-o", tmp_path / "idx", "--model", tiny_folder)
+    assert code == 0, err
+    return tmp_path / "idx"
+
+
+def found(run, *arguments):
+    code, out, err = run("search", *arguments, "--json")
+    assert code == 0, err
+    return json.loads(out)["results"]
+
+
+def test_a_life_of_an_index(run, index, shapes, tmp_path):
+    (shapes.parent / "images" / "no.png").write_text("x")
+    code, out, err = run("index", "add", index, shapes.parent / "images" / "no.png".replace("no.png", ""), "--json")
+    assert code == 0, err
+    added = json.loads(out)
+    assert (added["pictures"], added["embedded"]) == (108, 0), "the same files under other ids keep their vectors"
+    assert [one["id"] for one in added["left_out"]] == ["images/no.png"]
+    assert run("index", "verify", index)[:2] == (0, f"{index}: whole\n")
+    code, out, _ = run("index", "remove", index, "images", "--json")
+    assert code == 0
+    code, out, _ = run("index", "remove", index, "cerchio-*", "--json")
+    assert code == 1, "they lay in that folder as well"
+    code, out, err = run("index", "info", index)
+    assert "pictures: 0" in out
+
+
+def test_removing_and_compacting(run, index, shapes):
+    assert json.loads(run("index", "remove", index, "cerchio-*", "--json")[1])["removed"] == 18
+    (shapes.parent / "images" / "quadrato-blu-0.png").unlink()
+    code, _, err = run("index", "verify", index)
+    assert (code, "1 pictures are no longer where they were" in err) == (0, True)
+    assert json.loads(run("index", "remove", index, "--missing", "--json")[1])["removed"] == 1
+    code, out, _ = run("index", "compact", index)
+    assert (code, "35 pictures" in out) == (0, True)
+    (segment,) = manifest.read(index).segments
+    assert segment.rows == 35
+    code, out, _ = run("index", "info", index, "--json")
+    details = json.loads(out)
+    assert (details["pictures"], details["deleted"], details["waiting"], details["search"]) == (35, 0, 0, "exact")
+    path = index / segment.name / "names.arrow"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    code, out, _ = run("index", "verify", index, "--json")
+    assert code == 1
+    assert "changed since it was written" in json.loads(out)["problems"][0]
+
+
+def test_several_queries_pages_paths_and_the_papers(run, index, shapes, tmp_path, monkeypatch):
+    results = found(run, index, "un cerchio rosso", "un quadrato", "-k", 3)
+    assert [one["query"] for one in results] == ["un cerchio rosso", "un quadrato"]
+    (averaged,) = found(
+        run, index, "un cerchio rosso", "un quadrato", "-k", 3, "--average", "--prompt", "una foto di {}"
+    )
+    assert averaged["query"] == "un cerchio rosso, un quadrato"
+    (whole,) = found(run, index, "un gatto", "-k", 6, "--copies")
+    (second,) = found(run, index, "un gatto", "-k", 3, "--page", 2, "--copies")
+    assert second["hits"] == whole["hits"][3:]
+    code, out, _ = run("search", index, "un gatto", "-k", 3, "--copies", "--paths")
+    assert out.splitlines() == [hit["path"] for hit in whole["hits"][:3]]
+    sheet = tmp_path / "sheet.html"
+    code, out, _ = run("search", index, "--paper-queries", "-k", 2, "--html", sheet)
+    assert code == 0
+    assert out.count("un topolino") == 1
+    page = sheet.read_text()
+    for query in ("due cani sulla neve", "una coppia al tramonto", "una coppia in montagna", "un topolino"):
+        assert f"<h1>{query}</h1>" in page
+    assert page.count("data:image/jpeg") == 8
+    assert '<html lang="it">' in page
+
+
+def test_pictures_and_what_should_not_be_there(run, index, shapes):
+    picture = shapes.parent / "images" / "cerchio-rosso-0.png"
+    (result,) = found(run, index, picture, "-k", 1)
+    assert Path(result["hits"][0]["path"]) == picture
+    (result,) = found(run, index, "un quadrato", "--like", picture, "--not", "un gatto", "-k", 2)
+    assert result["query"] == "un quadrato, cerchio-rosso-0.png − un gatto"
+    assert len(result["hits"]) == 2
+
+
+def test_filters(run, index):
+    (result,) = found(run, index, "un cerchio", "--source", "shapes", "--since", "2020-01-01", "-k", 5)
+    assert len(result["hits"]) == 5
+    (result,) = found(run, index, "un cerchio", "--until", "2000-01-01")
+    assert result["hits"] == []
+    (result,) = found(run, index, "un cerchio", "--where", "caption=un cerchio rosso", "--folder", "images", "--copies")
+    assert sorted(hit["id"] for hit in result["hits"]) == [f"cerchio-rosso-{number}" for number in range(3)]
+    code, out, err = run("search", index, "un cerchio", "--source", "none")
+    assert (code, out, err) == (0, "", "no pictures found\n")
+
+
+def test_calibrating_and_exporting(run, index, shapes, tmp_path, tiny_folder):
+    code, out, err = run("index", "calibrate", index, shapes)
+    assert code == 0, err
+    assert "calibrated on 54 captions" in out
+    assert found(run, index, "un cerchio", "-k", 1)[0]["hits"][0]["probability"] is not None
+    assert "%" in run("search", index, "un cerchio", "-k", 1)[1]
+    code, out, _ = run("index", "export", index, "-o", tmp_path / "emb")
+    assert out == f"{tmp_path / 'emb'}: 54 pictures\n"
+    code, out, err = run("index", "build", tmp_path / "emb", "-o", tmp_path / "back", "--model", tiny_folder, "--json")
+    assert code == 0, err
+    assert json.loads(out)["pictures"] == 54
+
+
+def test_bad_input_is_one_line(run, index, tmp_path, tiny_folder, shapes):
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "empty").mkdir()
+    other = tmp_path / "empty.parquet"
+    other.touch()
+    cases = [
+        (["index", "build", tmp_path / "a.txt", "-o", tmp_path / "o", "--model", tiny_folder], 1, "give a folder"),
+        (["index", "build", tmp_path / "empty", "-o", tmp_path / "o", "--model", tiny_folder], 1, "no pictures in it"),
+        (["index", "build", other, "-o", tmp_path / "o", "--model", tiny_folder], 1, "not a Parquet file"),
+        (["index", "build", shapes, "-o", shapes.parent, "--model", tiny_folder], 1, "holds other files"),
+        (["index", "build", shapes, "-o", shapes, "--model", tiny_folder], 1, "a file; give the name of a folder"),
+        (["index", "build", shapes, "-o", tmp_path / "o", "--model", tiny_folder, "--store", "x://y"], 2, "give milvus://"),
+        (["index", "build", shapes, "-o", tmp_path / "o", "--model", tiny_folder, "--ray", "127.0.0.1:9"], 1, "no Ray"),
+        (["index", "add", tmp_path / "none", shapes], 1, "no index here"),
+        (["index", "remove", index], 2, "say what to remove"),
+        (["index", "remove", index, "nothing"], 1, "nothing in it fits"),
+        (["index", "verify", tmp_path], 1, "no index here"),
+        (["index", "calibrate", index, tmp_path / "none.jsonl"], 1, "no such pairs file"),
+        (["search", index], 2, "nothing to look for"),
+        (["search", index, " "], 2, "the query is empty"),
+        (["search", index, "x", "--where", "license"], 2, "give FIELD=TEXT"),
+        (["search", index, "x", "--where", "colour=red"], 2, "no field to filter by"),
+        (["search", index, "none.jpg"], 1, "no such picture"),
+        (["search", index, "x", "--prompt", "una foto"], 2, "exactly one {}"),
+        (["search", index, "x", "--since", "yesterday"], 2, "yesterday"),
+    ]  # fmt: skip
+    for arguments, expected, words in cases:
+        code, out, err = run(*arguments)
+        assert (code, out) == (expected, ""), (arguments, err)
+        assert words in err, (arguments, err)
+        assert "Traceback" not in err
+    assert not (tmp_path / "o").exists()
+    assert not list(tmp_path.glob("*.parts"))
