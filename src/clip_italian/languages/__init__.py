@@ -51,7 +51,10 @@ class Probes:
 
 @dataclass(frozen=True)
 class SheetWords:
-    """What a page of found pictures says beside them: templates take `count`, `score` or `probability`."""
+    """What a page of found pictures says beside them: templates take `count`, `score` or `probability`.
+
+    `point` is the decimal one.
+    """
 
     found: str
     none: str
@@ -59,6 +62,7 @@ class SheetWords:
     copies: str
     score: str
     probability: str
+    point: str
 
 
 @dataclass(frozen=True)

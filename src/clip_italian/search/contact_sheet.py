@@ -34,7 +34,7 @@ def write_sheet(path: Path, results: Sequence[tuple[str, Sequence[Hit]]], langua
 
 
 def _shown(hit: Hit, words: SheetWords, caption: str | None) -> dict[str, Any]:
-    notes = [words.score.format(score=hit.score)]
+    notes = [words.score.format(score=f"{hit.score:.3f}".replace(".", words.point))]
     if hit.probability is not None:
         notes.append(words.probability.format(probability=hit.probability))
     if hit.copies:
