@@ -14,8 +14,8 @@ pytest.importorskip("img2dataset")
 def test_from_the_table_to_the_papers_queries(run, tmp_path, tiny_folder):
     with Web() as web:
         rows = ["\t".join(COLUMNS)]
-        for number in range(20, 26):
-            rows.append(line(photo_id=f"p{number}", photo_image_url=web.url(f"/good/{number}.jpg")))
+        names = {f"p{number}": f"/good/{number}.jpg" for number in range(20, 26)}
+        rows += [line(photo_id=name, photo_image_url=web.url(path)) for name, path in names.items()]
         rows.append(line(photo_id="gone", photo_image_url=web.url("/missing")))
         (tmp_path / "photos.tsv000").write_text("\n".join(rows))
         table = tmp_path / "unsplash.parquet"
@@ -23,7 +23,8 @@ def test_from_the_table_to_the_papers_queries(run, tmp_path, tiny_folder):
         assert code == 0, err
         code, _, err = run("fetch", table, "-o", tmp_path / "shards", "--workers", "1")
         assert code == 0, err
-    code, out, err = run("index", "build", tmp_path / "shards", "-o", tmp_path / "idx", "--model", tiny_folder, "--json")
+    shards = tmp_path / "shards"
+    code, out, err = run("index", "build", shards, "-o", tmp_path / "idx", "--model", tiny_folder, "--json")
     assert code == 0, err
     assert json.loads(out)["pictures"] == 6
     code, out, err = run("search", tmp_path / "idx", "--paper-queries", "--html", tmp_path / "page.html", "--json")

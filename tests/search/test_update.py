@@ -219,6 +219,18 @@ def test_only_broken_pictures_make_no_index_and_leave_nothing(tmp_path, model):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_an_index_of_the_older_format_is_built_anew(tmp_path, photos, model):
+    index = tmp_path / "idx"
+    index.mkdir()
+    (index / "index.json").write_text('{"format": 1, "model": "x"}')
+    for name in ("vectors.usearch", "rows.parquet"):
+        (index / name).write_text("x")
+    with pytest.raises(UserError, match="format 1, not 2"):
+        update.add(index, [photos], model)
+    assert update.build(index, [photos], model).pictures == 12
+    assert {path.name for path in index.iterdir()} == {"index.json", "segment-000001-0", "left-out-000001.jsonl"}
+
+
 def test_a_folder_with_other_things_is_not_touched(tmp_path, photos, model):
     for output in (photos, tmp_path / "file"):
         (tmp_path / "file").write_text("precious")

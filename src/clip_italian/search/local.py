@@ -1,5 +1,6 @@
 """The segments of an index folder, opened together."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
@@ -27,6 +28,7 @@ class LocalStore:
         self.segments = list(segments)
         self._roots = settings.roots
         self._chosen: dict[Filter, list[Chosen | None]] = {}
+        self._one_at_a_time = threading.Lock()  # Parquet files are not read by two threads at once
 
     @classmethod
     def open(cls, folder: Path) -> tuple[Manifest, Self]:
@@ -91,11 +93,12 @@ class LocalStore:
 
     def _where(self, where: Filter) -> list[Chosen | None]:
         """Rows that a filter lets through, remembered for the next page of the same search."""
-        if where not in self._chosen:
-            if len(self._chosen) >= _FILTERS_KEPT:
-                self._chosen.pop(next(iter(self._chosen)), None)
-            self._chosen[where] = [self._choose(segment, where) for segment in self.segments]
-        return self._chosen[where]
+        with self._one_at_a_time:
+            if where not in self._chosen:
+                if len(self._chosen) >= _FILTERS_KEPT:
+                    self._chosen.pop(next(iter(self._chosen)))
+                self._chosen[where] = [self._choose(segment, where) for segment in self.segments]
+            return self._chosen[where]
 
     def _choose(self, segment: Segment, where: Filter) -> Chosen | None:
         if not where.columns:

@@ -271,8 +271,10 @@ def _selected(
 @contextmanager
 def _room(folder: Path, model: Model) -> Iterator[Path]:
     """Where embeddings wait, with the lock of the index. Raises UserError for a folder that holds something else."""
-    if folder.is_file():
-        raise UserError(f"{folder}: a file; give the name of a folder for the index")
+    if folder.is_file() or folder.name in ("", ".."):
+        raise UserError(
+            f"{folder}: {'a file' if folder.is_file() else 'no name'}; give the name of a folder for the index"
+        )
     if folder.is_dir() and any(folder.iterdir()) and not (folder / manifest.FILE).is_file():
         leftovers = all(manifest.is_ours(path.name) for path in folder.iterdir())
         if not leftovers:
