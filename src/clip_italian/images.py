@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import islice
@@ -42,13 +42,19 @@ def open_picture(path: Path, mode: str = "RGB", at_least: int | None = None) -> 
     return decode(path, str(path), mode, at_least)
 
 
-def decode(source: Path | BinaryIO, name: str, mode: str = "RGB", at_least: int | None = None) -> Image.Image:
-    """The same for a file, or bytes that can be read like one, that messages call `name`."""
+def decode(
+    source: Path | BinaryIO, name: str, mode: str = "RGB", at_least: int | None = None, *,
+    most_pixels: int = MAX_PIXELS, formats: Sequence[str] | None = None,
+) -> Image.Image:  # fmt: skip
+    """The same for a file, or bytes that can be read like one, that messages call `name`.
+
+    `most_pixels` and `formats` (Pillow's names) bound what is accepted, before anything is decoded.
+    """
     _know_heic()
     try:
-        with Image.open(source) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise PictureError(f"{name}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        with Image.open(source, formats=formats) as image:
+            if image.width * image.height > most_pixels:
+                raise PictureError(f"{name}: {image.width} x {image.height} pixels, more than {most_pixels:,}")
             if at_least:
                 image.draft(None, (at_least, at_least))
             ImageOps.exif_transpose(image, in_place=True)

@@ -21,9 +21,14 @@ _ENVIRONMENT = Environment(
 
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Render a template of the package into a file, in place at the end."""
-    text = _ENVIRONMENT.get_template(template).render(**values)
+    text = render(template, **values)
     with staged(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of the package, filled in."""
+    return _ENVIRONMENT.get_template(template).render(**values)
 
 
 def thumbnail(image: Image.Image, side: int = 200) -> str:

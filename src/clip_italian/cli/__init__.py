@@ -21,6 +21,7 @@ from clip_italian.cli import (
     merge,
     rate,
     search,
+    serve,
     split,
     stats,
     train,
@@ -51,6 +52,7 @@ app.command(name="ablate")(ablate.ablate)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(index.app, name="index")
 app.command(name="search")(search.search)
+app.command(name="serve")(serve.serve)
 
 
 @app.callback()

@@ -1,0 +1,132 @@
+"""What the API takes and gives, for FastAPI and its OpenAPI description."""
+
+from datetime import date
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+
+class Problem(BaseModel):
+    """Why there is no answer, in one line."""
+
+    error: str
+
+
+class Asked(BaseModel):
+    """What to look for. Several texts are wordings of one search."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    text: list[Text] = Field([], description="Words, for example «due cani sulla neve».")
+    unlike: list[Text] = Field([], alias="not", description="Words for what should not be there.")
+    k: int = Field(12, ge=1, description="How many pictures.")
+    skip: int = Field(0, ge=0, description="Leave out so many of the best: for pages.")
+    folder: Text | None = Field(None, description="Only pictures below this folder of an indexed folder.")
+    source: Text | None = Field(None, description="Only pictures of this source.")
+    license: Text | None = Field(None, description="Only pictures under this licence.")
+    since: date | None = Field(None, ge=date(1800, 1, 1), le=date(2999, 1, 1), description="Taken then or later.")
+    until: date | None = Field(None, ge=date(1800, 1, 1), le=date(2999, 1, 1), description="Taken then or earlier.")
+    copies: bool = Field(False, description="Show copies of a picture one by one.")
+    exact: bool = Field(False, description="Look at every vector, also where there is a graph.")
+
+
+class Picture(BaseModel):
+    """A picture that was found: rank from 1, cosine, and where the index is calibrated the probability of a match.
+
+    `row` is its permanent number; `picture` is where to get it. `copies` are rows that show the same.
+    """
+
+    rank: int
+    row: int
+    id: str
+    picture: str
+    score: float
+    probability: float | None
+    copies: list[int]
+
+
+class Found(BaseModel):
+    """Pictures, best first, out of `pictures` in the index; and the time it took, embedding included."""
+
+    hits: list[Picture]
+    pictures: int
+    model: str
+    milliseconds: float
+
+
+class Label(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    probability: float
+
+
+class Classified(BaseModel):
+    """All labels, likeliest first. Probabilities sum to one, unless each label was judged by itself."""
+
+    labels: list[Label]
+    each: bool
+    model: str
+    milliseconds: float
+
+
+class Box(BaseModel):
+    """Parts of the picture's width and height, from 0 to 1: left, top, right, bottom."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Located(BaseModel):
+    """Where the words are: a box, and an overlay (data: address of a JPEG) that shows how much each place counts."""
+
+    box: Box
+    score: float
+    overlay: str
+    encoder_calls: int
+    model: str
+    milliseconds: float
+
+
+class Texts(BaseModel):
+    """Texts to embed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    texts: list[Text] = Field(min_length=1, examples=[["un gatto che dorme"]])
+
+
+class Embedded(BaseModel):
+    """Embeddings of unit length, `dim` numbers each."""
+
+    embeddings: list[list[float]]
+    dim: int
+    model: str
+    model_hash: str
+    milliseconds: float
+
+
+class ModelFacts(BaseModel):
+    """The model and the index that answer."""
+
+    model: str
+    model_hash: str
+    dim: int
+    parameters: int
+    longest_text: int
+    language: str
+    pictures: int
+    search: str
+    calibrated: bool
+    version: str
+
+
+class Health(BaseModel):
+    """The service lives."""
+
+    status: str
+    pictures: int

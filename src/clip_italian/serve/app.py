@@ -1,0 +1,96 @@
+"""The ASGI application: routes, page, refusals and errors put together."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from clip_italian.errors import UsageError
+from clip_italian.images import PictureError
+from clip_italian.serve import api, page
+from clip_italian.serve.guard import Guard, Strict, busy, problem
+from clip_italian.serve.metrics import Measured, Metrics
+from clip_italian.serve.service import NotInstalledError, NotThereError, Service
+from clip_italian.serve.settings import Access
+from clip_italian.serve.work import BusyError, Work
+
+_log = logging.getLogger(__name__)
+_DESCRIPTION = 'Search, classify and locate pictures with words. Errors are JSON with one line: {"error": …}.'
+
+
+def create(service: Service, access: Access, metrics: Metrics) -> ASGIApp:
+    """The application for one service."""
+    limits = service.limits
+    work = Work(limits.requests, limits.seconds)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        work.close()
+        service.encoder.close()
+
+    app = FastAPI(
+        title="clip-italian", version=metadata.version("clip-italian"), description=_DESCRIPTION,
+        docs_url=None, redoc_url=None,  # theirs load scripts from elsewhere; ours is in `page`
+        lifespan=lifespan, max_body_size=limits.body_bytes,
+        form_limits={"max_files": 2 * limits.pictures, "max_fields": 2 * limits.labels, "max_part_size": 200_000},
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
+    )  # fmt: skip
+    app.include_router(api.routes(service, work, metrics))
+    app.include_router(page.routes(app, service.language))
+    _tell_errors(app)
+    app.add_middleware(Guard, access=access, limits=limits)
+    if access.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=access.origins, allow_methods=["GET", "POST"],
+            allow_headers=["X-API-Key", "Authorization", "Content-Type"],
+        )  # fmt: skip
+    # Around all of it, Starlette's own answer to an error as well.
+    return Strict(Measured(app, metrics), access)
+
+
+def _tell_errors(app: FastAPI) -> None:
+    """Every error becomes one line of JSON, without paths of this machine or tracebacks."""
+
+    @app.exception_handler(PictureError)
+    @app.exception_handler(UsageError)
+    async def wrong(_: Request, error: Exception) -> JSONResponse:
+        return problem(422, str(error))
+
+    @app.exception_handler(NotThereError)
+    async def missing(_: Request, error: Exception) -> JSONResponse:
+        return problem(404, str(error))
+
+    @app.exception_handler(NotInstalledError)
+    async def not_installed(_: Request, error: Exception) -> JSONResponse:
+        return problem(501, str(error))
+
+    @app.exception_handler(BusyError)
+    async def too_many(_: Request, __: Exception) -> JSONResponse:
+        return busy()
+
+    @app.exception_handler(TimeoutError)
+    async def too_long(_: Request, __: Exception) -> JSONResponse:
+        return problem(504, "it took too long; ask for less, or try again later", {"Retry-After": "5"})
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return problem(422, f"{place}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, error.detail, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> JSONResponse:
+        # Starlette raises it again behind this answer, and the server logs it.
+        return problem(500, "an error inside the service; its log says which")

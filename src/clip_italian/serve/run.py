@@ -1,0 +1,69 @@
+"""Start the service and keep it until it is told to stop."""
+
+import logging
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from clip_italian import console, languages
+from clip_italian.errors import UserError
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.search import manifest
+from clip_italian.serve.app import create
+from clip_italian.serve.library import Library
+from clip_italian.serve.metrics import Metrics
+from clip_italian.serve.service import Service, shown_name
+from clip_italian.serve.settings import Access, Limits
+from clip_italian.serve.shared_encoder import SharedEncoder
+
+_STOPPING = 10  # seconds for requests that are being worked on
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the service listens; port 0 takes a free one."""
+
+    host: str
+    port: int
+
+
+def service(folder: Path, model: str | None, language: str, limits: Limits, metrics: Metrics) -> Service:
+    """Open an index and load its model, or another folder of the same one. Raises UserError."""
+    name = model if model is not None else manifest.read(folder).model_name
+    encoder = SharedEncoder.of(DualEncoder.load(name), metrics.observe_batch)
+    return Service(Library(folder, encoder), encoder, shown_name(name), languages.get(language), limits)
+
+
+def serve(folder: Path, model: str | None, language: str, address: Address, access: Access, limits: Limits) -> None:
+    """Answer requests until SIGTERM or Ctrl-C. Raises UserError where it cannot start."""
+    listening = listen(address)
+    metrics = Metrics()
+    with listening:
+        served = service(folder, model, language, limits, metrics)
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        # No log of requests: what people look for is their own affair.
+        config = uvicorn.Config(
+            create(served, access, metrics), access_log=False, log_config=None, server_header=False, ws="none",
+            timeout_keep_alive=15, timeout_graceful_shutdown=_STOPPING, limit_concurrency=8 * limits.requests,
+        )  # fmt: skip
+        port = listening.getsockname()[1]
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        console.notice(
+            f"{len(served.library.current()):,} pictures at http://{host}:{port}, API at http://{host}:{port}/docs; "
+            "Ctrl-C ends it"
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def listen(address: Address) -> socket.socket:
+    """A socket there; raises UserError where that cannot be, before a model is loaded for nothing."""
+    try:
+        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((address.host, address.port), family=family, backlog=1_024)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"{address.host}:{address.port}: cannot listen there ({reason}); choose another --port"
+        ) from error

@@ -1,0 +1,76 @@
+"""What the service allows: who may ask, how much, and how long it may take."""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clip_italian.errors import UsageError, UserError
+
+_LEAST_KEY = 16  # characters: what cannot be guessed in a lifetime of trying
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one request, and of all together. Times are seconds."""
+
+    body_bytes: int = 20_000_000
+    picture_pixels: int = 50_000_000
+    pictures: int = 8  # in one request
+    texts: int = 64  # in one request
+    text_characters: int = 1_000
+    labels: int = 200
+    hits: int = 100
+    skip: int = 10_000
+    requests: int = 128  # at the same time; more get 503
+    seconds: float = 30.0
+    cache_bytes: int = 64_000_000  # of thumbnails
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask. Without `keys` everyone who reaches the port.
+
+    `origins` are web sites whose pages may call the API (CORS). `hosts` are names by which it may be called; None for
+    any. They keep other web sites from reading answers by pointing a name of theirs at this machine (DNS rebinding).
+    """
+
+    keys: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    hosts: frozenset[str] | None = None
+
+
+def access(host: str, keys: Sequence[str], origins: Sequence[str], names: Sequence[str]) -> Access:
+    """Rules for a service at this address; raises UsageError where everyone in the network could use it."""
+    if not keys and not is_loopback(host):
+        raise UsageError(
+            f"--host {host}: others can reach it; give --keys FILE with one key a line, or stay at 127.0.0.1"
+        )
+    for origin in origins:
+        if origin != "*" and not origin.startswith(("http://", "https://")):
+            raise UsageError(f"--cors {origin}: an origin looks like https://example.org")
+    known = frozenset({"localhost", "127.0.0.1", "::1", host, *(name.lower() for name in names)})
+    return Access(tuple(keys), tuple(origins), None if keys else known)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_keys(path: Path) -> list[str]:
+    """Keys in a file, one a line; # begins a comment. Raises UserError for none and for short ones."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise UserError(f"{path}: cannot read the keys ({reason}); give a text file, one key a line") from error
+    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not keys:
+        raise UserError(f"{path}: no key in it; write one a line, for example from `openssl rand -hex 24`")
+    if any(len(key) < _LEAST_KEY or not key.isascii() for key in keys):
+        raise UserError(f"{path}: a key has {_LEAST_KEY} characters or more, all ASCII; try `openssl rand -hex 24`")
+    return keys

@@ -1,0 +1,83 @@
+"""A small index of coloured shapes with a tiny random model, served in this process."""
+
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from clip_italian import languages
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.search import update
+from clip_italian.serve.app import create
+from clip_italian.serve.library import Library
+from clip_italian.serve.metrics import Metrics
+from clip_italian.serve.service import Service
+from clip_italian.serve.settings import Limits, access
+from clip_italian.serve.shared_encoder import SharedEncoder
+from tests.conftest import COLOURS, SHAPES, draw_shape, tiny_model, tiny_tokenizer
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory):
+    """The tiny model, loaded from its folder `model`."""
+    processor = CLIPImageProcessorPil(
+        size={"height": 32, "width": 32}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    folder = tmp_path_factory.mktemp("serve") / "model"
+    DualEncoder(tiny_model(), tiny_tokenizer(), processor).save(folder)
+    loaded = DualEncoder.load(folder)
+    loaded.info["folder"] = str(folder)
+    return loaded
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """36 pictures in two folders."""
+    folder = tmp_path / "photos"
+    for shape in SHAPES:
+        (folder / shape).mkdir(parents=True)
+        for seed, (name, colour) in enumerate(COLOURS.items()):
+            for copy in range(2):
+                draw_shape(shape, colour, seed + 7 * copy).save(folder / shape / f"{name}-{copy}.png")
+    return folder
+
+
+@pytest.fixture
+def folder(photos, encoder, tmp_path):
+    """An index of them."""
+    model = update.Model(encoder, encoder.info["folder"])
+    update.build(tmp_path / "idx", [photos], model)
+    return tmp_path / "idx"
+
+
+@pytest.fixture
+def start(folder, encoder):
+    """Makes clients of a service with these limits, keys, origins and names."""
+    clients = []
+
+    def make(keys=(), origins=(), names=("testserver",), **limits):
+        metrics = Metrics()
+        shared = SharedEncoder.of(encoder, metrics.observe_batch)
+        service = Service(Library(folder, shared), shared, "tiny", languages.get("it"), Limits(**limits))
+        client = TestClient(
+            create(service, access("127.0.0.1", keys, origins, names), metrics), raise_server_exceptions=False
+        )
+        client.service = service
+        clients.append(client.__enter__())
+        return client
+
+    yield make
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(start):
+    return start()
+
+
+def upload(content, field="picture"):
+    """A picture file or its bytes as httpx sends it."""
+    content = content.read_bytes() if isinstance(content, Path) else content
+    return {"files": [(field, ("../../etc/passwd", content, "application/octet-stream"))]}

@@ -1,0 +1,208 @@
+"""Every route: what it answers against the library itself, and what it refuses."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_italian.search import update
+from clip_italian.search.filters import Filter
+from clip_italian.search.index import Index
+from clip_italian.search.query import Query, find
+from tests.conftest import draw_shape
+from tests.serve.conftest import upload
+
+
+def rows(answer):
+    assert answer.status_code == 200, answer.text
+    return [hit["row"] for hit in answer.json()["hits"]]
+
+
+def png(image):
+    sink = io.BytesIO()
+    image.save(sink, "PNG")
+    return sink.getvalue()
+
+
+def test_search_answers_like_the_library(client, folder, encoder, photos):
+    index = Index.open(folder)
+
+    def expected(query, k=12, **options):
+        return [hit.row for hit in find(query, encoder, index, k, **options)]
+
+    words = {"text": "un cerchio rosso", "k": 5}
+    assert rows(client.get("/v1/search", params=words)) == expected(Query(("un cerchio rosso",)), 5)
+    assert rows(client.get("/v1/search", params=words | {"skip": 2})) == expected(
+        Query(("un cerchio rosso",)), 5, skip=2
+    )
+    both = {"text": ["gatto", "nero"], "not": "foto", "k": 30, "copies": True}
+    query = Query(("gatto", "nero"), (), ("foto",))
+    assert rows(client.get("/v1/search", params=both)) == expected(query, 30, group=False)
+    below = {"text": "gatto", "folder": "cerchio", "k": 100, "copies": True}
+    found = client.get("/v1/search", params=below)
+    assert rows(found) == expected(Query(("gatto",)), 100, where=Filter(folder="cerchio"), group=False)
+    assert {hit["id"].split("/")[0] for hit in found.json()["hits"]} == {"cerchio"}
+    assert found.json()["pictures"] == 36
+    picture = photos / "quadrato" / "blu-0.png"
+    query = Query(("gatto",), (picture,))
+    assert rows(client.post("/v1/search?text=gatto&k=4", **upload(picture))) == expected(query, 4)
+    alone = client.post("/v1/search?k=1", **upload(picture)).json()["hits"][0]
+    assert alone["id"] == "quadrato/blu-0.png"
+    assert alone["score"] == pytest.approx(1, abs=2e-3)
+
+
+def test_pages_join(client):
+    whole = rows(client.get("/v1/search?text=gatto&k=36&copies=true"))
+    parts = [rows(client.get(f"/v1/search?text=gatto&k=10&copies=true&skip={skip}")) for skip in (0, 10, 20, 30, 40)]
+    assert [row for part in parts for row in part] == whole
+    assert sorted(whole) == list(range(36))
+
+
+def test_embeddings_are_the_models(client, encoder, photos):
+    answer = client.post("/v1/embed", json={"texts": ["un gatto", "nero"]}).json()
+    assert np.allclose(answer["embeddings"], encoder.encode_text(["un gatto", "nero"]), atol=1e-5)
+    assert (answer["dim"], answer["model_hash"]) == (24, encoder.weights_hash)
+    picture = photos / "quadrato" / "blu-0.png"
+    answer = client.post("/v1/embed/pictures", **upload(picture)).json()
+    assert np.allclose(answer["embeddings"], encoder.encode_images([picture]), atol=1e-5)
+
+
+def test_pictures_go_out_without_what_files_tell_beside_them(client, photos, folder, encoder):
+    exif = Image.Exif()
+    exif[0x010E] = "a secret place"
+    exif[0x0112] = 6  # lies on its side
+    big = draw_shape("cerchio", "red", 1).resize((900, 600))
+    big.save(photos / "big.jpg", exif=exif, comment=b"a secret word", icc_profile=b"a secret profile")
+    update.add(folder, [], update.Model(encoder, "tiny"))
+    hit = client.post("/v1/search?k=1", **upload(photos / "big.jpg")).json()["hits"][0]
+    assert hit["id"] == "big.jpg"
+    for size, expected in (("small", (213, 320)), ("large", (600, 900))):
+        answer = client.get(hit["picture"], params={"size": size})
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert b"secret" not in answer.content
+        assert Image.open(io.BytesIO(answer.content)).size == expected
+    assert client.get(hit["picture"]).content == client.get(hit["picture"]).content
+    assert client.get("/v1/pictures/99").status_code == 404
+
+
+def test_a_picture_whose_file_is_gone(client, photos):
+    for path in photos.glob("*/*.png"):
+        path.unlink()
+    answer = client.get("/v1/pictures/3")
+    assert (answer.status_code, answer.json()) == (404, {"error": "the file of picture 3 is gone or damaged"})
+
+
+def test_an_update_of_the_index_is_seen(client, photos, folder, encoder):
+    assert client.get("/health").json() == {"status": "ok", "pictures": 36}
+    draw_shape("cerchio", "orange", 3).save(photos / "new.png")
+    update.add(folder, [], update.Model(encoder, "tiny"))
+    assert client.get("/health").json()["pictures"] == 37
+    assert client.post("/v1/search?k=1", **upload(photos / "new.png")).json()["hits"][0]["id"] == "new.png"
+
+
+def test_an_index_that_goes_away_is_served_as_it_was(client, folder, caplog):
+    (folder / "index.json").rename(folder / "index.away")
+    assert len(rows(client.get("/v1/search?text=gatto&k=3"))) == 3
+    assert len(rows(client.get("/v1/search?text=gatto&k=3"))) == 3
+    assert caplog.text.count("is served as it was") == 1
+
+
+def test_model_and_metrics(client, encoder):
+    facts = client.get("/v1/model").json()
+    assert facts["parameters"] == sum(one.numel() for one in encoder.model.parameters())
+    assert (facts["model"], facts["pictures"], facts["search"]) == ("tiny", 36, "exact")
+    client.get("/v1/search?text=gatto")
+    client.get("/v1/pictures/3")
+    client.get("/v1/pictures/4")
+    client.get("/nothing/here")
+    lines = client.get("/metrics").text.splitlines()
+    assert 'clip_italian_requests_total{path="/v1/pictures/{row}",status="200"} 2.0' in lines
+    assert 'clip_italian_requests_total{path="other",status="404"} 1.0' in lines
+    assert 'clip_italian_batch_size_count{kind="text"} 1.0' in lines
+    assert "clip_italian_pictures 36.0" in lines
+
+
+def test_classify(client, photos, encoder):
+    picture = photos / "quadrato" / "blu-0.png"
+    answer = client.post("/v1/classify", data={"labels": "gatto, foto\nnero"}, **upload(picture))
+    if answer.status_code == 501:
+        pytest.skip(answer.json()["error"])
+    found = {one["label"]: one["probability"] for one in answer.json()["labels"]}
+    texts = encoder.encode_text(["una foto di un gatto", "una foto di una foto", "una foto di un nero"])
+    cosines = 20 * (encoder.encode_images([picture]) @ texts.T)[0]
+    assert found == pytest.approx(
+        dict(zip(("gatto", "foto", "nero"), np.exp(cosines) / np.exp(cosines).sum(), strict=True)), abs=1e-3
+    )
+    each = client.post("/v1/classify", data={"labels": ["gatto", "nero"], "each": "true"}, **upload(picture)).json()
+    assert each["each"]
+    assert client.post("/v1/classify", data={"labels": "gatto"}, **upload(picture)).status_code == 422
+    twice = client.post("/v1/classify", data={"labels": "gatto,gatto"}, **upload(picture))
+    assert (twice.status_code, "twice" in twice.json()["error"]) == (422, True)
+
+
+def test_locate(client, photos):
+    answer = client.post("/v1/locate", data={"text": "gatto"}, **upload(photos / "quadrato" / "blu-0.png"))
+    if answer.status_code == 501:
+        pytest.skip(answer.json()["error"])
+    box = answer.json()["box"]
+    assert 0 <= box["left"] < box["right"] <= 1
+    assert 0 <= box["top"] < box["bottom"] <= 1
+    assert answer.json()["overlay"].startswith("data:image/jpeg;base64,")
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("", "nothing to look for"),
+        ("?text=", "at least 1 character"),
+        ("?text=%20", "at least 1 character"),
+        ("?text=gatto&k=0", "query.k"),
+        ("?text=gatto&k=101", "100 pictures or fewer"),
+        ("?text=gatto&skip=99999", "100 pictures or fewer"),
+        ("?text=gatto&colour=red", "query.colour"),
+        ("?text=gatto&since=tomorrow", "query.since"),
+        ("?text=gatto&folder=/etc", "folder: give it as it lies below"),
+        ("?text=" + 1001 * "a", "longer than 1,000 characters"),
+        ("?" + "&".join(["text=gatto"] * 65), "send 64 or fewer"),
+    ],
+)
+def test_wrong_questions_get_one_line(client, query, told):
+    answer = client.get("/v1/search" + query)
+    assert answer.status_code == 422
+    assert list(answer.json()) == ["error"]
+    assert told in answer.json()["error"]
+    assert "\n" not in answer.json()["error"]
+
+
+def test_wrong_uploads_get_one_line(start, photos):
+    client = start(body_bytes=100_000, picture_pixels=10_000, pictures=2)
+    good = (photos / "quadrato" / "blu-0.png").read_bytes()
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    for content, told in (
+        (b"", "not a picture"),
+        (b"no picture", "not a picture"),
+        (eps, "not a picture"),
+        (good[:-40], "damaged"),
+        (png(Image.new("RGB", (101, 100))), "101 x 100 pixels, more than 10,000"),
+    ):
+        answer = client.post("/v1/search", **upload(content))
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["error"].startswith("picture 1: ")
+        assert told in answer.json()["error"]
+    three = [("picture", ("a.png", good))] * 3
+    assert client.post("/v1/search", files=three).json()["error"] == "3 pictures; send 2 or fewer at once"
+    large = client.post("/v1/search", **upload(bytes(100_001)))
+    assert (large.status_code, list(large.json())) == (413, ["error"])
+
+    def without_length():
+        yield b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a"\r\n\r\n'
+        for _ in range(200):
+            yield bytes(1_000)
+
+    endless = client.post(
+        "/v1/search", content=without_length(), headers={"content-type": "multipart/form-data; boundary=x"}
+    )
+    assert (endless.status_code, list(endless.json())) == (413, ["error"])
+    assert client.post("/v1/search", content=b"{", headers={"content-type": "application/json"}).status_code == 422
+    assert client.post("/v1/embed", content=b'{"texts": ["\\ud800"]}').status_code == 422
