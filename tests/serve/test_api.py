@@ -74,7 +74,7 @@ def test_pictures_go_out_without_what_files_tell_beside_them(client, photos, fol
     exif[0x0112] = 6  # lies on its side
     big = draw_shape("cerchio", "red", 1).resize((900, 600))
     big.save(photos / "big.jpg", exif=exif, comment=b"a secret word", icc_profile=b"a secret profile")
-    update.add(folder, [], update.Model(encoder, "tiny"))
+    update.build(folder, [photos], update.Model(encoder, "tiny"))
     hit = client.post("/v1/search?k=1", **upload(photos / "big.jpg")).json()["hits"][0]
     assert hit["id"] == "big.jpg"
     for size, expected in (("small", (213, 320)), ("large", (600, 900))):
@@ -96,7 +96,7 @@ def test_a_picture_whose_file_is_gone(client, photos):
 def test_an_update_of_the_index_is_seen(client, photos, folder, encoder):
     assert client.get("/health").json() == {"status": "ok", "pictures": 36}
     draw_shape("cerchio", "orange", 3).save(photos / "new.png")
-    update.add(folder, [], update.Model(encoder, "tiny"))
+    update.build(folder, [photos], update.Model(encoder, "tiny"))
     assert client.get("/health").json()["pictures"] == 37
     assert client.post("/v1/search?k=1", **upload(photos / "new.png")).json()["hits"][0]["id"] == "new.png"
 
