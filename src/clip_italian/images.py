@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import islice
@@ -44,7 +44,7 @@ def open_picture(path: Path, mode: str = "RGB", at_least: int | None = None) -> 
 
 def decode(
     source: Path | BinaryIO, name: str, mode: str = "RGB", at_least: int | None = None, *,
-    most_pixels: int = MAX_PIXELS, formats: Sequence[str] | None = None,
+    most_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None,
 ) -> Image.Image:  # fmt: skip
     """The same for a file, or bytes that can be read like one, that messages call `name`.
 

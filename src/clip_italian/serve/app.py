@@ -46,14 +46,12 @@ def create(service: Service, access: Access, metrics: Metrics) -> ASGIApp:
     app.include_router(api.routes(service, work, metrics))
     app.include_router(page.routes(app, service.language))
     _tell_errors(app)
-    app.add_middleware(Guard, access=access, limits=limits)
+    # Around all of it, also around Starlette's own answers to errors.
+    guarded: ASGIApp = Guard(app, access, limits)
     if access.origins:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=access.origins, allow_methods=["GET", "POST"],
-            allow_headers=["X-API-Key", "Authorization", "Content-Type"],
-        )  # fmt: skip
-    # Around all of it, Starlette's own answer to an error as well.
-    return Strict(Measured(app, metrics), access)
+        allowed = ["X-API-Key", "Authorization", "Content-Type"]
+        guarded = CORSMiddleware(guarded, access.origins, allow_methods=["GET", "POST"], allow_headers=allowed)
+    return Strict(Measured(guarded, metrics), access)
 
 
 def _tell_errors(app: FastAPI) -> None:

@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Lane(Generic[T, R]):
     """
 
     def __init__(
-        self, work: Callable[[list[T]], Sequence[R]], most: int, observe: Callable[[int], None] = lambda _: None
+        self, work: Callable[[list[T]], Iterable[R]], most: int, observe: Callable[[int], None] = lambda _: None
     ) -> None:
         self._work, self._most, self._observe = work, most, observe
         self._waiting: queue.SimpleQueue[_Job[T, R] | None] = queue.SimpleQueue()

@@ -30,7 +30,7 @@ class Work:
         self.busy = 0
 
     async def run(self, function: Callable[[], T]) -> T:
-        """The result of `function`. Raises BusyError where too many are at work, TimeoutError where it takes too long."""
+        """The result of `function`. Raises BusyError where too many are at work, TimeoutError at the time limit."""
         with self._lock:
             if self.busy >= self._most:
                 raise BusyError
