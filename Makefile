@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-all lint format peers clean
+.PHONY: setup demo test test-all lint format audit peers clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,11 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Known weaknesses of everything in constraints.txt; asks PyPI. What it does not know there counts as a failure.
+audit:
+	test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install --quiet pip-audit; }
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+
 # A second environment with open_clip and torchvision (5 GB), for side-by-side benchmarks and the tests of open_clip's
 # models.
 peers: .venv-peers/.installed
@@ -41,4 +46,4 @@ peers: .venv-peers/.installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-peers runs
+	rm -rf .venv .venv-audit .venv-peers runs
