@@ -44,17 +44,21 @@ def open_picture(path: Path, mode: str = "RGB", at_least: int | None = None) -> 
 
 def decode(
     source: Path | BinaryIO, name: str, mode: str = "RGB", at_least: int | None = None, *,
-    most_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None,
+    most_pixels: int | None = None, formats: tuple[str, ...] | None = None,
 ) -> Image.Image:  # fmt: skip
     """The same for a file, or bytes that can be read like one, that messages call `name`.
 
-    `most_pixels` and `formats` (Pillow's names) bound what is accepted, before anything is decoded.
+    `most_pixels` and `formats` (Pillow's names; those that are installed) bound what is accepted, before decoding.
     """
     _know_heic()
+    if formats is not None:
+        Image.init()
+        formats = tuple(one for one in formats if one in Image.OPEN)
     try:
         with Image.open(source, formats=formats) as image:
-            if image.width * image.height > most_pixels:
-                raise PictureError(f"{name}: {image.width} x {image.height} pixels, more than {most_pixels:,}")
+            most = MAX_PIXELS if most_pixels is None else most_pixels
+            if image.width * image.height > most:
+                raise PictureError(f"{name}: {image.width} x {image.height} pixels, more than {most:,}")
             if at_least:
                 image.draft(None, (at_least, at_least))
             ImageOps.exif_transpose(image, in_place=True)

@@ -31,24 +31,41 @@ def encoder(tmp_path_factory):
     return loaded
 
 
-@pytest.fixture
-def photos(tmp_path):
-    """36 pictures in two folders."""
-    folder = tmp_path / "photos"
+def build(room, encoder):
+    """36 pictures in three folders, and an index of them."""
     for shape in SHAPES:
-        (folder / shape).mkdir(parents=True)
+        (room / "photos" / shape).mkdir(parents=True)
         for seed, (name, colour) in enumerate(COLOURS.items()):
             for copy in range(2):
-                draw_shape(shape, colour, seed + 7 * copy).save(folder / shape / f"{name}-{copy}.png")
-    return folder
+                draw_shape(shape, colour, seed + 7 * copy).save(room / "photos" / shape / f"{name}-{copy}.png")
+    update.build(room / "idx", [room / "photos"], update.Model(encoder, encoder.info["folder"]))
+    return room / "photos", room / "idx"
+
+
+@pytest.fixture(scope="session")
+def common(tmp_path_factory, encoder):
+    return build(tmp_path_factory.mktemp("common"), encoder)
 
 
 @pytest.fixture
-def folder(photos, encoder, tmp_path):
-    """An index of them."""
-    model = update.Model(encoder, encoder.info["folder"])
-    update.build(tmp_path / "idx", [photos], model)
-    return tmp_path / "idx"
+def alters(tmp_path, encoder):
+    """For tests that change the pictures or the index: they get their own."""
+    return build(tmp_path, encoder)
+
+
+@pytest.fixture
+def library(request):
+    return request.getfixturevalue("alters" if "alters" in request.fixturenames else "common")
+
+
+@pytest.fixture
+def photos(library):
+    return library[0]
+
+
+@pytest.fixture
+def folder(library):
+    return library[1]
 
 
 @pytest.fixture

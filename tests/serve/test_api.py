@@ -68,7 +68,7 @@ def test_embeddings_are_the_models(client, encoder, photos):
     assert np.allclose(answer["embeddings"], encoder.encode_images([picture]), atol=1e-5)
 
 
-def test_pictures_go_out_without_what_files_tell_beside_them(client, photos, folder, encoder):
+def test_pictures_go_out_without_what_files_tell_beside_them(alters, client, photos, folder, encoder):
     exif = Image.Exif()
     exif[0x010E] = "a secret place"
     exif[0x0112] = 6  # lies on its side
@@ -86,14 +86,14 @@ def test_pictures_go_out_without_what_files_tell_beside_them(client, photos, fol
     assert client.get("/v1/pictures/99").status_code == 404
 
 
-def test_a_picture_whose_file_is_gone(client, photos):
+def test_a_picture_whose_file_is_gone(alters, client, photos):
     for path in photos.glob("*/*.png"):
         path.unlink()
     answer = client.get("/v1/pictures/3")
     assert (answer.status_code, answer.json()) == (404, {"error": "the file of picture 3 is gone or damaged"})
 
 
-def test_an_update_of_the_index_is_seen(client, photos, folder, encoder):
+def test_an_update_of_the_index_is_seen(alters, client, photos, folder, encoder):
     assert client.get("/health").json() == {"status": "ok", "pictures": 36}
     draw_shape("cerchio", "orange", 3).save(photos / "new.png")
     update.build(folder, [photos], update.Model(encoder, "tiny"))
@@ -101,7 +101,7 @@ def test_an_update_of_the_index_is_seen(client, photos, folder, encoder):
     assert client.post("/v1/search?k=1", **upload(photos / "new.png")).json()["hits"][0]["id"] == "new.png"
 
 
-def test_an_index_that_goes_away_is_served_as_it_was(client, folder, caplog):
+def test_an_index_that_goes_away_is_served_as_it_was(alters, client, folder, caplog):
     (folder / "index.json").rename(folder / "index.away")
     assert len(rows(client.get("/v1/search?text=gatto&k=3"))) == 3
     assert len(rows(client.get("/v1/search?text=gatto&k=3"))) == 3

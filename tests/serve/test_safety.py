@@ -1,5 +1,6 @@
 """Who may ask, what answers never tell, and what happens when there is too much to do."""
 
+import asyncio
 import re
 import threading
 import time
@@ -89,7 +90,7 @@ def test_folder_filters_only_compare_text(client):
         assert client.get("/v1/search", params={"text": "gatto", "folder": folder}).json()["hits"] == []
 
 
-def test_answers_hold_no_path_of_this_machine(client, tmp_path, photos, monkeypatch):
+def test_answers_hold_no_path_of_this_machine(alters, client, tmp_path, photos, monkeypatch):
     texts = [client.get(path).text for path in ("/v1/search?text=gatto&k=36", "/v1/model", "/metrics", "/", "/docs")]
     (photos / "cerchio" / "rosso-0.png").unlink()
     texts += [client.get(f"/v1/pictures/{row}?size=large").text for row in range(36)]
@@ -176,3 +177,25 @@ def test_settings(tmp_path):
         read_keys(tmp_path / "missing")
     file.write_text(f"# mine\n{KEY}\n  another key of mine \n")
     assert read_keys(file) == [KEY, "another key of mine"]
+
+
+def test_a_body_that_never_ends_gets_408(start):
+    app = start(seconds=0.2).app
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": "/v1/embed", "raw_path": b"/v1/embed", "root_path": "", "query_string": b"", "headers": headers,
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 408
+    assert b"took too long to arrive" in sent[1]["body"]

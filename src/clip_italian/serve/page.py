@@ -7,7 +7,6 @@ from fastapi import APIRouter, FastAPI, Response
 
 from clip_italian import pages
 from clip_italian.languages import Language
-from clip_italian.serve.pictures import FORMATS
 
 _TEMPLATES = Path(pages.__file__).parent / "templates" / "serve"
 
@@ -17,8 +16,7 @@ def routes(app: FastAPI, language: Language) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     words = json.loads((_TEMPLATES / "words.json").read_text(encoding="utf-8"))
     queries = (*language.paper_queries, *language.example_queries[:4])
-    types = ",".join(f"image/{one.lower()}" for one in FORMATS)
-    home = pages.render("serve/page.html", words=words, start=words["it"], queries=queries, types=types)
+    home = pages.render("serve/page.html", words=words, start=words["it"], queries=queries)
 
     def fixed(path: str, media_type: str, content: str) -> None:
         @router.get(path)
