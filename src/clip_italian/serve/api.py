@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
 
-from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
 from pydantic import StringConstraints
 
 from clip_italian.errors import UsageError
@@ -110,10 +110,10 @@ def routes(service: Service, work: Work, metrics: Metrics) -> APIRouter:
             box=box, score=score, overlay=overlay, encoder_calls=calls, model=service.name, milliseconds=spent
         )
 
-    def embedded(vectors: "list[list[float]]", spent: float) -> Embedded:
-        facts = service.encoder
+    def embedded(vectors: list[list[float]], spent: float) -> Embedded:
+        encoder = service.encoder
         return Embedded(
-            embeddings=vectors, dim=facts.dim, model=service.name, model_hash=facts.weights_hash, milliseconds=spent
+            embeddings=vectors, dim=encoder.dim, model=service.name, model_hash=encoder.weights_hash, milliseconds=spent
         )
 
     @router.post("/v1/embed", tags=["embeddings"])
@@ -159,7 +159,7 @@ def routes(service: Service, work: Work, metrics: Metrics) -> APIRouter:
         "/metrics", tags=["service"], response_class=Response,
         responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}},
     )  # fmt: skip
-    async def prometheus(request: Request) -> Response:
+    async def prometheus() -> Response:
         """Requests, times, batch sizes and pictures for Prometheus."""
         metrics.at_work.set(work.busy)
         metrics.pictures.set(len(service.library.current()))

@@ -1,6 +1,5 @@
 """The ASGI application: routes, page, refusals and errors put together."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
@@ -21,7 +20,6 @@ from clip_italian.serve.service import NotInstalledError, NotThereError, Service
 from clip_italian.serve.settings import Access
 from clip_italian.serve.work import BusyError, Work
 
-_log = logging.getLogger(__name__)
 _DESCRIPTION = 'Search, classify and locate pictures with words. Errors are JSON with one line: {"error": …}.'
 
 

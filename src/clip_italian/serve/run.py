@@ -1,6 +1,7 @@
 """Start the service and keep it until it is told to stop."""
 
 import logging
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ def listen(address: Address) -> socket.socket:
         family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((address.host, address.port), family=family, backlog=1_024)
     except OSError as error:
-        reason = error.strerror or error
+        known = error.errno if error.errno is not None and error.errno > 0 else None  # a name's has another numbering
+        reason = os.strerror(known) if known else error.strerror
         raise UserError(
             f"{address.host}:{address.port}: cannot listen there ({reason}); choose another --port"
         ) from error
