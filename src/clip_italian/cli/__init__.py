@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from clip_italian.cli import (
     ablate,
+    classify,
     clean,
     collect,
     demo,
@@ -53,6 +54,7 @@ app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(index.app, name="index")
 app.command(name="search")(search.search)
 app.command(name="serve")(serve.serve)
+app.command(name="classify")(classify.classify)
 
 
 @app.callback()

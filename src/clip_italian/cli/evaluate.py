@@ -9,8 +9,8 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli import outcome, probes, sets
-from clip_italian.cli.options import Device, Language, Model
-from clip_italian.errors import UsageError, UserError
+from clip_italian.cli.options import Device, Language, Model, chosen_prompts
+from clip_italian.errors import UsageError
 
 if TYPE_CHECKING:
     from clip_italian.evaluate.run import Rules
@@ -148,7 +148,7 @@ def zeroshot(
         raise UsageError("give either --pairs or --pictures")
     if pairs is not None and labels:
         raise UsageError("--labels are for --pictures; with --pairs the captions are the labels")
-    prompts = _prompts(prompt, prompts_file, languages.get(language))
+    prompts = chosen_prompts(prompt, prompts_file, languages.get(language))
     names = subjects.named(model, name or [])
     rules = _rules(resamples, seed, allow_overlap)
     if pairs is not None:
@@ -210,19 +210,3 @@ def _rules(resamples: int, seed: int, allow_overlap: bool) -> "Rules":
     from clip_italian.evaluate.run import Rules
 
     return Rules(Resampling(resamples, seed), allow_overlap)
-
-
-def _prompts(given: list[str] | None, file: Path | None, language: languages.Language) -> list[str]:
-    prompts = list(given or [])
-    if file is not None:
-        try:
-            prompts += [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{file}: cannot read the prompts ({error}); give a text file, one prompt a line"
-            ) from error
-    prompts = prompts or [language.prompts[0]]
-    for template in prompts:
-        if template.count("{}") != 1:
-            raise UsageError(f"--prompt {template!r}: it needs exactly one {{}} for the label")
-    return prompts

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from clip_italian import console
-from clip_italian.errors import UsageError
+from clip_italian import console, languages
+from clip_italian.errors import UsageError, UserError
 from clip_italian.pipeline.rejects import rejects_path
 from clip_italian.pipeline.stage import Summary
 
@@ -37,6 +37,26 @@ Model = typer.Option(
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 CORES = os.cpu_count() or 1
+
+
+def chosen_prompts(given: list[str] | None, file: Path | None, language: languages.Language) -> list[str]:
+    """The prompts given and those of a file (one a line), or the language's first.
+
+    Raises UserError for a file that cannot be read, and UsageError for a prompt without its one {}.
+    """
+    prompts = list(given or [])
+    if file is not None:
+        try:
+            prompts += [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{file}: cannot read the prompts ({error}); give a text file, one prompt a line"
+            ) from error
+    prompts = prompts or [language.prompts[0]]
+    for template in prompts:
+        if template.count("{}") != 1:
+            raise UsageError(f"--prompt {template!r}: it needs exactly one {{}} for the label")
+    return prompts
 
 
 def show_summary(summary: Summary, output: Path, as_json: bool) -> None:

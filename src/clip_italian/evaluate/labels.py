@@ -56,13 +56,7 @@ def read(path: Path, classes: Sequence[str] | None, language: Language) -> Names
     ImageNet's classes also serves where there are pictures of some of them only. Raises UserError where the file is
     none of these or names too few or too many.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        data = json.loads(text) if path.suffix == ".json" else [line for line in text.splitlines() if line.strip()]
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the labels ({error.strerror}); give a file with them") from error
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON in UTF-8 ({error}); mend the file") from error
+    data = _content(path)
     if isinstance(data, list):
         wanted = [str(number) for number in range(len(data))] if classes is None else list(classes)
         imagenet = [one.wordnet for one in language.imagenet]
@@ -74,6 +68,45 @@ def read(path: Path, classes: Sequence[str] | None, language: Language) -> Names
                 'alphabetical order, else write {"class": "label", …}'
             )
         data = dict(zip(wanted, data, strict=True))
+    return _from_object(data, path, language)
+
+
+def read_own(path: Path, language: Language) -> Names:
+    """Names from a file as `read` takes them, where a list's labels are the classes themselves (see `own`)."""
+    data = _content(path)
+    return own(data, str(path), language) if isinstance(data, list) else _from_object(data, path, language)
+
+
+def own(words: Sequence[object], place: str, language: Language) -> Names:
+    """Names of labels that are classes themselves, with articles put before those that have none.
+
+    Raises UserError, which begins with `place`, for no labels, an empty one, or one that is there twice.
+    """
+    names: dict[str, tuple[str, ...]] = {}
+    for number, word in enumerate(words, start=1):
+        if not isinstance(word, str) or not word.strip():
+            raise UserError(f"{place}: label {number} says nothing; give each a word or more")
+        name = " ".join(word.split())
+        if name in names:
+            raise UserError(f"{place}: the label {name!r} is there twice; leave one out")
+        names[name] = (language.with_article(name),)
+    if not names:
+        raise UserError(f"{place}: no labels; give some")
+    return names
+
+
+def _content(path: Path) -> object:
+    """What the file holds: JSON where its name says so, else a list of its lines that are not empty."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return json.loads(text) if path.suffix == ".json" else [line for line in text.splitlines() if line.strip()]
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the labels ({error.strerror}); give a file with them") from error
+    except ValueError as error:
+        raise UserError(f"{path}: no JSON in UTF-8 ({error}); mend the file") from error
+
+
+def _from_object(data: object, path: Path, language: Language) -> Names:
     if not isinstance(data, dict) or not data:
         raise UserError(f'{path}: no labels; expected {{"class": "label", …}} or a list of labels')
     return {name: _names(value, f"{path}: class {name!r}", language) for name, value in data.items()}

@@ -74,6 +74,7 @@ class Language:
     the sentence beside a Tux Paint stamp, or returns None where it says nothing of the picture.
 
     `paper_queries` are those that the paper shows; `sheet` is what contact sheets say.
+    `neutral` are prompts that name nothing, which labels and queries are compared with.
     `imagenet` are the 1,000 classes of ImageNet-1k in their usual order, or none. `function_words` say nothing
     of a picture by themselves (articles, prepositions that do not name a place, conjunctions);
     `number_words` are numbers written out, which word lists tend to lack. `spacy_pipelines` are tried in
@@ -84,6 +85,7 @@ class Language:
     code: str
     name: str
     prompts: tuple[str, ...]
+    neutral: tuple[str, ...]
     drawing_prompt: str
     example_queries: tuple[str, ...]
     paper_queries: tuple[str, ...]

@@ -128,10 +128,10 @@ def with_article(phrase: str) -> str:
     """Put the indefinite article before a bare noun phrase: "mela rossa" → "una mela rossa".
 
     Plurals get the partitive ("delle patatine fritte"); substances, games, phrases that
-    are no noun and those that begin with an article stay as they are.
+    are no noun and those that begin with an article or a number stay as they are.
     """
     first = phrase.split()[0].lower().replace("’", "'")
-    if first in _BARE or first in _LEADING_ARTICLES or first.startswith(("un'", "l'")):
+    if first in _BARE | _LEADING_ARTICLES | _NUMBER_WORDS or first.startswith(("un'", "l'")):
         return phrase
     if first in _PLURAL:
         return f"{_PLURAL[first]} {phrase}"
@@ -234,6 +234,7 @@ LANGUAGE = Language(
     code="it",
     name="italiano",
     prompts=("una foto di {}", "un'immagine di {}", "{}"),
+    neutral=("una foto", "un'immagine"),
     drawing_prompt="un disegno di {}",
     example_queries=(
         "un animale",

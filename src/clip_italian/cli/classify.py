@@ -1,0 +1,154 @@
+"""`clip-italian classify`: which labels fit pictures."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clip_italian import console, languages
+from clip_italian.cli.options import Json, Language, chosen_prompts
+from clip_italian.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from clip_italian.evaluate.labels import Names
+    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.search.classify import Batch, Classifier
+
+
+def classify(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, and folders, searched with their subfolders.")],
+    labels: Annotated[str | None, typer.Option("--labels", help="Labels, with commas between them.")] = None,
+    labels_file: Annotated[
+        Path | None, typer.Option("--labels-file", help="Labels, one a line; or JSON, with several names a label.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")] = "mini",
+    multi: Annotated[bool, typer.Option("--multi", help="Judge each label by itself: none, one or several.")] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", min=0, max=1, help="With --multi: least probability of a label named; else 0.5."),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option("--calibrate", help="With --multi: folder of label/picture.jpg to fit the probabilities to."),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", help="Prompt with one {}; repeat to average several; default: the language's first."),
+    ] = None,
+    most: Annotated[int, typer.Option("-k", help="Labels shown for each picture.", min=1)] = 5,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="CSV file to write: a row a picture, all probabilities.")
+    ] = None,
+    language: Language = "it",
+    as_json: Json = False,
+) -> None:
+    """Say which of the labels fit each picture. Labels without an article get one, and all are set in a prompt.
+
+    Probabilities sum to one over the labels, one of which is taken to be right; with --multi each stands for itself.
+    Pictures that cannot be read are listed and left out.
+
+    Example: clip-italian classify gatto.jpg --labels gatto,cane,"una pizza margherita"
+
+    Example: clip-italian classify ~/Pictures --labels-file labels.txt --multi --threshold 0.7 -o labels.csv
+    """
+    from clip_italian.images import find_pictures
+    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.search import classify as by_model
+
+    if not multi and (calibrate is not None or threshold is not None):
+        raise UsageError("--threshold and --calibrate are for --multi; else the probabilities sum to one")
+    if output is not None and output.suffix != ".csv":
+        raise UsageError(f"{output}: the output is a CSV file; choose a name that ends in .csv")
+    words = languages.get(language)
+    names = _names(labels, labels_file, words)
+    least = (0.5 if threshold is None else threshold) if multi else 0.0
+    paths = [file for one in pictures for file in (find_pictures(one) if one.is_dir() else [one])]
+    encoder = DualEncoder.load(model)
+    classifier = by_model.make(encoder, names, chosen_prompts(prompt, None, words), words, multi)
+    if calibrate is not None:
+        classifier = _calibrated(encoder, classifier, calibrate, words)
+    if output is not None:
+        with console.progress("pictures", len(paths)) as advance:
+            batches = by_model.classify_files(encoder, classifier, paths, advance)
+            done, left_out = by_model.write_csv(output, classifier, batches, least)
+        _show_summary(output, done, left_out, as_json)
+        return
+    found: list[dict[str, Any]] = []
+    left_out = []
+    for batch in by_model.classify_files(encoder, classifier, paths):
+        left_out += [str(error) for error in batch.errors]
+        some = _rows(batch, classifier, most, least)
+        if as_json:
+            found += some
+        else:
+            _show(some, batch)
+    if len(left_out) == len(paths):
+        raise UserError(f"none of the {len(paths):,} pictures could be read (first reason: {left_out[0]})")
+    if as_json:
+        facts = {"model": model, "multi": multi, "names": {name: list(some) for name, some in names.items()}}
+        print(json.dumps(facts | {"pictures": found, "left_out": left_out}, ensure_ascii=False))
+
+
+def _names(given: str | None, file: Path | None, words: languages.Language) -> "Names":
+    from clip_italian.evaluate import labels
+
+    if given is not None and file is None:
+        return labels.own(given.split(","), "--labels", words)
+    if given is None and file is not None:
+        return labels.read_own(file, words)
+    raise UsageError("give either --labels a,b,c or --labels-file FILE")
+
+
+def _calibrated(
+    encoder: "DualEncoder", classifier: "Classifier", folder: Path, words: languages.Language
+) -> "Classifier":
+    import tempfile
+
+    from clip_italian.evaluate import labelled
+    from clip_italian.search.label_curve import calibrate
+
+    with tempfile.TemporaryDirectory(prefix="clip-italian-") as room:
+        (data,) = labelled.load([folder], [], words, Path(room))
+        found = calibrate(encoder, classifier, data)
+    console.notice(
+        f"calibrated on {found.pictures:,} pictures: mean squared error of the probabilities "
+        f"{found.before:.3f} before, {found.after:.3f} after (five folds)"
+    )
+    return found.classifier
+
+
+def _rows(batch: "Batch", classifier: "Classifier", most: int, least: float) -> list[dict[str, Any]]:
+    from clip_italian.search.classify import best
+
+    return [
+        {
+            "path": str(path),
+            "labels": [
+                {"label": classifier.names[label], "probability": round(float(row[label]), 4)}
+                for label in best(row, most, least)
+            ],
+        }
+        for path, row in zip(batch.paths, batch.probabilities, strict=True)
+    ]
+
+
+def _show(rows: list[dict[str, Any]], batch: "Batch") -> None:
+    # No table: a long path must stay on one line, to be copied.
+    for row in rows:
+        print(row["path"])
+        for one in row["labels"]:
+            print(f"  {one['probability']:.3f}  {one['label']}")
+        if not row["labels"]:
+            print("  none of the labels")
+    for error in batch.errors:
+        console.notice(f"left out: {error}")
+
+
+def _show_summary(output: Path, done: int, left_out: list[str], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"output": str(output), "pictures": done, "left_out": left_out}, ensure_ascii=False))
+        return
+    for line in left_out:
+        console.notice(f"left out: {line}")
+    console.output.print(f"{output}: {done:,} pictures, {len(left_out):,} left out", markup=False)
