@@ -19,6 +19,7 @@ from clip_italian.cli import (
     evaluate,
     fetch,
     index,
+    locate,
     merge,
     rate,
     search,
@@ -55,6 +56,7 @@ app.add_typer(index.app, name="index")
 app.command(name="search")(search.search)
 app.command(name="serve")(serve.serve)
 app.command(name="classify")(classify.classify)
+app.command(name="locate")(locate.locate)
 
 
 @app.callback()

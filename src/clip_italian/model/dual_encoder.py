@@ -18,6 +18,7 @@ from transformers import (
     AutoTokenizer,
     BaseImageProcessor,
     CLIPVisionConfig,
+    EfficientNetModel,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     SiglipModel,
@@ -30,6 +31,7 @@ from clip_italian.model import mini, open_clip
 from clip_italian.model.encoder import Encoder
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
+from clip_italian.model.landmark_efficientnet import above_pooling
 from clip_italian.model.projections import add_logit_bias
 from clip_italian.model.registration import register
 from clip_italian.model.towers import Parts, embedding_dim, parts, reads_padding, text_positions
@@ -202,6 +204,24 @@ class DualEncoder(Encoder):
         """Embed preprocessed pictures: (n, dim) float32, unit length."""
         features = self._fast_vision(torch.stack(list(pixels)).to(self.device)).pooler_output
         return _unit(self.parts.visual_projection(features))
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether `last_map` and `embed_pooled` are for this model: its vision tower is an EfficientNet."""
+        return isinstance(self.parts.vision, EfficientNetModel)
+
+    @torch.inference_mode()
+    def last_map(self, image: Image.Image, width: int, height: int) -> torch.Tensor:
+        """What the tower takes the mean of: (features, rows, columns) of a picture stretched to so many pixels."""
+        size = {"width": width, "height": height}
+        inputs = self.image_processor(images=on_white(image), size=size, do_center_crop=False, return_tensors="pt")
+        # The stock forward pass, which stops short of a head.
+        return EfficientNetModel.forward(self._fast_vision, inputs["pixel_values"].to(self.device)).last_hidden_state[0]
+
+    @torch.inference_mode()
+    def embed_pooled(self, pooled: torch.Tensor) -> np.ndarray:
+        """Embed means (n, features) over parts of last maps as if each part were a picture: (n, dim) float32."""
+        return _unit(self.parts.visual_projection(above_pooling(self._fast_vision)(pooled)))
 
     @cached_property
     def _fast_vision(self) -> nn.Module:

@@ -1,0 +1,61 @@
+"""`clip-italian locate`: where in a picture is what words say."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clip_italian import console, languages
+from clip_italian.cli.options import Json, Language
+from clip_italian.errors import UsageError
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def locate(
+    picture: Annotated[Path, typer.Argument(help="Picture to look in.")],
+    query: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Picture to write, with heat and box; by default NAME-located.jpg here."),
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")] = "mini",
+    language: Language = "it",
+    as_json: Json = False,
+) -> None:
+    """Find the part of a picture that fits the words best: a heat map, and a box around its hottest part.
+
+    The words are always found somewhere; the strength tells how well they fit there, for comparing with other words.
+    With --json also the heat map, as rows of numbers from 0 to 1 over the whole picture.
+
+    Example: clip-italian locate foto.jpg "il gatto" -o gatto.jpg
+    """
+    from clip_italian.assets import staged
+    from clip_italian.images import open_picture
+    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.search import locate as by_model
+    from clip_italian.search.overlay import overlay
+
+    if not query.strip():
+        raise UsageError("the query is empty; say what to look for, for example «il gatto»")
+    output = output or Path(f"{picture.stem}-located.jpg")
+    if output.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"{output}: the output is a picture; choose a name that ends in {', '.join(_SUFFIXES)}")
+    if output.exists() and output.samefile(picture):
+        raise UsageError(f"{output}: the output would replace the picture itself; choose another name")
+    opened = open_picture(picture)
+    found = by_model.locate(DualEncoder.load(model), opened, query, languages.get(language))
+    with staged(output) as temporary:
+        overlay(opened, found).save(temporary, quality=90)
+    if as_json:
+        facts: dict[str, Any] = {"picture": str(picture), "query": query, "model": model, "overlay": str(output)}
+        facts |= {"size": found.size, "box": found.box, "point": found.point, "strength": round(found.strength, 4)}
+        heat = [[round(value, 3) for value in row] for row in found.heat.tolist()]
+        print(json.dumps(facts | {"heat": heat}, ensure_ascii=False))
+        return
+    left, top, right, bottom = found.box
+    width, height = found.size
+    place = f"{left},{top} to {right},{bottom} of {width} x {height} pixels"
+    console.output.print(f"{query}: {place}, strength {found.strength:.2f}", markup=False)
+    console.output.print(f"overlay: {output}", markup=False)
