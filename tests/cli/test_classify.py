@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import pytest
 
@@ -57,6 +58,17 @@ def test_labels_file_and_csv(run, tiny_folder, folder, tmp_path):
     assert json.loads(out)["pictures"] == 2
     with target.open(encoding="utf-8", newline="") as file:
         assert {row["labels"] for row in csv.DictReader(file)} <= {"cerchio;quadrato rosso", "quadrato rosso;cerchio"}
+
+
+def test_names_that_are_no_text(run, tiny_folder, tmp_path):
+    path = tmp_path / "foto" / os.fsdecode(b"caff\xe8.png")
+    path.parent.mkdir()
+    draw_shape("cerchio", "red", 1).save(path)
+    arguments = ["classify", path.parent, "--model", tiny_folder, "--labels", "cerchio,gatto"]
+    assert "caff?.png" in run(*arguments)[1]
+    assert json.loads(run(*arguments, "--json")[1])["pictures"][0]["path"] == str(path)
+    assert run(*arguments, "-o", tmp_path / "l.csv")[0] == 0
+    assert os.fsencode(path) in (tmp_path / "l.csv").read_bytes()
 
 
 def test_labels_by_themselves(run, tiny_folder, folder):

@@ -87,7 +87,7 @@ def classify(
         raise UserError(f"none of the {len(paths):,} pictures could be read (first reason: {left_out[0]})")
     if as_json:
         facts = {"model": model, "multi": multi, "names": {name: list(some) for name, some in names.items()}}
-        print(json.dumps(facts | {"pictures": found, "left_out": left_out}, ensure_ascii=False))
+        print(json.dumps(facts | {"pictures": found, "left_out": left_out}))
 
 
 def _names(given: str | None, file: Path | None, words: languages.Language) -> "Names":
@@ -136,7 +136,7 @@ def _rows(batch: "Batch", classifier: "Classifier", most: int, least: float) -> 
 def _show(rows: list[dict[str, Any]], batch: "Batch") -> None:
     # No table: a long path must stay on one line, to be copied.
     for row in rows:
-        print(row["path"])
+        print(row["path"].encode(errors="replace").decode())
         for one in row["labels"]:
             print(f"  {one['probability']:.3f}  {one['label']}")
         if not row["labels"]:
@@ -147,7 +147,7 @@ def _show(rows: list[dict[str, Any]], batch: "Batch") -> None:
 
 def _show_summary(output: Path, done: int, left_out: list[str], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"output": str(output), "pictures": done, "left_out": left_out}, ensure_ascii=False))
+        print(json.dumps({"output": str(output), "pictures": done, "left_out": left_out}))
         return
     for line in left_out:
         console.notice(f"left out: {line}")

@@ -52,7 +52,7 @@ def locate(
         facts: dict[str, Any] = {"picture": str(picture), "query": query, "model": model, "overlay": str(output)}
         facts |= {"size": found.size, "box": found.box, "point": found.point, "strength": round(found.strength, 4)}
         heat = [[round(value, 3) for value in row] for row in found.heat.tolist()]
-        print(json.dumps(facts | {"heat": heat}, ensure_ascii=False))
+        print(json.dumps(facts | {"heat": heat}))
         return
     left, top, right, bottom = found.box
     width, height = found.size

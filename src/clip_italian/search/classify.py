@@ -24,7 +24,7 @@ from clip_italian.languages import Language
 if TYPE_CHECKING:
     from clip_italian.model.dual_encoder import DualEncoder
 
-_FILES = 256  # embedded before their rows are written
+_FILES = 64  # embedded before their rows are written
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,9 @@ def write_csv(
     """
     several = classifier.curve is not None
     rows, left_out = 0, []
-    with staged(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    # Names of files need not be text; their bytes are written as they are.
+    escape = "surrogateescape"
+    with staged(target) as temporary, temporary.open("w", encoding="utf-8", errors=escape, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "labels" if several else "label", *classifier.names])
         for batch in batches:
