@@ -27,6 +27,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
+from clip_italian.images import on_white
 from clip_italian.model import mini, open_clip
 from clip_italian.model.encoder import Encoder
 from clip_italian.model.fuse import inference_copy

@@ -82,12 +82,14 @@ class Box(BaseModel):
 
 
 class Located(BaseModel):
-    """Where the words are: a box, and an overlay (data: address of a JPEG) that shows how much each place counts."""
+    """Where the words are: a box, and an overlay (data: address of a JPEG) with the box and a heat map.
+
+    They are always found somewhere. `encoded` is how many pictures the encoder had to work through.
+    """
 
     box: Box
-    score: float
     overlay: str
-    encoder_calls: int
+    encoded: float
     model: str
     milliseconds: float
 

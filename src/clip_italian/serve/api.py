@@ -39,7 +39,6 @@ _REFUSALS = {
     504: "The work took too long.",
 }
 _PROBLEMS: dict[int | str, dict] = {status: {"model": Problem, "description": why} for status, why in _REFUSALS.items()}
-_NOT_INSTALLED: dict[int | str, dict] = {501: {"model": Problem, "description": "Not part of this installation."}}
 
 Labels = Annotated[list[Annotated[str, StringConstraints(max_length=100_000)]], Form()]
 Row = Annotated[int, Path(ge=0, lt=2**53, description="Permanent number of a picture, from a search.")]
@@ -86,7 +85,7 @@ def routes(service: Service, work: Work, metrics: Metrics) -> APIRouter:
         """Pictures that are like those sent, and fit words if there are any. The query holds all but the pictures."""
         return await found(asked, picture)
 
-    @router.post("/v1/classify", tags=["pictures"], responses=_NOT_INSTALLED)
+    @router.post("/v1/classify", tags=["pictures"])
     async def classify(
         picture: Annotated[UploadFile, File()], labels: Labels, each: Annotated[bool, Form()] = False
     ) -> Classified:
@@ -100,15 +99,13 @@ def routes(service: Service, work: Work, metrics: Metrics) -> APIRouter:
         result, spent = await timed(lambda: service.classify(given, chosen, each))
         return Classified(labels=result, each=each, model=service.name, milliseconds=spent)
 
-    @router.post("/v1/locate", tags=["pictures"], responses=_NOT_INSTALLED)
+    @router.post("/v1/locate", tags=["pictures"])
     async def locate(picture: Annotated[UploadFile, File()], text: Annotated[Text, Form()]) -> Located:
         """Where in a picture the words are."""
         bounded([text], 1)
         given = await picture.read()
-        (box, score, overlay, calls), spent = await timed(lambda: service.locate(given, text))
-        return Located(
-            box=box, score=score, overlay=overlay, encoder_calls=calls, model=service.name, milliseconds=spent
-        )
+        (box, overlay, encoded), spent = await timed(lambda: service.locate(given, text))
+        return Located(box=box, overlay=overlay, encoded=encoded, model=service.name, milliseconds=spent)
 
     def embedded(vectors: list[list[float]], spent: float) -> Embedded:
         encoder = service.encoder

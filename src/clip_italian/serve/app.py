@@ -16,7 +16,7 @@ from clip_italian.images import PictureError
 from clip_italian.serve import api, page
 from clip_italian.serve.guard import Guard, Strict, busy, problem
 from clip_italian.serve.metrics import Measured, Metrics
-from clip_italian.serve.service import NotInstalledError, NotThereError, Service
+from clip_italian.serve.service import NotThereError, Service
 from clip_italian.serve.settings import Access
 from clip_italian.serve.work import BusyError, Work
 
@@ -63,10 +63,6 @@ def _tell_errors(app: FastAPI) -> None:
     @app.exception_handler(NotThereError)
     async def missing(_: Request, error: Exception) -> JSONResponse:
         return problem(404, str(error))
-
-    @app.exception_handler(NotInstalledError)
-    async def not_installed(_: Request, error: Exception) -> JSONResponse:
-        return problem(501, str(error))
 
     @app.exception_handler(BusyError)
     async def too_many(_: Request, __: Exception) -> JSONResponse:

@@ -2,18 +2,21 @@
 
 import base64
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path, PurePath
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from clip_italian.errors import UsageError, UserError
+from clip_italian.evaluate.labels import own
 from clip_italian.images import PictureError
 from clip_italian.languages import Language
+from clip_italian.search import classify
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit
+from clip_italian.search.locate import locate
+from clip_italian.search.overlay import overlay
 from clip_italian.search.query import Query, find
 from clip_italian.serve import pictures
 from clip_italian.serve.answers import Asked, Box, Label, ModelFacts, Picture
@@ -24,10 +27,6 @@ from clip_italian.serve.shared_encoder import SharedEncoder
 
 class NotThereError(Exception):
     """The picture that was asked for does not exist, or its file is gone."""
-
-
-class NotInstalledError(Exception):
-    """This installation cannot do what was asked for."""
 
 
 class Service:
@@ -66,33 +65,27 @@ class Service:
         return content
 
     def classify(self, upload: bytes, labels: Sequence[str], each: bool) -> list[Label]:
-        """All labels, likeliest first. Raises UsageError, PictureError and NotInstalledError."""
+        """All labels, likeliest first. Raises UsageError and PictureError."""
         if len(labels) < 2 and not each:
             raise UsageError("give two labels or more, or judge each by itself")
-        own = _later("clip_italian.evaluate.labels", "own")
-        make = _later("clip_italian.search.classify", "make")
         image = self._decoded([upload])[0]
         try:
             names = own(labels, "labels", self.language)
-            classifier = make(self.encoder, names, [self.language.prompts[0]], self.language, each)
+            classifier = classify.make(self.encoder, names, [self.language.prompts[0]], self.language, each)
         except UserError as error:
             raise UsageError(str(error)) from error
         chances = classifier.probabilities(self.encoder.encode_images([image]))[0]
         order = np.argsort(-chances, kind="stable")
         return [Label(label=classifier.names[at], probability=round(float(chances[at]), 4)) for at in order]
 
-    def locate(self, upload: bytes, text: str) -> tuple[Box, float, str, int]:
-        """Box, score, overlay as a data: address, and encoder calls. Raises PictureError and NotInstalledError."""
-        locate = _later("clip_italian.search.locate", "locate")
-        overlay = _later("clip_italian.search.locate", "overlay")
+    def locate(self, upload: bytes, text: str) -> tuple[Box, str, float]:
+        """Box, overlay as a data: address, and pictures encoded. Raises PictureError."""
         image = self._decoded([upload])[0]
-        found = locate(self.encoder, image, text)
-        left, top, right, bottom = (
-            float(at) / side for at, side in zip(found.box, (*image.size, *image.size), strict=True)
-        )
+        found = locate(self.encoder, image, text, self.language)
+        left, top, right, bottom = (at / side for at, side in zip(found.box, (*image.size, *image.size), strict=True))
         picture = pictures.jpeg(overlay(image, found), pictures.SIDE)
         shown = "data:image/jpeg;base64," + base64.b64encode(picture).decode("ascii")
-        return Box(left=left, top=top, right=right, bottom=bottom), float(found.score), shown, int(found.calls)
+        return Box(left=left, top=top, right=right, bottom=bottom), shown, round(found.encoded, 1)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings (n, dim)."""
@@ -135,11 +128,3 @@ def _shown_id(given: str) -> str:
     """Ids are relative paths or names; of one that is a path of this machine only the last part is shown."""
     path = PurePath(given)
     return path.name if path.is_absolute() else given
-
-
-def _later(module: str, name: str) -> Any:
-    """Something of a module that an older installation lacks."""
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise NotInstalledError(f"this installation cannot do that: it lacks {module}") from error
