@@ -49,7 +49,7 @@ class Sources:
 
 
 class LocalBackend:
-    """See `update.Backend`: the segments of an index folder."""
+    """See `store.Backend`: the segments of an index folder."""
 
     def __init__(self, folder: Path, segments: Sequence[Segment]) -> None:
         self._folder = folder
@@ -148,23 +148,30 @@ def _slices(
 ) -> Iterator[pa.Table]:
     """Rows of each segment to write: `rows.SCHEMA` with `store` and `pos`, in order of their numbers."""
     waiting: list[pa.Table] = []
+    for table in _tables(segments, old, new, next_row):
+        waiting.append(table)
+        while sum(map(len, waiting)) >= SEGMENT_ROWS:
+            joined = pa.concat_tables(waiting).sort_by("row")
+            yield joined.slice(0, SEGMENT_ROWS)
+            waiting = [joined.slice(SEGMENT_ROWS)]
+    if sum(map(len, waiting)):
+        yield pa.concat_tables(waiting).sort_by("row")
+
+
+def _tables(
+    segments: Sequence[Segment], old: Sequence[tuple[int, np.ndarray]], new: pq.ParquetFile | None, next_row: int
+) -> Iterator[pa.Table]:
+    """Rows of the old segments that stay, then new ones, which get their numbers."""
     for number, positions in old:
         table = segments[number].rows.columns(SCHEMA.names).take(pa.array(positions))
-        waiting.append(_located(table, np.full(len(positions), number), positions))
+        yield _located(table, np.full(len(positions), number), positions)
     for batch in new.iter_batches(SEGMENT_ROWS) if new else ():
         table = pa.Table.from_batches([batch])
         numbers = pa.array(np.arange(next_row, next_row + len(table)), pa.uint64())
         next_row += len(table)
         columns = [numbers, *(table[name] for name in SCHEMA.names[1:])]
-        waiting.append(_located(pa.table(columns, schema=SCHEMA), table["store"].to_numpy(), table["pos"].to_numpy()))
-        while sum(map(len, waiting)) >= SEGMENT_ROWS:
-            joined = pa.concat_tables(waiting).sort_by("row")
-            yield joined.slice(0, SEGMENT_ROWS)
-            waiting = [joined.slice(SEGMENT_ROWS)]
-    if waiting:
-        joined = pa.concat_tables(waiting).sort_by("row")
-        for start in range(0, len(joined), SEGMENT_ROWS):
-            yield joined.slice(start, SEGMENT_ROWS)
+        stores, positions = table["store"].to_numpy(), table["pos"].to_numpy()
+        yield _located(pa.table(columns, schema=SCHEMA), stores, positions)
 
 
 def _located(table: pa.Table, stores: np.ndarray, positions: np.ndarray) -> pa.Table:

@@ -173,7 +173,7 @@ class MilvusStore:
 
 
 class MilvusBackend:
-    """See `update.Backend`: one store, whose rows are known by their numbers."""
+    """See `store.Backend`: one store, whose rows are known by their numbers."""
 
     stores = 1
 

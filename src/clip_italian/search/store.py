@@ -1,13 +1,15 @@
 """What keeps vectors and rows: segments in the index's folder, or a Milvus collection."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from clip_italian.search.filters import Filter
+from clip_italian.search.manifest import Manifest
 from clip_italian.search.rows import Name
 
 
@@ -35,3 +37,19 @@ class Store(Protocol):
 
     def sample(self, count: int) -> np.ndarray:
         """At most `count` vectors (m, dim) float32 from all over the index, the same at each call."""
+
+
+class Backend(Protocol):
+    """What keeps the rows of an index that is being changed. `stores` is in how many places vectors lie."""
+
+    @property
+    def stores(self) -> int: ...
+
+    def existing(self) -> Iterator[pa.Table]:
+        """All rows, as tables with `plan.EXISTING`."""
+
+    def commit(
+        self, before: Manifest, parts: Sequence[Path], new: Path | None, gone: Mapping[int, Sequence[int]],
+        everything: bool = False,
+    ) -> Manifest:  # fmt: skip
+        """The next generation: see `commit.commit`."""

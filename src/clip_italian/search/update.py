@@ -4,14 +4,11 @@ Embeddings are kept in parts beside the index (`IDX.parts/`) until the new gener
 the index is as before, and the same or another update of it goes on with what was embedded.
 """
 
-import fnmatch
-import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +27,8 @@ from clip_italian.search.inputs import Entry, Roots
 from clip_italian.search.local import LocalStore
 from clip_italian.search.manifest import Manifest
 from clip_italian.search.plan import EXISTING, Plan, write_scan
-from clip_italian.search.rows import place
+from clip_italian.search.selection import selected
+from clip_italian.search.store import Backend
 from clip_italian.search.vectors import to_bf16
 
 # Pictures of a part, and most parts of a run: what a kill may cost.
@@ -55,22 +53,6 @@ class Model:
 
     encoder: PictureEncoder
     name: str
-
-
-class Backend(Protocol):
-    """What keeps the rows of an index that is being changed. `stores` is in how many places vectors lie."""
-
-    @property
-    def stores(self) -> int: ...
-
-    def existing(self) -> Iterator[pa.Table]:
-        """All rows, as tables with `plan.EXISTING`."""
-
-    def commit(
-        self, before: Manifest, parts: Sequence[Path], new: Path | None, gone: Mapping[int, Sequence[int]],
-        everything: bool = False,
-    ) -> Manifest:  # fmt: skip
-        """The next generation: see `commit.commit`."""
 
 
 def build(
@@ -122,7 +104,7 @@ def remove(folder: Path, what: Sequence[str], missing: bool = False) -> Change:
         before = manifest.read(folder)
         backend = _backend(folder, before, before)
         gone: dict[int, list[int]] = {}
-        for store, position in _selected(backend.existing(), before.roots, what, missing):
+        for store, position in selected(backend.existing(), before.roots, what, missing):
             gone.setdefault(store, []).append(position)
         count = sum(map(len, gone.values()))
         if not count:
@@ -241,31 +223,6 @@ def _embed(run: Path, count: int, model: Model, ray: str | None) -> list[Path]:
     with console.progress("pictures", count) as advance:
         parts.complete(work, number, run, 1, ray, lambda done: advance(done * size))
     return [parts.part_folder(run, part) for part in range(number)]
-
-
-def _selected(
-    tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[str], missing: bool
-) -> Iterator[tuple[int, int]]:
-    """Store and position of rows that are named, or whose file is missing."""
-    exact = {one.rstrip("/") for one in what}
-    absolute = {str(Path.cwd() / one) for one in what}
-    patterns = [re.compile(fnmatch.translate(one)) for one in what if set(one) & set("*?[")]
-
-    def named(id_: str, path: str, where: str) -> bool:
-        if id_ in exact or path in exact or where in absolute:
-            return True
-        if exact & {str(above) for above in PurePosixPath(path).parents}:
-            return True
-        if absolute & {str(above) for above in Path(where).parents}:
-            return True
-        return any(pattern.match(id_) or pattern.match(path) for pattern in patterns)
-
-    for table in tables:
-        columns = (table[name].to_pylist() for name in ("id", "path", "root", "store", "pos"))
-        for id_, path, root, store, position in zip(*columns, strict=True):
-            where = place(roots, root, path)
-            if named(id_, path, where) or (missing and not Path(where).exists()):
-                yield store, position
 
 
 @contextmanager
