@@ -89,9 +89,17 @@ def test_no_index_an_old_one_and_damaged_ones(built, tmp_path):
 
 
 def test_odd_queries_are_refused(built):
-    for query, k, skip in ((np.ones(3), 1, 0), (np.ones(24), 0, 0), (np.ones(24), 1, -1)):
+    one = np.ones(24)
+    for query, k, skip in (
+        (np.ones(3), 1, 0),
+        (one, 0, 0),
+        (one, 1, -1),
+        (0 * one, 1, 0),
+        (one * np.nan, 1, 0),
+    ):
         with pytest.raises(UserError):
             built.search(query, k, skip=skip)
+    assert built.search(7 * one, 2) == built.search(one, 2), "length does not matter"
 
 
 def test_contact_sheet_is_self_contained_and_escaped(built, tiny_encoder, tmp_path, pictures):

@@ -109,7 +109,7 @@ class Index:
         self, query: np.ndarray, k: int = 10, *, skip: int = 0, where: Filter | None = None, group: bool = False,
         exact: bool = False, calibrated: bool = False,
     ) -> list[Hit]:  # fmt: skip
-        """The pictures nearest to a query embedding (dim,) of unit length, best first: k, after the first `skip`.
+        """The pictures nearest to a query embedding (dim,), best first: k, after the first `skip`.
 
         `where`: only rows that it lets through. `group`: a picture and its copies count as one. `exact`: look at
         every vector also where there is a graph. `calibrated`: tell probabilities, which hold for texts only.
@@ -118,7 +118,10 @@ class Index:
             raise UserError(f"{k} pictures after {skip}: ask for at least one, after none or more")
         if query.shape != (self.manifest.dim,):
             raise UserError(f"{self.folder}: a query has {self.manifest.dim} numbers here, not {query.shape}")
-        query = np.ascontiguousarray(query, np.float32)
+        length = float(np.linalg.norm(query))
+        if not 0 < length < np.inf:
+            raise UserError("the query's embedding is zero or no number; the model cannot be searched with")
+        query = np.asarray(query / length, np.float32)
         if not group:
             found = [[one] for one in self.store.nearest(query, skip + k, where, exact)]
         else:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.pipeline.rejects import Reject, read_rejects, write_rejects
+from clip_italian.search import segment
 from clip_italian.search.segment import Stored, settle
 
 FILE = "index.json"
@@ -71,8 +72,6 @@ class Manifest(BaseModel):
 
     def wants_graph(self, rows: int, total: int) -> bool:
         """Whether a segment of so many rows gets a graph, in an index of `total`."""
-        from clip_italian.search import segment
-
         return not self.exact and total >= EXACT_BELOW and rows >= segment.GRAPH_FROM
 
 
