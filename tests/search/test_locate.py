@@ -92,11 +92,11 @@ def test_odd_pictures(size, tiny_encoder):
 def test_heat_of_windows_by_hand(monkeypatch):
     monkeypatch.setattr(module, "_SMOOTH", 1e-9)
     left, right = [0, 0, 0.5, 1], [0.5, 0, 1, 1]
-    whole = Windows(np.array([left, right]), np.array([0.2, 0.4]), 2)
-    half = Windows(np.array([right]), np.array([0.8]), 1)
-    assert heat_of([whole, half], (1, 2)) == pytest.approx(np.array([[0.2, 0.6]]))
-    # Where nothing was looked at it is as cold as the coldest.
-    assert heat_of([half], (1, 2)) == pytest.approx(np.array([[0.8, 0.8]]))
+    whole = Windows(np.array([left, right]), np.array([0.2, 0.4]), np.ones(2), 2)
+    half = Windows(np.array([right]), np.array([0.8]), np.ones(1), 1)
+    # Where only the first kind looked, the second has the first one's mean.
+    assert heat_of([whole, half], (1, 2)) == pytest.approx(np.array([[(0.2 + 0.3) / 2, (0.4 + 0.8) / 2]]))
+    assert heat_of([whole], (2, 4)) == pytest.approx(np.array([[0.2, 0.2, 0.4, 0.4]] * 2))
 
 
 def test_box_and_point_of_a_heat_map():

@@ -71,7 +71,7 @@ def test_a_crop_beyond_the_picture_has_its_mean_colour():
 
 @given(st.data())
 @settings(max_examples=30, deadline=None)
-def test_painting_is_the_mean_of_windows_weighted_by_their_size(data):
+def test_painting_is_the_weighted_mean_of_windows(data):
     rows, columns = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
     left, top = st.integers(0, columns - 1), st.integers(0, rows - 1)
     edge = st.tuples(left, top, left, top).map(
@@ -79,20 +79,19 @@ def test_painting_is_the_mean_of_windows_weighted_by_their_size(data):
     )
     boxes = data.draw(st.lists(edge, min_size=1, max_size=8))
     scores = data.draw(st.lists(st.floats(-1, 1), min_size=len(boxes), max_size=len(boxes)))
+    weights = data.draw(st.lists(st.floats(0.1, 1), min_size=len(boxes), max_size=len(boxes)))
     shares = np.array(boxes) / (columns, rows, columns, rows)
-    painted = paint(Windows(shares, np.array(scores), 1), (rows, columns))
+    painted = paint(Windows(shares, np.array(scores), np.array(weights), 1), (rows, columns), 0.3)
     for row in range(rows):
         for column in range(columns):
             over = [
-                (score, 1 / ((b[2] - b[0]) * (b[3] - b[1])))
-                for b, score in zip(boxes, scores, strict=True)
+                (score, weight)
+                for b, score, weight in zip(boxes, scores, weights, strict=True)
                 if b[0] <= column < b[2] and b[1] <= row < b[3]
             ]
-            if over:
-                expected = sum(s * w for s, w in over) / sum(w for _, w in over)
-                assert painted[row, column] == pytest.approx(expected, abs=1e-6)
-            else:
-                assert np.isnan(painted[row, column])
+            over.append((0.3, max(0, 1 - sum(weight for _, weight in over))))
+            expected = sum(s * w for s, w in over) / sum(w for _, w in over)
+            assert painted[row, column] == pytest.approx(expected, abs=1e-6)
 
 
 def test_means_over_boxes():

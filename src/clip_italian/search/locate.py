@@ -77,12 +77,10 @@ def grid_shape(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def heat_of(found: Sequence[Windows], shape: tuple[int, int]) -> np.ndarray:
-    """Mean score over kinds of windows, a little smoothed: (rows, columns). What no window covers has the least."""
-    painted = np.stack([windows.paint(part, shape) for part in found])
-    known = ~np.isnan(painted)
-    covered = known.any(axis=0)
-    mean = np.where(known, painted, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    return np.asarray(gaussian_filter(np.where(covered, mean, mean[covered].min()), _SMOOTH, mode="nearest"))
+    """Mean score over kinds of windows, a little smoothed: (rows, columns)."""
+    idle = float(found[0].scores.mean())
+    painted = [windows.paint(part, shape, idle) for part in found]
+    return np.asarray(gaussian_filter(np.mean(painted, axis=0), _SMOOTH, mode="nearest"))
 
 
 def read(heat: np.ndarray, size: tuple[int, int], border: float) -> tuple[tuple[int, int, int, int], tuple[int, int]]:

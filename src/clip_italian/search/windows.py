@@ -26,14 +26,15 @@ _CELL = 32  # pixels, of EfficientNet's last map
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows (n, 4) as left, top, right, bottom in shares of the picture, their scores (n,), and what they cost.
+    """Windows (n, 4) as left, top, right, bottom in shares of the picture, with scores and weights (n,), and the cost.
 
-    A score is the dot product of the window's embedding with a direction. `encoded` counts pixels, in pictures of the
-    size that the tower takes.
+    A score is the dot product of the window's embedding with a direction. Weights sum to 1 or more over places of which
+    enough is known. `encoded` counts pixels, in pictures of the size that the tower takes.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
+    weights: np.ndarray
     encoded: float
 
 
@@ -47,7 +48,7 @@ def of_maps(encoder: "DualEncoder", picture: Image.Image, direction: np.ndarray)
             max(own % _CELL or _CELL, own + _CELL * round((side * stretch - own) / _CELL)) for side in picture.size
         )
         whole = encoder.last_map(picture, width, height)
-        boxes, scores = [], []
+        boxes, scores, weights = [], [], []
         for side in MAP_WINDOWS:
             tall, wide = (min(side, cells) for cells in whole.shape[1:])
             pooled = avg_pool2d(whole[None], (tall, wide), stride=1)[0]
@@ -55,7 +56,9 @@ def of_maps(encoder: "DualEncoder", picture: Image.Image, direction: np.ndarray)
             box = np.stack([left, top, left + wide, top + tall], axis=1)
             boxes.append(box / np.tile(whole.shape[:0:-1], 2))
             scores.append(encoder.embed_pooled(pooled.flatten(1).T) @ direction)
-        yield Windows(np.concatenate(boxes), np.concatenate(scores), width * height / own**2)
+            weights.append(np.full(len(box), 1 / (tall * wide)))
+        found = (np.concatenate(boxes), np.concatenate(scores), np.concatenate(weights))
+        yield Windows(*found, encoded=width * height / own**2)
 
 
 def of_crops(
@@ -72,7 +75,8 @@ def of_crops(
             warmth = means(heat(done), boxes)
             boxes = boxes[np.argsort(-warmth, kind="stable")[:most]]
         scores = encoder.encode_images([crop(picture, box) for box in boxes]) @ direction
-        done.append(Windows(boxes, scores, len(boxes)))
+        # Of squares that overlap by half four lie over a place; towards edges it are fewer, and less is known.
+        done.append(Windows(boxes, scores, np.full(len(boxes), 0.25), len(boxes)))
         yield done[-1]
 
 
@@ -107,22 +111,20 @@ def crop(picture: Image.Image, box: np.ndarray) -> Image.Image:
     return canvas
 
 
-def paint(windows: Windows, shape: tuple[int, int]) -> np.ndarray:
-    """Mean score of the windows over each cell of a grid (rows, columns), small ones counting more; NaN under none.
+def paint(windows: Windows, shape: tuple[int, int], idle: float) -> np.ndarray:
+    """Weighted mean score of the windows over each cell of a grid: (rows, columns).
 
-    A window's weight is the inverse of its area.
+    Cells under less weight than 1, as at edges and where it was not looked, have the score `idle` for the rest.
     """
     rows, columns = shape
     edges = np.clip(np.rint(windows.boxes * (columns, rows, columns, rows)), 0, (columns, rows, columns, rows))
     left, top, right, bottom = edges.astype(int).T
-    weights = 1 / np.maximum(np.prod(windows.boxes[:, 2:] - windows.boxes[:, :2], axis=1), 1e-9)
     total, weight = np.zeros((rows + 1, columns + 1)), np.zeros((rows + 1, columns + 1))
-    for sums, values in ((total, weights * windows.scores), (weight, weights)):
+    for sums, values in ((total, windows.weights * windows.scores), (weight, windows.weights)):
         for y, x, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
             np.add.at(sums, (y, x), sign * values)
     total, weight = (sums.cumsum(0).cumsum(1)[:rows, :columns] for sums in (total, weight))
-    known = weight > 1e-6 * weights.min()
-    return np.where(known, total / np.where(known, weight, 1), np.nan)
+    return (total + np.maximum(1 - weight, 0) * idle) / np.maximum(weight, 1)
 
 
 def means(grid: np.ndarray, boxes: np.ndarray) -> np.ndarray:
