@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clip_italian import console, languages
-from clip_italian.cli.options import Json, Language, chosen_prompts
+from clip_italian.cli.options import Device, Json, Language, chosen_prompts
 from clip_italian.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def classify(
         Path | None, typer.Option("-o", "--output", help="CSV file to write: a row a picture, all probabilities.")
     ] = None,
     language: Language = "it",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Say which of the labels fit each picture. Labels without an article get one, and all are set in a prompt.
@@ -55,6 +56,7 @@ def classify(
     from clip_italian.images import find_pictures
     from clip_italian.model.dual_encoder import DualEncoder
     from clip_italian.search import classify as by_model
+    from clip_italian.train.processes import choose_device
 
     if not multi and (calibrate is not None or threshold is not None):
         raise UsageError("--threshold and --calibrate are for --multi; else the probabilities sum to one")
@@ -64,7 +66,7 @@ def classify(
     names = _names(labels, labels_file, words)
     least = (0.5 if threshold is None else threshold) if multi else 0.0
     paths = [file for one in pictures for file in (find_pictures(one) if one.is_dir() else [one])]
-    encoder = DualEncoder.load(model)
+    encoder = DualEncoder.load(model).to(choose_device(device))
     classifier = by_model.make(encoder, names, chosen_prompts(prompt, None, words), words, multi)
     if calibrate is not None:
         classifier = _calibrated(encoder, classifier, calibrate, words)

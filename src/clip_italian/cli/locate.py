@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from clip_italian import console, languages
-from clip_italian.cli.options import Json, Language
+from clip_italian.cli.options import Device, Json, Language
 from clip_italian.errors import UsageError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -22,6 +22,7 @@ def locate(
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")] = "mini",
     language: Language = "it",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Find the part of a picture that fits the words best: a heat map, and a box around its hottest part.
@@ -36,6 +37,7 @@ def locate(
     from clip_italian.model.dual_encoder import DualEncoder
     from clip_italian.search import locate as by_model
     from clip_italian.search.overlay import overlay
+    from clip_italian.train.processes import choose_device
 
     if not query.strip():
         raise UsageError("the query is empty; say what to look for, for example «il gatto»")
@@ -45,7 +47,8 @@ def locate(
     if output.exists() and output.samefile(picture):
         raise UsageError(f"{output}: the output would replace the picture itself; choose another name")
     opened = open_picture(picture)
-    found = by_model.locate(DualEncoder.load(model), opened, query, languages.get(language))
+    encoder = DualEncoder.load(model).to(choose_device(device))
+    found = by_model.locate(encoder, opened, query, languages.get(language))
     with staged(output) as temporary:
         overlay(opened, found).save(temporary, quality=90)
     if as_json:
