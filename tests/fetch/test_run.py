@@ -22,6 +22,7 @@ from clip_italian.fetch.settings import Settings
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import read_rejects, rejects_path
 from tests.fetch.web import Web, photo
+from tests.wait import until
 
 pytest.importorskip("img2dataset")
 
@@ -134,11 +135,7 @@ def test_killed_at_random_moments_the_result_is_the_same(tmp_path, seed):
         for _ in range(2):
             web.hold_after = web.asked.total() + draw.randrange(1, 25)
             process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            limit = time.monotonic() + 120
-            while web.asked.total() <= web.hold_after:
-                assert process.poll() is None, "it ended before it could be killed"
-                assert time.monotonic() < limit
-                time.sleep(0.005)
+            until(lambda: web.asked.total() > web.hold_after, process, seconds=120)
             time.sleep(draw.uniform(0, 0.3))
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL

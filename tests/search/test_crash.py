@@ -19,6 +19,7 @@ from clip_italian.search.verify import verify
 from tests.search.conftest import noise
 from tests.search.fakes import FakeEncoder
 from tests.search.test_update import contents
+from tests.wait import until
 
 FORK = multiprocessing.get_context("fork")
 WATCHED = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
@@ -125,10 +126,7 @@ def test_what_was_embedded_before_a_kill_is_not_embedded_again(tmp_path, folders
 
     process = FORK.Process(target=wait)
     process.start()
-    limit = time.monotonic() + 60
-    while update.waiting(index) < 12:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    until(lambda: update.waiting(index) >= 12)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     done = update.waiting(index)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from clip_italian.serve.lanes import Lane, deadline
+from tests.wait import until
 
 
 def halves(items):
@@ -26,22 +27,35 @@ def test_each_asker_gets_its_own_answers():
     lane.close()
 
 
+class Held:
+    """Work that starts nothing before `go`; the first item is alone in its batch, the others wait for it."""
+
+    def __init__(self, work):
+        self.work, self.started, self.go = work, threading.Event(), threading.Event()
+
+    def __call__(self, items):
+        self.started.set()
+        assert self.go.wait(20)
+        return self.work(items)
+
+    def ask(self, pool, lane, first, *others):
+        asked = [pool.submit(lane.ask, [first])]
+        assert self.started.wait(20)
+        asked += [pool.submit(lane.ask, [item]) for item in others]
+        until(lambda: lane._waiting.qsize() == len(others))
+        return asked
+
+
 def test_one_that_fails_does_not_fail_the_others():
-    go = threading.Event()
-
-    def work(items):
-        assert go.wait(20)
-        return halves(items)
-
-    lane = Lane(work, 8)
+    sizes, held = [], Held(halves)
+    lane = Lane(held, 8, sizes.append)
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(lane.ask, [n]) for n in (1, 2, 0, 3)]
-        while lane._waiting.qsize() < 3:
-            time.sleep(0.005)
-        go.set()
-        assert [asked[at].result() for at in (0, 1, 3)] == [[12], [6], [4]]
+        asked = held.ask(pool, lane, 1, 2, 0, 3)
+        held.go.set()
+        assert [asked[at].result(20) for at in (0, 1, 3)] == [[12], [6], [4]]
         with pytest.raises(ValueError, match=r"no zero: \[0\]"):
-            asked[2].result()
+            asked[2].result(20)
+    assert sizes == [1, 3]
     lane.close()
 
 
@@ -68,10 +82,12 @@ def test_a_deadline_gives_up_and_what_nobody_waits_for_is_not_done():
 
 
 def test_closing_finishes_what_waits():
-    lane = Lane(lambda items: [time.sleep(0.02) or item for item in items], 2)
-    with ThreadPoolExecutor(6) as pool:
-        asked = [pool.submit(lane.ask, [n]) for n in range(6)]
-        while not any(one.done() for one in asked):
-            time.sleep(0.001)
-        lane.close()
-        assert [one.result(timeout=20) for one in asked] == [[n] for n in range(6)]
+    held = Held(list)
+    lane = Lane(held, 2)
+    with ThreadPoolExecutor(7) as pool:
+        asked = held.ask(pool, lane, *range(6))
+        closing = pool.submit(lane.close)
+        held.go.set()
+        assert [one.result(20) for one in asked] == [[n] for n in range(6)]
+        closing.result(20)
+    assert not lane._thread.is_alive()

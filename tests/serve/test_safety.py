@@ -3,7 +3,6 @@
 import asyncio
 import re
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from clip_italian.errors import UsageError, UserError
 from clip_italian.serve.settings import access, read_keys
 from tests.serve.conftest import upload
+from tests.wait import until
 
 KEY = "0123456789abcdef"
 
@@ -133,8 +133,7 @@ def test_too_many_at_once_get_503_and_waiting_texts_go_together(start, monkeypat
         answers = [pool.submit(ask, words[0])]
         assert slow.started.wait(20)
         answers += [pool.submit(ask, word) for word in words[1:]]
-        while client.service.encoder._texts._waiting.qsize() < 4:
-            time.sleep(0.01)
+        until(lambda: client.service.encoder._texts._waiting.qsize() == 4)
         refused = client.get("/v1/model")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert client.get("/health").status_code == 200  # it lives
@@ -155,9 +154,7 @@ def test_what_takes_too_long_gets_504(start, monkeypatch):
         assert "retry-after" in answer.headers
     finally:
         slow.go.set()
-    deadline = time.monotonic() + 20
-    while client.get("/v1/search?text=gatto").status_code != 200:  # it is itself again
-        assert time.monotonic() < deadline
+    until(lambda: client.get("/v1/search?text=gatto").status_code == 200)  # it is itself again
 
 
 def test_settings(tmp_path):

@@ -22,6 +22,7 @@ from clip_italian.sources.tables import JsonLines
 from clip_italian.sources.text import key_id
 from clip_italian.sources.web import Manners
 from tests.sources.site import Site, figure, html
+from tests.wait import until
 
 PAGE = """<!DOCTYPE html><html><head><meta charset="utf-8">
 <link rel="canonical" href="https://www.ilpost.it/2021/05/03/foto-giorno/">
@@ -180,8 +181,7 @@ def test_a_killed_run_asks_for_no_page_twice(read, tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.sources.slow_ilpost", addresses, output, tmp_path / "pages"]
         )
-        while "/10" not in site.paths() and process.poll() is None:
-            time.sleep(0.005)
+        until(lambda: "/10" in site.paths(), process)
         process.send_signal(signal.SIGKILL)
         killed.set()
         assert process.wait() == -signal.SIGKILL

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from clip_italian.errors import UserError
 from clip_italian.train import run as run_module
 from clip_italian.train.run import train
 from clip_italian.train.stage import StoppedError
+from tests.wait import until
 
 ALL = ["vision_model.*", "text_model.*", "*projection.*"]
 
@@ -127,21 +127,13 @@ def as_file(values, path):
     return path
 
 
-def wait_for_steps(process, output, steps):
-    limit = time.monotonic() + 300
-    file = output / "steps.jsonl"
-    while process.poll() is None and time.monotonic() < limit:
-        if file.is_file() and file.read_bytes().count(b"\n") >= steps:
-            return
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize(("how", "steps"), [(signal.SIGKILL, 5), (signal.SIGTERM, 3)])
 def test_killed_or_asked_to_stop(tmp_path, tiny_folder, shapes, undisturbed, how, steps):
     output = tmp_path / "killed"
     file = as_file(settings(shapes, tiny_folder, output), tmp_path / "killed.toml")
     process = start(file)
-    wait_for_steps(process, output, steps)
+    done = output / "steps.jsonl"
+    until(lambda: done.is_file() and done.read_bytes().count(b"\n") >= steps, process, seconds=300)
     os.kill(process.pid, how)
     _, err = process.communicate()
     assert process.returncode == (0 if how == signal.SIGTERM else -signal.SIGKILL), err

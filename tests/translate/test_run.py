@@ -20,6 +20,7 @@ from clip_italian.pipeline.rejects import Reject, read_rejects, rejects_path
 from clip_italian.translate.deepl import DeepL, Options
 from clip_italian.translate.run import translate
 from tests.translate.fake_deepl import KEY, FakeDeepL, italian
+from tests.wait import until
 
 ENGLISH = Options("EN", "IT")
 
@@ -213,14 +214,6 @@ def committed(tmp_path):
     return found
 
 
-def wait_for(condition, process=None):
-    limit = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < limit
-        assert process is None or process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.005)
-
-
 def test_killed_at_random_moments_nothing_is_lost_and_nothing_paid_twice(tmp_path, run):
     rows = some_pairs(1_500)
     chance = random.Random(os.environ.get("KILL_SEED", "7"))
@@ -233,7 +226,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_paid_twice(tmp_pat
         for _ in range(kills):
             server.hold_after = len(server.bodies) + chance.randint(1, 8)
             process = start(tmp_path, server, "out.parquet", parallel)
-            wait_for(lambda: len(server.bodies) > server.hold_after, process)
+            until(lambda: len(server.bodies) > server.hold_after, process)
             time.sleep(chance.uniform(0, 0.15))
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
