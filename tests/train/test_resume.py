@@ -127,13 +127,17 @@ def as_file(values, path):
     return path
 
 
+def wait_for_steps(process, output, steps):
+    done = output / "steps.jsonl"
+    until(lambda: done.is_file() and done.read_bytes().count(b"\n") >= steps, process, seconds=300)
+
+
 @pytest.mark.parametrize(("how", "steps"), [(signal.SIGKILL, 5), (signal.SIGTERM, 3)])
 def test_killed_or_asked_to_stop(tmp_path, tiny_folder, shapes, undisturbed, how, steps):
     output = tmp_path / "killed"
     file = as_file(settings(shapes, tiny_folder, output), tmp_path / "killed.toml")
     process = start(file)
-    done = output / "steps.jsonl"
-    until(lambda: done.is_file() and done.read_bytes().count(b"\n") >= steps, process, seconds=300)
+    wait_for_steps(process, output, steps)
     os.kill(process.pid, how)
     _, err = process.communicate()
     assert process.returncode == (0 if how == signal.SIGTERM else -signal.SIGKILL), err
