@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/clip-italian demo
 
 test: setup
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist worksteal
 
 test-all: setup
 	$(BIN)/pytest
