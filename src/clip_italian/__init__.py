@@ -1,14 +1,15 @@
 """clip-italian: train, measure and use a CLIP for Italian.
 
-from clip_italian import DualEncoder
-model = DualEncoder.load("runs/demo/model")
-model.encode_text(["un gatto che dorme"])  # (1, 512) float32, unit length
+from clip_italian import Pictures
+pictures = Pictures.below("~/Pictures")
+pictures.search("due cani sulla neve", k=5)[0].open()
 
 Importing the package makes `transformers.AutoModel` know the towers of the `mini` model and of its trained versions.
 """
 
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.search.index import Index
+from clip_italian.search.pictures import Pictures
 
 __version__ = "0.1.0"
-__all__ = ["DualEncoder", "Index", "__version__"]
+__all__ = ["DualEncoder", "Index", "Pictures", "__version__"]

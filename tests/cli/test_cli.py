@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -140,3 +142,9 @@ def test_every_help_has_an_example(run):
         code, out, _ = run(*command, "--help")
         assert code == 0
         assert "Example: clip-italian " + " ".join(command) in out, command
+
+
+def test_the_command_by_the_name_of_the_package():
+    done = subprocess.run([sys.executable, "-m", "clip_italian", "search", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Example: clip-italian search" in done.stdout

@@ -1,0 +1,60 @@
+"""Searching a folder of pictures with a model and an index that look after themselves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Self
+
+from PIL import Image
+
+from clip_italian.assets import cache_dir
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.search.filters import Filter
+from clip_italian.search.index import Hit, Index
+from clip_italian.search.query import Query, find
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A model and an index that it made: `Pictures.below(folder)` opens both. Threads may share one."""
+
+    encoder: DualEncoder
+    index: Index
+
+    @classmethod
+    def below(cls, folder: str | Path, model: str = "mini", index: str | Path | None = None) -> Self:
+        """Index the pictures below a folder: the first time all of them, later those that are new or changed.
+
+        `model` is what `DualEncoder.load` takes. The index is kept in the cache (CLIP_ITALIAN_CACHE), or in `index`.
+        Raises UserError where there is no such folder, or no picture in it that can be read.
+        """
+        from clip_italian.search import update  # with all that writing an index takes; searching needs none of it
+
+        place = Path(folder).expanduser().resolve()
+        kept = Path(index).expanduser() if index is not None else _kept(place, model)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        encoder = DualEncoder.load(model)
+        update.build(kept, [place], update.Model(encoder, model))
+        return cls(encoder, Index.open(kept))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def search(
+        self, *texts: str, like: Sequence[str | Path | Image.Image] = (), unlike: Sequence[str] = (), k: int = 10,
+        where: Filter | None = None,
+    ) -> list[Hit]:  # fmt: skip
+        """The `k` pictures that fit best: words (several are wordings of one thing), pictures, or both; best first.
+
+        `unlike` are words for what should not be there. `hit.open()` gives the picture, `hit.path` its file.
+        """
+        examples = tuple(one if isinstance(one, Image.Image) else Path(one).expanduser() for one in like)
+        query = Query(texts, examples, not_texts=tuple(unlike))
+        return find(query, self.encoder, self.index, k, where=where)
+
+
+def _kept(folder: Path, model: str) -> Path:
+    """Where the index of a folder lies when nobody says: one for each folder and model."""
+    digest = sha256(f"{folder}\n{model}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return cache_dir() / "indexes" / f"{folder.name or 'all'}-{digest}"

@@ -1,0 +1,27 @@
+"""A folder and a model by name: the first call embeds, later ones what is new."""
+
+import pytest
+from PIL import Image
+
+from clip_italian import Pictures
+from clip_italian.errors import UserError
+from tests.search.conftest import noise
+
+
+def test_a_folder_is_found_again_with_what_is_new(photos, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIP_ITALIAN_CACHE", str(tmp_path / "cache"))
+    pictures = Pictures.below(photos, model=str(tiny_folder))
+    assert len(pictures) == 12
+    assert [hit.id for hit in pictures.search(like=[photos / "03.png"], k=1)] == ["03.png"]
+    assert len(pictures.search("un gatto", "un micio", unlike=["un cane"], k=20)) == 12
+    noise(99).save(photos / "new.png")
+    assert len(pictures) == 12
+    later = Pictures.below(photos, model=str(tiny_folder))
+    assert later.index.folder == pictures.index.folder
+    assert len(later) == 13
+    hit = later.search(like=[Image.open(photos / "new.png")], k=1)[0]
+    assert (hit.id, hit.open().size, hit.path) == ("new.png", (20, 20), photos / "new.png")
+    elsewhere = Pictures.below(str(photos / "sub"), model=str(tiny_folder), index=tmp_path / "own.idx")
+    assert (len(elsewhere), elsewhere.index.folder) == (8, tmp_path / "own.idx")
+    with pytest.raises(UserError):
+        Pictures.below(tmp_path / "none", model=str(tiny_folder))
