@@ -16,7 +16,7 @@ IT = languages.get("it")
 class RedEncoder:
     """Sees how red a picture is, and understands "rosso": an encoder whose right answers are known."""
 
-    has_maps = False
+    maps = None
 
     def __init__(self):
         self.pictures = 0

@@ -75,7 +75,7 @@ def start(folder, encoder):
 
     def make(keys=(), origins=(), names=("testserver",), **limits):
         metrics = Metrics()
-        shared = SharedEncoder.of(encoder, metrics.observe_batch)
+        shared = SharedEncoder(encoder, metrics.observe_batch)
         service = Service(Library(folder, shared), shared, "tiny", languages.get("it"), Limits(**limits))
         client = TestClient(
             create(service, access("127.0.0.1", keys, origins, names), metrics), raise_server_exceptions=False

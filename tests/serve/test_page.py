@@ -38,7 +38,7 @@ def served(folder, encoder):
 
     def start(keys=()):
         metrics = Metrics()
-        shared = SharedEncoder.of(encoder, metrics.observe_batch)
+        shared = SharedEncoder(encoder, metrics.observe_batch)
         service = Service(Library(folder, shared), shared, "tiny", languages.get("it"), Limits())
         listening = run.listen(run.Address("127.0.0.1", 0))
         server = uvicorn.Server(

@@ -17,7 +17,9 @@ from clip_italian.cli import (
     collect,
     demo,
     evaluate,
+    export,
     fetch,
+    import_,
     index,
     locate,
     merge,
@@ -50,6 +52,8 @@ app.command(name="split")(split.split)
 app.command(name="stats")(stats.stats)
 app.command(name="train")(train.train)
 app.command(name="merge")(merge.merge)
+app.command(name="import")(import_.import_)
+app.command(name="export")(export.export)
 app.command(name="ablate")(ablate.ablate)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(index.app, name="index")

@@ -12,7 +12,7 @@ from clip_italian.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from clip_italian.evaluate.labels import Names
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.encoder import SearchEncoder
     from clip_italian.search.classify import Batch, Classifier
 
 
@@ -54,7 +54,7 @@ def classify(
     Example: clip-italian classify ~/Pictures --labels-file labels.txt --multi --threshold 0.7 -o labels.csv
     """
     from clip_italian.images import find_pictures
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.load import load
     from clip_italian.search import classify as by_model
     from clip_italian.train.processes import choose_device
 
@@ -66,7 +66,7 @@ def classify(
     names = _names(labels, labels_file, words)
     least = (0.5 if threshold is None else threshold) if multi else 0.0
     paths = [file for one in pictures for file in (find_pictures(one) if one.is_dir() else [one])]
-    encoder = DualEncoder.load(model).to(choose_device(device))
+    encoder = load(model, choose_device(device))
     classifier = by_model.make(encoder, names, chosen_prompts(prompt, None, words), words, multi)
     if calibrate is not None:
         classifier = _calibrated(encoder, classifier, calibrate, words)
@@ -103,7 +103,7 @@ def _names(given: str | None, file: Path | None, words: languages.Language) -> "
 
 
 def _calibrated(
-    encoder: "DualEncoder", classifier: "Classifier", folder: Path, words: languages.Language
+    encoder: "SearchEncoder", classifier: "Classifier", folder: Path, words: languages.Language
 ) -> "Classifier":
     import tempfile
 

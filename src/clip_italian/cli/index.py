@@ -160,11 +160,11 @@ def calibrate(
 
     Example: clip-italian index calibrate photos.idx captions.jsonl
     """
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.load import load
     from clip_italian.search import manifest
     from clip_italian.search.calibrate import calibrate as run
 
-    found = run(index, pairs, DualEncoder.load(model or manifest.read(index).model_name))
+    found = run(index, pairs, load(model or manifest.read(index).model_name))
     if as_json:
         print(json.dumps({"index": str(index)} | found.model_dump()))
     else:
@@ -201,10 +201,10 @@ def _check(inputs: list[Path]) -> None:
 
 
 def _model(name: str) -> "Model":
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.load import load
     from clip_italian.search.update import Model
 
-    encoder = DualEncoder.load(name)
+    encoder = load(name)
     folder = Path(name)
     return Model(encoder, str(folder.resolve()) if folder.is_dir() else name)
 

@@ -34,7 +34,7 @@ def locate(
     """
     from clip_italian.assets import staged
     from clip_italian.images import open_picture
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.load import load
     from clip_italian.search import locate as by_model
     from clip_italian.search.overlay import overlay
     from clip_italian.train.processes import choose_device
@@ -47,7 +47,7 @@ def locate(
     if output.exists() and output.samefile(picture):
         raise UsageError(f"{output}: the output would replace the picture itself; choose another name")
     opened = open_picture(picture)
-    encoder = DualEncoder.load(model).to(choose_device(device))
+    encoder = load(model, choose_device(device))
     found = by_model.locate(encoder, opened, query, languages.get(language))
     with staged(output) as temporary:
         overlay(opened, found).save(temporary, quality=90)

@@ -57,7 +57,7 @@ def search(
 
     Example: clip-italian search runs/demo/index "un gatto che dorme" -k 5 --json
     """
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.load import load
     from clip_italian.search.contact_sheet import write_sheet
     from clip_italian.search.index import Index
     from clip_italian.search.query import find
@@ -66,7 +66,7 @@ def search(
     searches = _queries(words + (queries or []), like or [], unlike or [], prompts or [], average)
     chosen = _filter(folder, source, since, until, where or [])
     opened = Index.open(index)
-    encoder = DualEncoder.load(model if model is not None else opened.manifest.model_name)
+    encoder = load(model if model is not None else opened.manifest.model_name)
     results = [
         (name, find(one, encoder, opened, k, skip=(page - 1) * k, where=chosen, group=not copies, exact=exact))
         for name, one in searches

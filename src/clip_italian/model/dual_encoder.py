@@ -28,8 +28,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.images import on_white
-from clip_italian.model import mini, open_clip
-from clip_italian.model.encoder import Encoder
+from clip_italian.model import exported, mini, open_clip
+from clip_italian.model.encoder import SearchEncoder
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
 from clip_italian.model.landmark_efficientnet import above_pooling
@@ -41,14 +41,14 @@ INFO_FILE = "clip_italian.json"
 MAX_TOKENS = 96  # the paper's limit for captions
 _TEXT_BATCH = 64
 _COUNT_BATCH = 10_000
-_FLAX_WEIGHTS = "flax_model.msgpack"  # what the original project's training script writes
+FLAX_WEIGHTS = "flax_model.msgpack"  # what the original project's training script writes
 
 # Whoever imports the package can load any model that it trained.
 register()
 
 
 @dataclass
-class DualEncoder(Encoder):
+class DualEncoder(SearchEncoder):
     """Image and text towers that map to one space: any joint model that `towers.parts` knows.
 
     `info` is what `clip_italian.json` holds: recipe, data fingerprint, metrics, tokenizer hash.
@@ -85,7 +85,7 @@ class DualEncoder(Encoder):
             if missing:  # transformers would go on with random ones
                 raise UserError(f"{name}: its files lack weights of the model, {missing[0]} first; get it again")
             tokenizer = AutoTokenizer.from_pretrained(source)
-            processor = _load_image_processor(source, model)
+            processor = load_image_processor(source, model)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{name}: cannot load the model ({reason})") from error
@@ -145,6 +145,22 @@ class DualEncoder(Encoder):
         """`hashes.weights_hash` of all weights."""
         return weights_hash(self.model.state_dict())
 
+    @property
+    def logit_scale(self) -> float:
+        """What the loss multiplied cosines by."""
+        return float(self.parts.logit_scale.detach().exp())
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What the sigmoid loss added to that; None for a model of the softmax loss."""
+        bias = self.parts.logit_bias
+        return None if bias is None else float(bias.item())
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has learned."""
+        return sum(weights.numel() for weights in self.model.parameters())
+
     def facts(self) -> dict[str, Any]:
         return {
             "weights_sha256": self.weights_hash,
@@ -190,10 +206,16 @@ class DualEncoder(Encoder):
             count += sum(len(ids) > self.max_tokens for ids in tokens["input_ids"])
         return count
 
+    @property
+    def lowers(self) -> bool:
+        """Whether texts are put into small letters first.
+
+        SigLIP 2 was trained on such, but its checkpoints' tokenizer is Gemma's, which keeps capitals.
+        """
+        return reads_padding(self.model) and type(self.tokenizer).__name__.startswith("Gemma")
+
     def _spelling(self, texts: Sequence[str]) -> list[str]:
-        """SigLIP 2 was trained on small letters, but its checkpoints' tokenizer is Gemma's, which keeps capitals."""
-        lower = reads_padding(self.model) and type(self.tokenizer).__name__.startswith("Gemma")
-        return [text.lower() for text in texts] if lower else list(texts)
+        return [text.lower() for text in texts] if self.lowers else list(texts)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """Pixels (3, height, width) as the vision tower wants them."""
@@ -210,6 +232,11 @@ class DualEncoder(Encoder):
     def has_maps(self) -> bool:
         """Whether `last_map` and `embed_pooled` are for this model: its vision tower is an EfficientNet."""
         return isinstance(self.parts.vision, EfficientNetModel)
+
+    @property
+    def maps(self) -> "DualEncoder | None":
+        """Itself where it has maps."""
+        return self if self.has_maps else None
 
     @torch.inference_mode()
     def last_map(self, image: Image.Image, width: int, height: int) -> torch.Tensor:
@@ -238,20 +265,25 @@ def _looks_like_hub_id(name: str) -> bool:
 
 
 def _check_folder(folder: Path) -> None:
+    if exported.is_exported(folder):
+        raise UserError(
+            f"{folder}: an exported model, which only embeds: OnnxEncoder.load opens it; here use what it was made of"
+        )
     wanted = {"config.json": ["config.json"], "weights": ["model.safetensors", "pytorch_model.bin"]}
     wanted["tokenizer"] = ["tokenizer.json", "vocab.txt", "tokenizer_config.json"]
     for what, names in wanted.items():
         if not any((folder / name).is_file() for name in names):
             hint = "" if what == names[0] else f" ({' or '.join(names)})"
-            if what == "weights" and (folder / _FLAX_WEIGHTS).is_file():
+            if what == "weights" and (folder / FLAX_WEIGHTS).is_file():
                 raise UserError(
-                    f"{folder}: holds Flax weights alone ({_FLAX_WEIGHTS}), which transformers 5 cannot read; convert "
-                    "them by transformers 4: VisionTextDualEncoderModel.from_pretrained(FOLDER, from_flax=True)"
+                    f"{folder}: holds Flax weights alone ({FLAX_WEIGHTS}); convert them: "
+                    f"clip-italian import {folder} -o FOLDER"
                 )
             raise UserError(f"{folder}: no model folder, it lacks its {what}{hint}; train or download the model again")
 
 
-def _load_image_processor(source: str, model: PreTrainedModel) -> BaseImageProcessor:
+def load_image_processor(source: str, model: PreTrainedModel) -> BaseImageProcessor:
+    """The preprocessing in a folder or repository; CLIP's own where there is none for a CLIP tower."""
     try:
         return AutoImageProcessor.from_pretrained(source, backend="pil")
     except OSError:

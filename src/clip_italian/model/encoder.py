@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from clip_italian.images import PictureError, decode_batches, on_white, open_picture
+
+if TYPE_CHECKING:
+    from clip_italian.model.dual_encoder import DualEncoder
 
 _IMAGE_BATCH = 8  # larger batches are slower on 2 cores: the activations leave the cache
 
@@ -61,6 +64,40 @@ class Encoder(Protocol):
         """`encode_files` by this model alone."""
         done, (vectors,), errors = encode_files([self], paths, progress)
         return done, vectors, errors
+
+
+class SearchEncoder(Encoder, Protocol):
+    """What index, search, classify, locate and serve ask beyond that: `DualEncoder` and `OnnxEncoder` answer."""
+
+    @property
+    def weights_hash(self) -> str:
+        """What an index remembers of the model that made it."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text in tokens; what goes beyond is cut off."""
+        ...
+
+    @property
+    def logit_scale(self) -> float:
+        """What the loss multiplied cosines by."""
+        ...
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What the sigmoid loss added to that; None for a model of the softmax loss."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has learned."""
+        ...
+
+    @property
+    def maps(self) -> "DualEncoder | None":
+        """Where the vision tower has maps that can be looked at part by part, the model that gives them."""
+        return None
 
 
 def encode_files(

@@ -3,8 +3,8 @@
 import torch
 
 from clip_italian.languages import Language
+from clip_italian.model import load as own
 from clip_italian.model import open_clip_encoder, sentence_encoder
-from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.encoder import Encoder
 from clip_italian.model.open_clip_encoder import OpenClipEncoder
 from clip_italian.model.sentence_encoder import SentenceEncoder
@@ -15,7 +15,8 @@ def load(name: str, language: Language, device: torch.device) -> Encoder:
 
     | name | by |
     |---|---|
-    | `mini`, a folder, a Hub id | `DualEncoder.load`: ours, the published one, joint models of `transformers` |
+    | `mini`, a folder, a Hub id | `DualEncoder`: ours, the published one, joint models of `transformers` |
+    | a folder that `clip-italian export` wrote | `OnnxEncoder`: its graphs, on the CPU |
     | `mclip`, `sentence-transformers:TEXT,IMAGES` | sentence-transformers |
     | `open_clip:NAME/WEIGHTS`, `open_clip:hf-hub:ID`, `open_clip:local-dir:FOLDER` | open_clip |
 
@@ -28,4 +29,4 @@ def load(name: str, language: Language, device: torch.device) -> Encoder:
         return SentenceEncoder.load(name, device)
     if name.startswith(open_clip_encoder.PREFIX):
         return OpenClipEncoder.load(name, language.flores_code, device)
-    return DualEncoder.load(name).to(device)
+    return own.load(name, device)

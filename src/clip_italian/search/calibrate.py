@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from clip_italian import pairs
 from clip_italian.errors import UserError
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.encoder import SearchEncoder
 from clip_italian.pipeline.parts import alone
 from clip_italian.sampling import Sample
 from clip_italian.search import manifest
@@ -28,7 +28,7 @@ _LEAST_CAPTIONS = 30
 _SEED = 1
 
 
-def calibrate(folder: Path, pairs_file: Path, encoder: DualEncoder) -> Calibration:
+def calibrate(folder: Path, pairs_file: Path, encoder: SearchEncoder) -> Calibration:
     """Fit the curve of the index in `folder` on captions of `pairs_file`, and keep it in the index.
 
     Raises UserError where fewer than thirty captions have their picture in the index, or all hits are right or wrong.
@@ -46,7 +46,7 @@ def calibrate(folder: Path, pairs_file: Path, encoder: DualEncoder) -> Calibrati
     return found
 
 
-def hits(index: Index, pairs_file: Path, encoder: DualEncoder) -> tuple[np.ndarray, np.ndarray]:
+def hits(index: Index, pairs_file: Path, encoder: SearchEncoder) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the ten best hits of each caption (n, 10), and whether each is the caption's own picture."""
     ids, places = _known(index)
     chosen: Sample[tuple[str, str]] = Sample(MOST_CAPTIONS, _SEED)

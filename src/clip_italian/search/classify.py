@@ -22,7 +22,7 @@ from clip_italian.images import PictureError
 from clip_italian.languages import Language
 
 if TYPE_CHECKING:
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.encoder import SearchEncoder
 
 _FILES = 64  # embedded before their rows are written
 
@@ -44,10 +44,10 @@ class Curve:
         return np.asarray(expit(self.slope * evidence + self.intercept))
 
     @classmethod
-    def of_model(cls, encoder: "DualEncoder") -> "Curve":
+    def of_model(cls, encoder: "SearchEncoder") -> "Curve":
         """The curve that the model's loss had: the sigmoid loss's own, or the softmax of two texts."""
-        scale, bias = float(encoder.parts.logit_scale.detach().exp()), encoder.parts.logit_bias
-        return cls(scale, 0.0, True) if bias is None else cls(scale, bias.item(), False)
+        scale, bias = encoder.logit_scale, encoder.logit_bias
+        return cls(scale, 0.0, True) if bias is None else cls(scale, bias, False)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Classifier:
 
 
 def make(
-    encoder: "DualEncoder", names: Names, prompts: Sequence[str], language: Language, multi: bool = False
+    encoder: "SearchEncoder", names: Names, prompts: Sequence[str], language: Language, multi: bool = False
 ) -> Classifier:
     """Embed labels, each the mean of its names in all prompts (with one {} each).
 
@@ -91,7 +91,7 @@ def make(
         tuple(names),
         zeroshot.label_embeddings(encoder.encode_text, list(names.values()), prompts),
         zeroshot.label_embeddings(encoder.encode_text, [language.neutral], ["{}"])[0],
-        float(encoder.parts.logit_scale.detach().exp()),
+        encoder.logit_scale,
         Curve.of_model(encoder) if multi else None,
     )
 
@@ -106,7 +106,7 @@ class Batch:
 
 
 def classify_files(
-    encoder: "DualEncoder",
+    encoder: "SearchEncoder",
     classifier: Classifier,
     paths: Iterable[Path],
     progress: Callable[[int], None] = lambda _: None,

@@ -49,7 +49,7 @@ FOUND = pa.schema([TODO.field(name) for name in ("id", "place", "offset", "size"
 
 
 class PictureEncoder(Protocol):
-    """What embedding needs of a model; `DualEncoder` is one."""
+    """What embedding needs of a model; `DualEncoder` and `OnnxEncoder` are such."""
 
     @property
     def dim(self) -> int: ...
@@ -160,9 +160,9 @@ def _without_place(error: PictureError, place: str) -> str:
 
 @lru_cache(maxsize=1)
 def _loaded(model: str, weights_hash: str) -> PictureEncoder:
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.load import load
 
-    encoder = DualEncoder.load(model)
+    encoder = load(model)
     if encoder.weights_hash != weights_hash:
         raise UserError(f"{model}: another model on this machine (hash {encoder.weights_hash}, not {weights_hash})")
     return encoder

@@ -22,7 +22,7 @@ from clip_italian.search.rows import place
 from clip_italian.search.store import Found, Store
 
 if TYPE_CHECKING:
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.encoder import SearchEncoder
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Index:
             "calibrated": settings.calibration is not None,
         }
 
-    def check_model(self, model: "DualEncoder") -> None:
+    def check_model(self, model: "SearchEncoder") -> None:
         """Raise UserError where the index was made with another model."""
         if self.manifest.model != model.weights_hash:
             raise UserError(

@@ -13,7 +13,7 @@ from clip_italian.evaluate.labelled import LabelledSet
 from clip_italian.search.classify import Classifier, Curve
 
 if TYPE_CHECKING:
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.encoder import SearchEncoder
 
 _FOLDS = 5
 
@@ -31,7 +31,7 @@ class Calibrated:
     after: float
 
 
-def calibrate(encoder: "DualEncoder", classifier: Classifier, data: LabelledSet) -> Calibrated:
+def calibrate(encoder: "SearchEncoder", classifier: Classifier, data: LabelledSet) -> Calibrated:
     """Fit the classifier's curve to pictures, each of which shows its class and no other.
 
     Classes are labels of the classifier. Raises UserError where one is not, or where fewer than two have pictures.

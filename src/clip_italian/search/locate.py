@@ -19,7 +19,7 @@ from clip_italian.search import windows
 from clip_italian.search.windows import Windows
 
 if TYPE_CHECKING:
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.encoder import SearchEncoder
 
 CELLS = 64  # of the heat map's longer side
 _SMOOTH = 1.0  # cells
@@ -50,7 +50,7 @@ class Located:
     encoded: float
 
 
-def locate(encoder: "DualEncoder", picture: Image.Image, query: str, language: Language) -> Located:
+def locate(encoder: "SearchEncoder", picture: Image.Image, query: str, language: Language) -> Located:
     """Look for the words in a decoded picture. They are always found somewhere: a heat map is relative."""
     asked, *neutral = encoder.encode_text([query, *language.neutral])
     direction = asked - _NEUTRAL * np.mean(neutral, axis=0)
@@ -58,8 +58,8 @@ def locate(encoder: "DualEncoder", picture: Image.Image, query: str, language: L
     if min(small.size) > _SHORT_SIDE:
         small = small.resize([round(side * _SHORT_SIDE / min(small.size)) for side in small.size], reducing_gap=2.0)
     heat = partial(heat_of, shape=grid_shape(picture.size))
-    if encoder.has_maps:
-        found, border = list(windows.of_maps(encoder, small, direction)), _BORDER_OF_MAPS
+    if encoder.maps is not None:
+        found, border = list(windows.of_maps(encoder.maps, small, direction)), _BORDER_OF_MAPS
     else:
         found, border = list(windows.of_crops(encoder, small, direction, heat)), _BORDER_OF_CROPS
     scores = heat(found)

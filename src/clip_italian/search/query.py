@@ -17,7 +17,7 @@ from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit, Index
 
 if TYPE_CHECKING:
-    from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.encoder import SearchEncoder
 
 # What should not be there counts half: it bends the search, but what is looked for leads.
 NOT_WEIGHT = 0.5
@@ -52,7 +52,7 @@ class Query:
         return not self.pictures and not self.not_texts and not self.not_pictures
 
 
-def embed(query: Query, encoder: "DualEncoder", index: Index) -> np.ndarray:
+def embed(query: Query, encoder: "SearchEncoder", index: Index) -> np.ndarray:
     """The query as one embedding (dim,) of unit length. Raises PictureError for a picture that cannot be read."""
 
     def texts(some: Sequence[str]) -> np.ndarray:
@@ -74,7 +74,7 @@ def embed(query: Query, encoder: "DualEncoder", index: Index) -> np.ndarray:
 
 
 def find(
-    query: Query, encoder: "DualEncoder", index: Index, k: int = 10, *, skip: int = 0, where: Filter | None = None,
+    query: Query, encoder: "SearchEncoder", index: Index, k: int = 10, *, skip: int = 0, where: Filter | None = None,
     group: bool = True, exact: bool = False,
 ) -> list[Hit]:  # fmt: skip
     """The pictures of an index that fit a query best: see `Index.search`.

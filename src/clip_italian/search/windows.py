@@ -14,6 +14,7 @@ from torch.nn.functional import avg_pool2d
 
 if TYPE_CHECKING:
     from clip_italian.model.dual_encoder import DualEncoder
+    from clip_italian.model.encoder import SearchEncoder
 
 # Sides of crops as shares of the picture's mean side, and how many of them are encoded: all of the
 # first level, which are 18 at most, of the others those that the heat so far prefers.
@@ -62,7 +63,7 @@ def of_maps(encoder: "DualEncoder", picture: Image.Image, direction: np.ndarray)
 
 
 def of_crops(
-    encoder: "DualEncoder",
+    encoder: "SearchEncoder",
     picture: Image.Image,
     direction: np.ndarray,
     heat: Callable[[Sequence[Windows]], np.ndarray],

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from clip_italian.errors import UserError
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.encoder import SearchEncoder
 from clip_italian.search.index import Index
 
 _log = logging.getLogger(__name__)
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 class Library:
     """An index that others may change meanwhile. Threads may share it."""
 
-    def __init__(self, folder: Path, encoder: DualEncoder) -> None:
+    def __init__(self, folder: Path, encoder: SearchEncoder) -> None:
         """Open it; raises UserError where there is none, or one of another model."""
         self._index = Index.open(folder)
         self._index.check_model(encoder)

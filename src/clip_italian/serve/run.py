@@ -10,7 +10,7 @@ import uvicorn
 
 from clip_italian import console, languages
 from clip_italian.errors import UserError
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.load import load
 from clip_italian.search import manifest
 from clip_italian.serve.app import create
 from clip_italian.serve.library import Library
@@ -33,7 +33,7 @@ class Address:
 def service(folder: Path, model: str | None, language: str, limits: Limits, metrics: Metrics) -> Service:
     """Open an index and load its model, or another folder of the same one. Raises UserError."""
     name = model if model is not None else manifest.read(folder).model_name
-    encoder = SharedEncoder.of(DualEncoder.load(name), metrics.observe_batch)
+    encoder = SharedEncoder(load(name), metrics.observe_batch)
     return Service(Library(folder, encoder), encoder, shown_name(name), languages.get(language), limits)
 
 

@@ -100,7 +100,7 @@ class Service:
         index = self.library.current()
         return ModelFacts(
             model=self.name, model_hash=self.encoder.weights_hash, dim=self.encoder.dim,
-            parameters=sum(weights.numel() for weights in self.encoder.model.parameters()),
+            parameters=self.encoder.parameters,
             longest_text=self.encoder.max_tokens, language=self.language.name, pictures=len(index),
             search=index.info["search"], calibrated=index.manifest.calibration is not None,
             version=metadata.version("clip-italian"),

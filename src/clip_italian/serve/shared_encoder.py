@@ -1,36 +1,27 @@
 """A model that many requests use at once: their texts and pictures are embedded together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Self
+from typing import Any
 
 import numpy as np
-import torch
+from PIL import Image
 
 from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.encoder import SearchEncoder
 from clip_italian.serve.lanes import Lane
 
 _TEXTS = 64
 _PICTURES = 8  # larger batches are slower on few cores
 
 
-@dataclass
-class SharedEncoder(DualEncoder):
-    """A `DualEncoder` whose `encode_*` may be called from any thread; `start` makes one."""
+class SharedEncoder(SearchEncoder):
+    """A model whose `encode_*` may be called from any thread: each runs in its lane's one thread."""
 
-    def start(self, observe: Callable[[str, int], None]) -> Self:
+    def __init__(self, encoder: SearchEncoder, observe: Callable[[str, int], None] = lambda _, __: None) -> None:
         """Begin to work; `observe` is told "text" or "picture" and the size of each batch."""
-        self._texts: Lane[str, np.ndarray] = Lane(self._embed_texts, _TEXTS, lambda n: observe("text", n))
-        self._pictures: Lane[torch.Tensor, np.ndarray] = Lane(
-            self._embed_pixels, _PICTURES, lambda n: observe("picture", n)
-        )
-        return self
-
-    @classmethod
-    def of(cls, encoder: DualEncoder, observe: Callable[[str, int], None] = lambda _, __: None) -> Self:
-        """The same model, shared."""
-        shared = cls(encoder.model, encoder.tokenizer, encoder.image_processor, encoder.info, encoder.token_limit)
-        return shared.start(observe)
+        self.encoder, self.info = encoder, encoder.info
+        self._texts: Lane[str, np.ndarray] = Lane(encoder.encode_text, _TEXTS, lambda n: observe("text", n))
+        self._pictures: Lane[Any, np.ndarray] = Lane(encoder.encode_pixels, _PICTURES, lambda n: observe("picture", n))
 
     def close(self) -> None:
         """Finish what waits, and end the threads."""
@@ -38,19 +29,46 @@ class SharedEncoder(DualEncoder):
         self._pictures.close()
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
-        """See `DualEncoder.encode_text`; raises TimeoutError at the deadline of the request."""
+        """See `Encoder.encode_text`; raises TimeoutError at the deadline of the request."""
         return self._stack(self._texts.ask(texts))
 
-    def encode_pixels(self, pixels: Sequence[torch.Tensor]) -> np.ndarray:
-        """See `DualEncoder.encode_pixels`; raises TimeoutError at the deadline of the request."""
+    def encode_pixels(self, pixels: Sequence[Any]) -> np.ndarray:
+        """See `Encoder.encode_pixels`; raises TimeoutError at the deadline of the request."""
         return self._stack(self._pictures.ask(pixels))
+
+    def preprocess(self, image: Image.Image) -> Any:
+        return self.encoder.preprocess(image)
+
+    def facts(self) -> dict[str, Any]:
+        return self.encoder.facts()
+
+    @property
+    def dim(self) -> int:
+        return self.encoder.dim
+
+    @property
+    def weights_hash(self) -> str:
+        return self.encoder.weights_hash
+
+    @property
+    def max_tokens(self) -> int:
+        return self.encoder.max_tokens
+
+    @property
+    def logit_scale(self) -> float:
+        return self.encoder.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        return self.encoder.logit_bias
+
+    @property
+    def parameters(self) -> int:
+        return self.encoder.parameters
+
+    @property
+    def maps(self) -> DualEncoder | None:
+        return self.encoder.maps
 
     def _stack(self, rows: list[np.ndarray]) -> np.ndarray:
         return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
-
-    # Each runs in its lane's one thread: tokenizers cannot be used by two at once.
-    def _embed_texts(self, texts: list[str]) -> np.ndarray:
-        return super().encode_text(texts)
-
-    def _embed_pixels(self, pixels: list[torch.Tensor]) -> np.ndarray:
-        return super().encode_pixels(pixels)

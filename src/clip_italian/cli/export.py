@@ -1,0 +1,102 @@
+"""`clip-italian export`: a model in another library's format."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clip_italian import console, languages
+from clip_italian.cli.options import Json
+from clip_italian.errors import UsageError
+
+if TYPE_CHECKING:
+    from clip_italian.model.exported import Exported, Graph
+
+
+class Format(StrEnum):
+    """What can be written."""
+
+    HF = "hf"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    SENTENCE_TRANSFORMERS = "sentence-transformers"
+
+
+class Quantise(StrEnum):
+    """Precisions below float32."""
+
+    INT8 = "int8"
+    BF16 = "bf16"
+
+
+_FITTING = {Quantise.INT8: Format.ONNX, Quantise.BF16: Format.OPENVINO}
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Model folder, Hub id, or mini.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    to: Annotated[Format, typer.Option("--to", help="Library that shall read it.")],
+    quantise: Annotated[
+        Quantise | None, typer.Option("--quantise", help="int8 (onnx) or bf16 (openvino): faster, cosine 0.99 or more.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="Folder of pictures to measure on, instead of made-up ones.")
+    ] = None,
+    language: Annotated[str, typer.Option("--language", help="Of the texts to measure on.")] = "it",
+    as_json: Json = False,
+) -> None:
+    """Write a model for plain transformers, onnxruntime, OpenVINO or sentence-transformers.
+
+    What onnx and openvino write is compared with the model first, and can be used like any model folder:
+
+    Example: clip-italian export mini --to onnx -o mini-onnx
+
+    Example: clip-italian index build ~/Pictures -o photos.idx --model mini-onnx
+    """
+    if quantise is not None and to is not _FITTING[quantise]:
+        raise UsageError(f"--quantise {quantise.value}: is for --to {_FITTING[quantise].value}")
+    graphs = to in (Format.ONNX, Format.OPENVINO)
+    if pictures is not None and not graphs:
+        raise UsageError(f"--pictures: is for --to onnx and openvino; nothing is measured with --to {to.value}")
+    words = languages.get(language)
+    from clip_italian.export import hf, onnx, openvino, sentence_transformers
+    from clip_italian.export.parity import Sample
+    from clip_italian.model.dual_encoder import DualEncoder
+
+    sample = Sample.of(words, pictures) if graphs else None
+    encoder = DualEncoder.load(model)
+    if sample is None:
+        write = hf.export if to is Format.HF else sentence_transformers.export
+        write(encoder, model, output)
+        _show(output, to, None, as_json)
+        return
+    source = onnx.Source(encoder, model, sample)
+    if to is Format.ONNX:
+        done = onnx.export(source, output, quantised=quantise is Quantise.INT8)
+    else:
+        done = openvino.export(source, output, "bf16" if quantise is Quantise.BF16 else "float32")
+    _show(output, to, done, as_json)
+
+
+def _show(output: Path, to: Format, done: "Exported | None", as_json: bool) -> None:
+    if as_json:
+        facts = {"output": str(output), "to": to.value}
+        print(json.dumps(facts | ({} if done is None else {"export": done.model_dump(mode="json")})))
+        return
+    console.output.print(f"{output}: written for {to.value}", markup=False)
+    if done is not None:
+        for name, graph in (("pictures", done.image), ("texts", done.text)):
+            console.output.print(f"  {name}: {graph.file}, {_told(graph)}", markup=False)
+
+
+def _told(graph: "Graph") -> str:
+    parity, precision = graph.parity, graph.precision
+    if precision == "float32":
+        return f"float32, differs by {parity.largest_difference:.1e} at most over {parity.sample} samples"
+    kinds = f" ({', '.join(graph.quantised)})" if graph.quantised else ""
+    return (
+        f"{precision}{kinds}, cosine to float32 {parity.mean_cosine:.4f} on average, {parity.least_cosine:.4f} at "
+        f"worst over {parity.sample} samples"
+    )

@@ -1,0 +1,32 @@
+"""`clip-italian import`: the original project's checkpoints."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clip_italian import console
+from clip_italian.cli.options import Json
+
+
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder with flax_model.msgpack and config.json.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to write.")],
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Folder or Hub id, where the checkpoint brings none.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a Flax HybridCLIP checkpoint, as the original CLIP-Italian was trained, into a model folder.
+
+    Example: clip-italian import flax -o models/clip-italian --tokenizer dbmdz/bert-base-italian-xxl-uncased
+    """
+    from clip_italian.model import flax_checkpoint
+
+    encoder = flax_checkpoint.load(checkpoint, tokenizer)
+    encoder.save(output)
+    if as_json:
+        print(json.dumps({"model": str(output), "weights_hash": encoder.weights_hash, "dim": encoder.dim}))
+        return
+    console.output.print(f"{output}: {encoder.parameters:,} parameters from {checkpoint}", markup=False)

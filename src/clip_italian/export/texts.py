@@ -1,0 +1,46 @@
+"""Tokenizers that need nothing else to give what `DualEncoder.tokenize` gives."""
+
+import copy
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer, normalizers
+from transformers import PreTrainedTokenizerBase
+
+from clip_italian.errors import UserError
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.towers import reads_padding
+
+
+def spelling(encoder: DualEncoder, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Put small letters, which `DualEncoder` makes before SigLIP 2's tokenizer, into the tokenizer itself."""
+    if encoder.lowers:
+        backend = _backend(tokenizer)
+        before = [] if backend.normalizer is None else [backend.normalizer]
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
+
+
+def write(encoder: DualEncoder, file: Path) -> None:
+    """Write `tokenizer.json` with padding and cutting in it: `Tokenizer.from_file(…).encode_batch(…)` is enough.
+
+    Raises UserError for a tokenizer that the `tokenizers` library does not run.
+    """
+    ready = copy.deepcopy(encoder.tokenizer)
+    spelling(encoder, ready)
+    backend = _backend(ready)
+    backend.enable_truncation(encoder.max_tokens, direction=ready.truncation_side)
+    backend.enable_padding(
+        direction=ready.padding_side, pad_id=ready.pad_token_id, pad_token=ready.pad_token,
+        length=encoder.max_tokens if reads_padding(encoder.model) else None,
+    )  # fmt: skip
+    file.write_text(json.dumps(json.loads(backend.to_str()), ensure_ascii=False), encoding="utf-8")
+
+
+def _backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        raise UserError(
+            f"{type(tokenizer).__name__}: a tokenizer that cannot be written as tokenizer.json; "
+            "use a fast one with this model"
+        )
+    return backend

@@ -1,0 +1,138 @@
+"""A model as two exported graphs: what `clip-italian export --to onnx` and `--to openvino` write, ready to use.
+
+It runs on the CPU by onnxruntime or OpenVINO, without torch's kernels, and takes the place of `DualEncoder` wherever
+pictures and texts are embedded. It cannot be trained.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+from transformers import AutoImageProcessor
+
+from clip_italian.errors import UserError
+from clip_italian.model import exported, runtimes
+from clip_italian.model.dual_encoder import INFO_FILE
+from clip_italian.model.encoder import SearchEncoder
+from clip_italian.train.preprocess import Preprocess
+
+_TEXT_BATCH = 64
+
+
+@dataclass
+class OnnxEncoder(SearchEncoder):
+    """Two graphs with tokenizer and preprocessing; several threads may use it at once."""
+
+    settings: exported.Exported
+    image_graph: runtimes.Run
+    text_graph: runtimes.Run
+    tokenizer: Tokenizer
+    preparation: Preprocess
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Open an exported folder. Raises UserError where files are missing or damaged, or the runtime is."""
+        place = Path(folder)
+        settings = exported.read(place)
+        threads = torch.get_num_threads()  # OMP_NUM_THREADS, or the processor's cores
+        graphs = [_runtime(place, settings, graph, threads) for graph in (settings.image, settings.text)]
+        tokenizer = _tokenizer(place / exported.TOKENIZER_FILE)
+        try:
+            processor = AutoImageProcessor.from_pretrained(place, backend="pil")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{place}: cannot read its preprocessing ({str(error).splitlines()[0]})") from error
+        info = place / INFO_FILE
+        told = json.loads(info.read_text(encoding="utf-8")) if info.is_file() else {}
+        return cls(settings, graphs[0], graphs[1], tokenizer, Preprocess.of(processor), told)
+
+    @property
+    def dim(self) -> int:
+        return self.settings.dim
+
+    @property
+    def max_tokens(self) -> int:
+        return self.settings.max_tokens
+
+    @property
+    def weights_hash(self) -> str:
+        """The source's where both graphs are in float32: they can be used on one index; else one of its own."""
+        return self.settings.weights_sha256
+
+    @property
+    def logit_scale(self) -> float:
+        return self.settings.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        return self.settings.logit_bias
+
+    @property
+    def parameters(self) -> int:
+        return self.settings.parameters
+
+    def facts(self) -> dict[str, Any]:
+        settings = self.settings
+        precision = {"image": settings.image.precision, "text": settings.text.precision}
+        return {
+            "library": " ".join((settings.format, *dict.fromkeys(precision.values()))),
+            "weights_sha256": settings.weights_sha256,
+            "tokenizer_sha256": settings.tokenizer_sha256,
+            "preprocessing_sha256": settings.preprocessing_sha256,
+            "dim": settings.dim,
+            "max_tokens": settings.max_tokens,
+        }
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts: (n, dim) float32, unit length."""
+        if isinstance(texts, str):
+            raise TypeError("encode_text takes a list of texts, not one text")
+        result = np.empty((len(texts), self.dim), dtype=np.float32)
+        # Neighbours of like length need little padding.
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), _TEXT_BATCH):
+            rows = order[start : start + _TEXT_BATCH]
+            result[rows] = self.text_graph(self.tokenize([texts[i] for i in rows]))
+        return result
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """What the text graph takes: int64 arrays (n, longest), cut and padded as `tokenizer.json` says."""
+        found = self.tokenizer.encode_batch(list(texts))
+        columns = {"input_ids": [one.ids for one in found], "attention_mask": [one.attention_mask for one in found]}
+        return {name: np.array(columns[name], dtype=np.int64) for name in self.settings.text.inputs}
+
+    def preprocess(self, image: Image.Image) -> np.ndarray:
+        """Pixels (3, height, width) in bytes, a quarter of the room of what the graph takes."""
+        return self.preparation.pixels(image)
+
+    def normalise(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """What the image graph takes, equal to `DualEncoder.preprocess`: (n, 3, height, width) float32."""
+        batch = np.empty((len(pixels), *pixels[0].shape), dtype=np.float32)
+        scale, offset = self.preparation.scale.numpy(), self.preparation.offset.numpy()
+        for row, one in zip(batch, pixels, strict=True):
+            np.multiply(one, scale, out=row)
+            row += offset
+        return batch
+
+    def encode_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """Embed preprocessed pictures: (n, dim) float32, unit length."""
+        return self.image_graph({self.settings.image.inputs[0]: self.normalise(pixels)})
+
+
+def _runtime(folder: Path, settings: exported.Exported, graph: exported.Graph, threads: int) -> runtimes.Run:
+    if settings.format == "openvino":
+        return runtimes.openvino(folder / graph.file, threads, graph.precision)
+    return runtimes.onnx(folder / graph.file, threads)
+
+
+def _tokenizer(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # it raises Exception itself
+        raise UserError(f"{file}: cannot be read ({error}); export the model again") from error

@@ -1,0 +1,48 @@
+"""What runs an exported graph: onnxruntime or OpenVINO, by one call on numpy arrays."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from clip_italian.errors import UserError
+
+Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+"""Named inputs to the graph's one output, (n, dim) float32."""
+
+
+def onnx(file: Path, threads: int) -> Run:
+    """A graph by onnxruntime on the CPU. Raises UserError where the library is missing or the file is damaged."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(f"{file}: needs onnxruntime; pip install 'clip-italian[onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # it warns of what it optimises itself
+    try:
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of classes that its binding makes
+        raise UserError(f"{file}: cannot be read by onnxruntime ({_line(error)}); export the model again") from error
+    return lambda inputs: session.run(None, dict(inputs))[0]
+
+
+def openvino(file: Path, threads: int, precision: str = "float32") -> Run:
+    """A graph by OpenVINO on the CPU, computing in float32 or, where the processor has it, bf16. Raises UserError."""
+    try:
+        import openvino as ov
+    except ImportError as error:
+        raise UserError(f"{file}: needs OpenVINO; pip install 'clip-italian[openvino]'") from error
+    hint = "bf16" if precision == "bf16" else "f32"
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    try:
+        compiled = ov.Core().compile_model(str(file), "CPU", settings)
+    except RuntimeError as error:
+        raise UserError(f"{file}: cannot be read by OpenVINO ({_line(error)}); export the model again") from error
+    # A copy: the output's memory is used again by the next call.
+    return lambda inputs: np.array(compiled(dict(inputs))[0])
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip().removesuffix(".")
