@@ -47,11 +47,12 @@ def export(source: Source, folder: Path, quantised: bool = False) -> Exported:
     Raises UserError where the embeddings are too far from the model's, or the architecture cannot be expressed.
     """
     with staged(folder) as temporary:
-        return write(source, temporary, quantised)
+        settings = write(source, temporary)
+        return shrink(source, temporary, settings) if quantised else settings
 
 
-def write(source: Source, folder: Path, quantised: bool) -> Exported:
-    """The same into a folder that is not there yet, without the care of replacing one."""
+def write(source: Source, folder: Path) -> Exported:
+    """Write a folder that is not there yet, in float32. Raises UserError as `export`."""
     encoder, sample = source.encoder, source.sample
     folder.mkdir()
     texts.write(encoder, folder / exported.TOKENIZER_FILE)
@@ -69,8 +70,7 @@ def write(source: Source, folder: Path, quantised: bool) -> Exported:
     }
     settings = describe(source, "onnx", plain["image"], plain["text"])
     write_settings(folder, settings)
-    settings = measured(source, folder, settings)
-    return _smaller(source, folder, settings) if quantised else settings
+    return measured(source, folder, settings)
 
 
 def describe(source: Source, kind: str, image: Graph, text: Graph) -> Exported:
@@ -130,16 +130,19 @@ def write_json(file: Path, content: object) -> None:
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _smaller(source: Source, folder: Path, settings: Exported) -> Exported:
-    """The folder's graphs with weights in 8 bits, as far as the sample's embeddings bear it."""
+def shrink(source: Source, folder: Path, settings: Exported) -> Exported:
+    """Put the weights of a folder's graphs into 8 bits, as far as the sample's embeddings bear it.
+
+    Returns what `export.json` says then. Raises UserError where they bear nothing.
+    """
     encoder = source.encoder
     plain = OnnxEncoder.load(folder)
     sample = source.sample
-    image = _first_good(
+    image = first_good(
         folder, settings.image, lambda run: replace(plain, image_graph=run).encode_images(sample.pictures),
         encoder.encode_images(sample.pictures),
     )  # fmt: skip
-    text = _first_good(
+    text = first_good(
         folder, settings.text, lambda run: replace(plain, text_graph=run).encode_text(sample.texts),
         encoder.encode_text(sample.texts),
     )  # fmt: skip
@@ -153,7 +156,7 @@ def _smaller(source: Source, folder: Path, settings: Exported) -> Exported:
     return measured(source, folder, changed)
 
 
-def _first_good(folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray) -> Graph:
+def first_good(folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray) -> Graph:
     """Replace a graph's file by its smallest version that is good enough; the graph itself where none is."""
     file = folder / graph.file
     with tempfile.TemporaryDirectory(dir=folder.parent) as room:

@@ -13,28 +13,32 @@ from clip_italian.model.exported import Exported, Precision
 
 
 def export(source: Source, folder: Path, precision: Precision = "float32") -> Exported:
-    """Write the folder; with `precision` "bf16" it is computed so where the processor can, with half the weights' room.
+    """Write the folder; `precision` "bf16" has it computed so where the processor can.
 
     Returns what `export.json` says. Raises UserError as `onnx.export` does, and where OpenVINO is missing.
     """
+    with staged(folder) as temporary:
+        return translate(source, temporary, onnx.write(source, temporary), precision)
+
+
+def translate(source: Source, folder: Path, settings: Exported, precision: Precision) -> Exported:
+    """Replace a folder's ONNX graphs; returns what `export.json` says then."""
     try:
         import openvino as ov
     except ImportError as error:
         raise UserError(f"{folder}: needs OpenVINO; pip install 'clip-italian[openvino]'") from error
-    with staged(folder) as temporary:
-        settings = onnx.write(source, temporary, quantised=False)
-        graphs = []
-        for graph in (settings.image, settings.text):
-            file = temporary / graph.file
-            target = file.with_suffix(".xml")
-            try:
-                ov.save_model(ov.Core().read_model(file), target, compress_to_fp16=False)
-            except RuntimeError as error:
-                lines = [line for line in str(error).splitlines() if line.startswith("--")] or ["see --debug"]
-                raise UserError(f"{graph.file}: OpenVINO cannot read it ({lines[0].strip('- ')})") from error
-            for leftover in temporary.glob(f"{file.name}*"):
-                leftover.unlink()
-            graphs.append(graph.model_copy(update={"file": target.name, "precision": precision}))
-        settings = onnx.describe(source, "openvino", *graphs)
-        onnx.write_settings(temporary, settings)
-        return onnx.measured(source, temporary, settings)
+    graphs = []
+    for graph in (settings.image, settings.text):
+        file = folder / graph.file
+        target = file.with_suffix(".xml")
+        try:
+            ov.save_model(ov.Core().read_model(file), target, compress_to_fp16=False)
+        except RuntimeError as error:
+            lines = [line for line in str(error).splitlines() if line.startswith("--")] or ["see --debug"]
+            raise UserError(f"{graph.file}: OpenVINO cannot read it ({lines[0].strip('- ')})") from error
+        for leftover in folder.glob(f"{file.name}*"):
+            leftover.unlink()
+        graphs.append(graph.model_copy(update={"file": target.name, "precision": precision}))
+    settings = onnx.describe(source, "openvino", *graphs)
+    onnx.write_settings(folder, settings)
+    return onnx.measured(source, folder, settings)

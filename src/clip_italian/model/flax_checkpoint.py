@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoTokenizer,
     CLIPVisionConfig,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
-    VisionTextDualEncoderConfig,
-    VisionTextDualEncoderModel,
 )
 
 from clip_italian.errors import UserError
 from clip_italian.model.dual_encoder import FLAX_WEIGHTS, DualEncoder, load_image_processor
+from clip_italian.model.projections import join
 from clip_italian.model.single_towers import explained
 
 _ARRAY, _SCALAR = 1, 3
@@ -47,17 +47,18 @@ def load(folder: Path, tokenizer: str | None = None) -> DualEncoder:
     for file in (weights, folder / "config.json"):
         if not file.is_file():
             raise UserError(f"{file}: no such file; give the folder of a Flax checkpoint, with {FLAX_WEIGHTS} in it")
-    config = read_config(folder / "config.json")
-    model = VisionTextDualEncoderModel(config)
+    vision, text, size = read_config(folder / "config.json")
+    model = join(AutoModel.from_config(vision), AutoModel.from_config(text), size, math.log(_PUBLISHED_SCALE))
     state = convert(read(weights), {name: value.shape for name, value in model.state_dict().items()}, str(weights))
     model.load_state_dict(state)
-    model.eval()
     info = {"imported": {"from": folder.resolve().name, "format": "flax"}}
-    return DualEncoder(model, _tokenizer(folder, tokenizer, config), load_image_processor(str(folder), model), info)
+    return DualEncoder(
+        model, _tokenizer(folder, tokenizer, text.vocab_size), load_image_processor(str(folder), model), info
+    )
 
 
-def read_config(file: Path) -> VisionTextDualEncoderConfig:
-    """The configuration of the two towers. Raises UserError for one of another kind of model."""
+def read_config(file: Path) -> tuple[PreTrainedConfig, PreTrainedConfig, int]:
+    """The vision tower, the text tower, and the embeddings' length. Raises UserError for another kind of model."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -67,10 +68,7 @@ def read_config(file: Path) -> VisionTextDualEncoderConfig:
             f"{file}: lacks {', '.join(sorted(_SETTINGS))}; only joint models of two towers can be imported"
         )
     with explained(str(file)):
-        vision, text = _tower(found["vision_config"]), _tower(found["text_config"])
-        return VisionTextDualEncoderConfig(
-            vision_config=vision, text_config=text, projection_dim=int(found["projection_dim"])
-        )
+        return _tower(found["vision_config"]), _tower(found["text_config"]), int(found["projection_dim"])
 
 
 def read(file: Path) -> dict[str, np.ndarray]:
@@ -95,7 +93,7 @@ def convert(arrays: dict[str, np.ndarray], shapes: dict[str, torch.Size], name: 
         raise UserError(f"{name}: two of its arrays have one name; this is no checkpoint of a joint model")
     missing, unknown = sorted(shapes.keys() - state.keys()), sorted(state.keys() - shapes.keys())
     if missing or unknown:
-        told = [f"lacks {missing[0]}"] * bool(missing) + [f"has {unknown[0]}, which the model has not"] * bool(unknown)
+        told = [f"lacks {key}" for key in missing[:1]] + [f"has {key}, which the model has not" for key in unknown[:1]]
         raise UserError(
             f"{name}: {' and '.join(told)} ({len(missing)} missing, {len(unknown)} unexpected); config.json and "
             "weights have to be of one model"
@@ -121,7 +119,7 @@ def _torch(path: str, array: np.ndarray) -> tuple[str, torch.Tensor]:
     name = ".".join([*parents, _RENAMED.get(leaf, leaf)])
     # Flax's CLIP tower lies in a module of the same name.
     name = name.replace("vision_model.vision_model.", "vision_model.", 1)
-    return name, torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    return name, torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
 
 
 def _tower(settings: Tree) -> PreTrainedConfig:
@@ -137,7 +135,7 @@ def _tower(settings: Tree) -> PreTrainedConfig:
     return AutoConfig.for_model(kind, **rest)
 
 
-def _tokenizer(folder: Path, name: str | None, config: VisionTextDualEncoderConfig) -> PreTrainedTokenizerBase:
+def _tokenizer(folder: Path, name: str | None, pieces: int) -> PreTrainedTokenizerBase:
     if name is None and not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt")):
         raise UserError(
             f"{folder}: brings no tokenizer; name it: --tokenizer dbmdz/bert-base-italian-xxl-uncased, or a folder"
@@ -145,9 +143,9 @@ def _tokenizer(folder: Path, name: str | None, config: VisionTextDualEncoderConf
     source = name or str(folder)
     with explained(source):
         found = AutoTokenizer.from_pretrained(source)
-    if len(found) > config.text_config.vocab_size:
+    if len(found) > pieces:
         raise UserError(
-            f"{source}: a tokenizer of {len(found):,} pieces, but the model knows {config.text_config.vocab_size:,}; "
+            f"{source}: a tokenizer of {len(found):,} pieces, but the model knows {pieces:,}; "
             "name the one that it was trained with (--tokenizer)"
         )
     return found

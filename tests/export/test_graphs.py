@@ -1,0 +1,221 @@
+"""The exported graphs against the model they were made of, run by onnxruntime and OpenVINO themselves."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from clip_italian import languages
+from clip_italian.errors import UserError
+from clip_italian.export import onnx as to_onnx
+from clip_italian.export import openvino as to_openvino
+from clip_italian.export import parity
+from clip_italian.export.parity import Sample
+from clip_italian.model import exported, load, rivals
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.onnx_encoder import OnnxEncoder
+from tests.conftest import draw_shape, tiny_model, tiny_tokenizer
+from tests.model import kinds
+
+IT = languages.get("it")
+TEXTS = ["un gatto che dorme", "una foto di un gatto", "un", "gatto " * 150, "rosso"]
+PICTURES = [draw_shape("cerchio", "red", 1), draw_shape("quadrato", "blue", 2), draw_shape("triangolo", "green", 3)]
+WIDE = Image.new("RGB", (90, 40), "orange")
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A vision-text dual encoder with a ViT and a BERT, a CLIP and a SigLIP, each made once."""
+    room = tmp_path_factory.mktemp("models")
+    processor = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False)
+    DualEncoder(tiny_model(), tiny_tokenizer(), processor, {"recipe": "tiny"}).save(room / "dual")
+    for kind in ("clip", "siglip"):
+        kinds.folder(kind, room / kind)
+    return {
+        kind: to_onnx.Source(DualEncoder.load(room / kind), str(room / kind), Sample.of(IT))
+        for kind in ("dual", "clip", "siglip")
+    }
+
+
+@pytest.fixture(scope="module")
+def folders(sources, tmp_path_factory):
+    """Their folders of two graphs."""
+    room = tmp_path_factory.mktemp("onnx")
+    for kind, source in sources.items():
+        to_onnx.export(source, room / kind)
+    return {kind: room / kind for kind in sources}
+
+
+@pytest.mark.parametrize("kind", ["dual", "clip", "siglip"])
+def test_onnxruntime_alone_gives_the_same_embeddings(kind, sources, folders):
+    encoder, folder = sources[kind].encoder, folders[kind]
+    settings = json.loads((folder / "export.json").read_text())
+    image = onnxruntime.InferenceSession(folder / "image.onnx")
+    pixels = np.stack([encoder.preprocess(picture).numpy() for picture in [*PICTURES, WIDE]])
+    (seen,) = image.run(None, {settings["image"]["inputs"][0]: pixels})
+    assert np.allclose(seen, encoder.encode_images([*PICTURES, WIDE]), atol=1e-3)
+    text = onnxruntime.InferenceSession(folder / "text.onnx")
+    for some in (TEXTS, TEXTS[:1]):
+        (read,) = text.run(None, {name: value.numpy() for name, value in encoder.tokenize(some).items()})
+        assert np.allclose(read, encoder.encode_text(some), atol=1e-3)
+        assert np.allclose(np.linalg.norm(read, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["dual", "clip", "siglip"])
+def test_tokenizer_json_alone_gives_the_same_tokens(kind, sources, folders):
+    found = Tokenizer.from_file(str(folders[kind] / "tokenizer.json")).encode_batch(TEXTS)
+    expected = sources[kind].encoder.tokenize(TEXTS)
+    assert [one.ids for one in found] == expected["input_ids"].tolist()
+    if "attention_mask" in expected:
+        assert [one.attention_mask for one in found] == expected["attention_mask"].tolist()
+
+
+@pytest.mark.parametrize("kind", ["dual", "clip", "siglip"])
+def test_an_onnx_encoder_takes_the_models_place(kind, sources, folders):
+    encoder, found = sources[kind].encoder, load.load(folders[kind])
+    assert isinstance(found, OnnxEncoder)
+    assert np.allclose(found.encode_text(TEXTS), encoder.encode_text(TEXTS), atol=1e-5)
+    assert np.allclose(found.encode_images([*PICTURES, WIDE]), encoder.encode_images([*PICTURES, WIDE]), atol=1e-5)
+    prepared = found.normalise([found.preprocess(picture) for picture in (*PICTURES, WIDE)])
+    assert np.allclose(prepared, torch.stack([encoder.preprocess(one) for one in (*PICTURES, WIDE)]), atol=1e-5)
+    for name in ("dim", "max_tokens", "weights_hash", "parameters", "logit_scale", "logit_bias", "info"):
+        assert getattr(found, name) == getattr(encoder, name), name
+    own = encoder.facts()
+    assert {key: value for key, value in found.facts().items() if key in own} == own
+    assert found.encode_text([]).shape == found.encode_images([]).shape == (0, encoder.dim)
+    with pytest.raises(TypeError, match="list"):
+        found.encode_text("un gatto")
+
+
+def test_the_folder_tells_what_it_is(sources, folders):
+    settings = exported.read(folders["dual"])
+    for name, graph in (("image", settings.image), ("text", settings.text)):
+        opsets = {one.domain: one.version for one in onnx.load(folders["dual"] / f"{name}.onnx").opset_import}
+        assert opsets[""] == settings.opset
+        assert graph.precision == "float32" and graph.parity.largest_difference < 1e-3 and graph.parity.sample > 10
+    assert settings.source == "dual"  # not where it lay
+    assert settings.source_weights_sha256 == sources["dual"].encoder.weights_hash
+    assert isinstance(rivals.load(str(folders["dual"]), IT, torch.device("cpu")), OnnxEncoder)
+
+
+@pytest.fixture
+def copy(folders, tmp_path):
+    """A copy of the vision-text dual encoder's folder."""
+    return Path(shutil.copytree(folders["dual"], tmp_path / "copy"))
+
+
+def test_eight_bits(sources, copy):
+    source, before = sources["dual"], (copy / "text.onnx").stat().st_size
+    settings = to_onnx.shrink(source, copy, exported.read(copy))
+    found = OnnxEncoder.load(copy)
+    assert settings.text.precision == "int8" and "MatMul" in settings.text.quantised
+    assert "MatMulNBits" in {node.op_type for node in onnx.load(copy / "text.onnx").graph.node}
+    assert (copy / "text.onnx").stat().st_size < before
+    cosines = np.sum(found.encode_text(source.sample.texts) * source.encoder.encode_text(source.sample.texts), axis=1)
+    assert cosines.min() == pytest.approx(settings.text.parity.least_cosine, abs=1e-6)
+    assert 0.99 <= cosines.min() < 1 - 1e-7
+    # An index of the one is none of the other.
+    assert found.weights_hash == settings.weights_sha256 != source.encoder.weights_hash
+
+
+def test_less_is_quantised_where_the_most_is_too_much(sources, copy):
+    graph, expected = exported.read(copy).text, sources["dual"].encoder.encode_text(TEXTS)
+    before = (copy / "text.onnx").read_bytes()
+    assert to_onnx.first_good(copy, graph, lambda _: -expected, expected) == graph
+    assert (copy / "text.onnx").read_bytes() == before
+    answers = iter([-expected, expected])
+    found = to_onnx.first_good(copy, graph, lambda _: next(answers), expected)
+    assert found.precision == "int8" and found.quantised == ("Gather",)
+    assert "MatMulNBits" not in {node.op_type for node in onnx.load(copy / "text.onnx").graph.node}
+
+
+def test_eight_bits_that_lose_too_much_are_refused(sources, copy, monkeypatch):
+    monkeypatch.setattr(parity, "LEAST_COSINE", 1.1)
+    with pytest.raises(UserError, match="in 8 bits neither graph keeps a cosine") as caught:
+        to_onnx.shrink(sources["dual"], copy, exported.read(copy))
+    assert "\n" not in str(caught.value)
+
+
+def test_embeddings_that_are_too_far_write_nothing(sources, folders, tmp_path, monkeypatch):
+    # The graphs of a model with other weights.
+    wrong = lambda _, folder: to_onnx.measured(  # noqa: E731
+        sources["dual"], Path(shutil.copytree(folders["clip"], folder)), exported.read(folder)
+    )
+    monkeypatch.setattr(to_onnx, "write", wrong)
+    with pytest.raises(UserError, match=r"image\.onnx: its embeddings differ by") as caught:
+        to_onnx.export(sources["dual"], tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_openvino_gives_the_same_embeddings(precision, sources, copy):
+    source = sources["dual"]
+    settings = to_openvino.translate(source, copy, exported.read(copy), precision)
+    assert {path.suffix for path in copy.glob("image*")} == {".xml", ".bin"}
+    found = load.load(copy)
+    tolerance = 1e-3 if precision == "float32" else 0.05
+    assert settings.format == "openvino"
+    assert (found.weights_hash == source.encoder.weights_hash) == (precision == "float32")
+    assert np.allclose(found.encode_text(TEXTS), source.encoder.encode_text(TEXTS), atol=tolerance)
+    assert np.allclose(found.encode_images(PICTURES), source.encoder.encode_images(PICTURES), atol=tolerance)
+
+
+@pytest.mark.parametrize("file", ["image.onnx", "text.onnx", "tokenizer.json"])
+def test_a_folder_that_lacks_a_file_is_one_line(file, copy):
+    (copy / file).unlink()
+    with pytest.raises(UserError, match=f"lacks {file}; export the model again"):
+        load.load(copy)
+    (copy / file).write_bytes(b"damaged")
+    with pytest.raises(UserError, match="export the model again") as caught:
+        load.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_settings_are_one_line_and_training_refuses_graphs(folders, tmp_path):
+    with pytest.raises(UserError, match="an exported model"):
+        DualEncoder.load(folders["dual"])
+    (tmp_path / "export.json").write_text('{"version": 2}')
+    with pytest.raises(UserError, match="damaged, or of another version"):
+        load.load(tmp_path)
+
+
+def test_the_sample_is_the_same_each_time_and_like_photos():
+    first, second = parity.made_up(5), parity.made_up(5)
+    assert all(one.tobytes() == other.tobytes() for one, other in zip(first, second, strict=True))
+    assert len({picture.size for picture in first}) == 5
+    grey = np.asarray(first[0].convert("L"), float)
+    assert 15 < grey.std() < 90
+    # Neighbours are alike, as in photos.
+    assert np.corrcoef(grey[:, 1:].ravel(), grey[:, :-1].ravel())[0, 1] > 0.7
+
+
+def test_a_sample_from_a_folder(tmp_path):
+    for number, picture in enumerate(PICTURES):
+        picture.save(tmp_path / f"{number}.png")
+    (tmp_path / "damaged.png").write_text("x")
+    assert len(Sample.of(IT, tmp_path).pictures) == 3
+    for number in (1, 2):
+        (tmp_path / f"{number}.png").unlink()
+    with pytest.raises(UserError, match="1 pictures that can be read"):
+        Sample.of(IT, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["onnx", "openvino"])
+def test_mini(way, real_assets, tmp_path):
+    encoder = DualEncoder.load("mini")
+    source = to_onnx.Source(encoder, "mini", Sample.of(IT))
+    {"onnx": to_onnx, "openvino": to_openvino}[way].export(source, tmp_path / "out")
+    found = OnnxEncoder.load(tmp_path / "out")
+    pictures = [picture.resize((300, 200)) for picture in PICTURES]
+    assert np.allclose(found.encode_text(TEXTS), encoder.encode_text(TEXTS), atol=1e-3)
+    assert np.allclose(found.encode_images(pictures), encoder.encode_images(pictures), atol=1e-3)
