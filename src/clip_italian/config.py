@@ -111,6 +111,14 @@ class Tracking(Strict):
     trackio: str | None = Field(None, description="project name of trackio")
 
 
+class Cost(Strict):
+    """What a run's hours and energy are counted with."""
+
+    country: str = Field("ITA", pattern="^[A-Z]{3}$", description="where the machine stands: ISO 3166, three letters")
+    hourly: float = Field(0.0, ge=0, allow_inf_nan=False, description="price of a device (one process) an hour")
+    currency: str = Field("$", min_length=1)
+
+
 class Augmentation(Strict):
     """Distortion of training pictures; every range is the largest deviation from none."""
 
@@ -177,6 +185,8 @@ class Recipe(Strict):
     augmentation: Augmentation = Augmentation()
     checkpoints: Checkpoints = Checkpoints()
     tracking: Tracking = Tracking()
+    cost: Cost = Cost()
+    license: str | None = Field(None, min_length=1, description="of the weights, by the Hub's name: cc-by-sa-4.0")
     sharding: bool = Field(False, description="divide the weights among processes (FSDP2) instead of copying them")
     device: str = Field("auto", description="auto, cpu, cuda or mps")
     precision: Literal["auto", "float32", "bf16"] = Field(

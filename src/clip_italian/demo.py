@@ -102,6 +102,7 @@ def write_report(trained: Run, recipe: Recipe, metrics: dict[str, Any], language
         "seed": str(recipe.seed),
         "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
         "whole job": f"{minutes:.1f} minutes",
+        "training": str(trained.spent),
     }
     licences = [(wheel.provides, wheel.license, wheel.home) for wheel in assets.WHEELS]
     licences.append(("Tux Paint stamps", assets.STAMPS_LICENSE, assets.STAMPS_HOME))

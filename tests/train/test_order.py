@@ -25,6 +25,8 @@ def examples(identities, own=2, original=1):
         groups=torch.tensor(identities),
         identities=torch.tensor(identities),
         splits=torch.zeros(n, dtype=torch.uint8),
+        origins=[("test", None)],
+        origin=torch.zeros(n, dtype=torch.int32),
     )
 
 

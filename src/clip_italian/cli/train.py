@@ -33,8 +33,18 @@ def train(
         return
     folder = run.folder / MODEL_FOLDER
     if as_json:
-        print(json.dumps({"model": str(folder), "validation": run.encoder.info["validation"]}))
+        print(
+            json.dumps(
+                {
+                    "model": str(folder),
+                    "validation": run.encoder.info["validation"],
+                    "cost": run.spent and run.spent.to_json(),
+                }
+            )
+        )
     else:
+        if run.spent is not None:
+            console.notice(f"cost: {run.spent}")
         console.output.print(f"{folder}: trained; measure it with clip-italian evaluate retrieval --model {folder}")
 
 

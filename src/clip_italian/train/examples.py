@@ -7,6 +7,7 @@ half of it afterwards. Nothing of a picture is read here.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from clip_italian.errors import UserError
 from clip_italian.pairs import Pair, concept
 from clip_italian.split.draw import held_out
 from clip_italian.split.groups import number
+from clip_italian.train.origins import Origin, counted, numbered
 from clip_italian.train.pictures import FilePictures, Pictures
 from clip_italian.train.shards import read_shards
 
@@ -37,7 +39,7 @@ class Examples:
     translation: row i has texts `own[i]` to `own[i + 1]` and `original[i]` to `original[i + 1]`, both (n + 1,).
     `groups` (n,) is the same number where rows share a caption or the picture, also through others: such rows
     are no negatives of each other. `identities` (n,) is the same where rows show the same picture.
-    `splits` (n,) is a number in `SPLITS`.
+    `splits` (n,) is a number in `SPLITS`, `origin` (n,) one in `origins`.
     """
 
     pictures: Pictures
@@ -48,6 +50,8 @@ class Examples:
     groups: torch.Tensor
     identities: torch.Tensor
     splits: torch.Tensor
+    origins: list[Origin]
+    origin: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,8 +88,13 @@ class Examples:
         )
         return Examples(
             self.pictures.subset(rows), self.ids.take(chosen), texts, own, original,
-            self.groups[rows], self.identities[rows], self.splits[rows],
+            self.groups[rows], self.identities[rows], self.splits[rows], self.origins, self.origin[rows],
         )  # fmt: skip
+
+    def sources(self, rows: torch.Tensor) -> list[dict[str, Any]]:
+        """Where some rows come from: see `origins.counted`."""
+        captions = self.own[rows + 1] - self.own[rows]
+        return counted(self.origins, self.origin[rows], self.identities[rows], captions)
 
     def same_where(self, keys: np.ndarray) -> "Examples":
         """The same rows; those with equal `keys` (n,), say of their files' contents, show the same picture."""
@@ -142,7 +151,7 @@ def load_examples(recipe: Recipe) -> Examples:
     texts, own, original = _join(captions, originals)
     found = Examples(
         pictures, ids, texts, own, original,
-        torch.from_numpy(groups), torch.from_numpy(identities), torch.from_numpy(codes),
+        torch.from_numpy(groups), torch.from_numpy(identities), torch.from_numpy(codes), *numbered(rows),
     )  # fmt: skip
     require_enough(found, place)
     return found
@@ -162,7 +171,7 @@ def _read_pairs_file(path: Path) -> tuple[pa.Table, FilePictures]:
     for batch in pairs.batches(path):
         _check(batch, path, first)
         first += len(batch)
-        parts.append(batch.select(["id", "image", "captions", "split", "captions_original"]))
+        parts.append(batch.select(["id", "image", "captions", "split", "captions_original", "source", "license"]))
     if not parts:
         raise UserError(f"{path}: the pairs file is empty; collect some pairs first (clip-italian collect --help)")
     rows = pa.Table.from_batches(parts)

@@ -4,7 +4,7 @@ Communication is torch.distributed's: NCCL between GPUs, gloo between CPUs.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +27,16 @@ class Processes:
         """Whether this process writes files and talks to people."""
         return self.rank == 0
 
+    @property
+    def first_on_machine(self) -> bool:
+        """Whether this process is the one of its machine that does what need be done there once."""
+        return int(os.environ.get("LOCAL_RANK", self.rank)) == 0
+
+    @property
+    def machines(self) -> int:
+        """How many machines there are, as torchrun says."""
+        return self.count // int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+
     def share(self, rows: torch.Tensor) -> torch.Tensor:
         """This process's part (n // count) of rows that all know; a remainder of less than `count` is left out."""
         size = len(rows) // self.count
@@ -48,9 +58,14 @@ class Processes:
 
     def any(self, own: bool) -> bool:
         """Whether it is so in any process."""
+        return self.total([own])[0] > 0
+
+    def total(self, own: Sequence[float]) -> list[float]:
+        """The sums of numbers over all processes."""
         if self.count == 1:
-            return own
-        return bool(self.sum(torch.tensor(float(own), device=_device_of_group())).item())
+            return list(own)
+        found: list[float] = self.sum(torch.tensor(own, dtype=torch.float64, device=_device_of_group())).tolist()
+        return found
 
     @contextmanager
     def main_first(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from clip_italian.charts import BLUE, GREEN, Line, draw
 from clip_italian.config import Recipe
 from clip_italian.pages import write_page
 from clip_italian.train.alarm import Fall, told
+from clip_italian.train.cost import Spent
 from clip_italian.train.journal import Record, running_steps
 from clip_italian.train.pace import Part, Point, clock_time
 
@@ -43,6 +44,7 @@ class Snapshot:
     eta: float | None
     resumed_at: int | None
     summary: Mapping[str, Any]
+    spent: Spent | None = None
 
 
 def write_report(path: Path, run: Snapshot) -> None:
@@ -50,7 +52,8 @@ def write_report(path: Path, run: Snapshot) -> None:
     write_page(
         path, "run.html", run=run, updated=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
         reload=_RELOAD if run.state == "running" else None, facts=_facts(run), charts=_charts(run),
-        evaluations=_evaluations(run), parts=_parts(run), settings=_settings(run.recipe), stages=_stages(run.recipe),
+        evaluations=_evaluations(run), parts=_parts(run), settings=settings(run.recipe.model_dump(mode="json")),
+        stages=stages(run.recipe.model_dump(mode="json")["stage"]),
     )  # fmt: skip
 
 
@@ -66,6 +69,8 @@ def _facts(run: Snapshot) -> dict[str, str]:
         )
     facts["steps"] = f"{run.step:,}" + (f", {run.resumed_at:,} of them before it was resumed" if run.resumed_at else "")
     facts["running for"] = clock_time(run.elapsed) + (" since it was resumed" if run.resumed_at is not None else "")
+    if run.spent is not None:
+        facts["cost"] = str(run.spent) + (f", all {len(run.spent.parts)} parts" if len(run.spent.parts) > 1 else "")
     if run.state == "running" and run.eta is not None:
         facts["stage ends in"] = f"{clock_time(run.eta)}, sooner where it stops improving"
     return facts
@@ -136,8 +141,8 @@ def _parts(run: Snapshot) -> list[dict[str, str]]:
     return [*rows, {"stage": "evaluations and the rest", "training": clock_time(run.rest), **empty}] if rows else []
 
 
-def _settings(recipe: Recipe) -> dict[str, str]:
-    """Settings but the stages', by dotted name."""
+def settings(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """A recipe's settings but the stages', by dotted name."""
     found: dict[str, str] = {}
 
     def walk(values: Mapping[str, Any], before: str) -> None:
@@ -147,15 +152,15 @@ def _settings(recipe: Recipe) -> dict[str, str]:
             elif value is not None:
                 found[f"{before}{key}"] = _setting(value)
 
-    walk(recipe.model_dump(mode="json", exclude={"stage"}), "")
+    walk({key: value for key, value in recipe.items() if key != "stage"}, "")
     return found
 
 
-def _stages(recipe: Recipe) -> dict[str, Any]:
-    stages = [stage.model_dump(mode="json") for stage in recipe.stage]
-    keys = [key for key in stages[0] if key != "name"]
-    return {"names": [stage["name"] for stage in stages],
-            "rows": [(key, [_setting(stage[key]) for stage in stages]) for key in keys]}  # fmt: skip
+def stages(given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The `names` of a recipe's stages, and `rows` of a setting and its value in each."""
+    keys = [key for key in given[0] if key != "name"]
+    return {"names": [stage["name"] for stage in given],
+            "rows": [(key, [_setting(stage[key]) for stage in given]) for key in keys]}  # fmt: skip
 
 
 def _setting(value: Any) -> str:

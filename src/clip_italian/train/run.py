@@ -4,6 +4,7 @@ runs/demo/model/          what transformers loads
 runs/demo/history.jsonl   losses and metrics of every evaluation, the first before any step
 runs/demo/steps.jsonl     loss, learning rate and times of every step
 runs/demo/report.html     the same as a page, written anew as the run goes
+runs/demo/cost.json       time, device hours, energy, CO2 and price
 runs/demo/checkpoints/    what --resume goes on from
 runs/demo/unreadable.txt  pictures that were left out, and why (where there are any)
 """
@@ -24,14 +25,14 @@ from clip_italian.errors import UserError
 from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.projections import add_logit_bias
-from clip_italian.train import journal
+from clip_italian.train import cost, journal
 from clip_italian.train.checkpoint import Checkpoint, Checkpoints
 from clip_italian.train.examples import SPLITS, Examples, load_examples, require_enough
 from clip_italian.train.fit import batch_size, fit, prepare
 from clip_italian.train.inspect import Inspection, inspect, write_errors
 from clip_italian.train.processes import Processes, choose_device, join
 from clip_italian.train.sharded import whole
-from clip_italian.train.stage import Record, Surroundings
+from clip_italian.train.stage import Record, StoppedError, Surroundings
 from clip_italian.train.watch import HISTORY_FILE, NoWatch, Watch
 
 MODEL_FOLDER = "model"
@@ -40,16 +41,18 @@ UNREADABLE_FILE = "unreadable.txt"
 # What may differ between a run and the one that goes on with it: nothing that changes what is learned.
 _FREE: dict[str, Any] = {
     "output": True, "checkpoints": True, "tracking": True, "device": True, "data": {"workers": True},
+    "cost": True, "license": True,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run leaves: the trained encoder, its folder, and every evaluation."""
+    """What a run leaves: the trained encoder, its folder, every evaluation, and the cost where it is known."""
 
     encoder: DualEncoder
     folder: Path
     history: list[Record]
+    spent: cost.Spent | None
 
 
 def train(
@@ -64,7 +67,11 @@ def train(
     StoppedError after SIGTERM, with the work in a checkpoint.
     """
     device = choose_device(recipe.device)
-    with join(device) as processes, _asked_to_stop() as asked:
+    with (
+        join(device) as processes,
+        _asked_to_stop() as asked,
+        cost.Meter(recipe.cost, processes, _name(device)) as meter,
+    ):
         checkpoints = Checkpoints(recipe.output, recipe.checkpoints.keep, processes.is_main)
         if checkpoints.finished and unfinished == "resume":
             return _finished(recipe)
@@ -77,16 +84,26 @@ def train(
         identity = _identity(recipe, examples, encoder, processes)
         if found is not None:
             _check_same(found, identity, recipe.output)
+        cost_file = recipe.output / cost.COST_FILE
+        earlier = cost.read(cost_file) if unfinished == "resume" else None
         processes.wait()
         if found is None:
             checkpoints.clear()
+        meter.keep(cost_file, earlier)
         with processes.main_first():
             prepared = prepare(recipe, encoder, examples, rows["train"])
         at = None if found is None else found.progress.position.step
-        with Watch(recipe, recipe.output, at, show) if processes.is_main else NoWatch() as watch:
+        watching = Watch(recipe, recipe.output, at, show, meter.so_far) if processes.is_main else NoWatch()
+        with watching as watch:
             around = Surroundings(checkpoints, identity, recipe.checkpoints.every, watch, processes, asked.is_set)
-            fit(recipe, encoder, prepared, rows["train"], rows["val"], around, found)
+            try:
+                fit(recipe, encoder, prepared, rows["train"], rows["val"], around, found)
+            except StoppedError:
+                meter.finish()  # all processes stop at the same step
+                raise
             best = min(watch.history, key=lambda record: record["validation_loss"])
+            whole_encoder = _whole(encoder, recipe)
+            spent = meter.finish()
             info = {
                 "recipe": recipe.model_dump(mode="json"),
                 "language": recipe.language,
@@ -94,16 +111,18 @@ def train(
                     "pairs": str(recipe.data.pairs),
                     "fingerprint": identity["data"],
                     "train": len(rows["train"]),
+                    "sources": examples.sources(rows["train"]),
                 },
                 "validation": best,
+                "cost": spent.to_json(),
                 leaks.INFO_KEY: inspection.fingerprints(rows["train"]).to_json(),
             }
-            encoder = replace(_whole(encoder, recipe), info=info)
+            encoder = replace(whole_encoder, info=info)
             if processes.is_main:
                 encoder.save(recipe.output / MODEL_FOLDER)
             checkpoints.finish()
             watch.finish({"best validation loss": best["validation_loss"], "best MRR@10": best["MRR@10"]})
-        return Run(encoder, recipe.output, watch.history)
+        return Run(encoder, recipe.output, watch.history, spent)
 
 
 def _unfinished(checkpoints: Checkpoints, what: str, output: Path) -> Checkpoint | None:
@@ -119,8 +138,16 @@ def _finished(recipe: Recipe) -> Run:
     """A run that has come to its end, as it was left."""
     console.notice(f"{recipe.output}: the run is finished already")
     return Run(
-        DualEncoder.load(recipe.output / MODEL_FOLDER), recipe.output, journal.read(recipe.output / HISTORY_FILE)
+        DualEncoder.load(recipe.output / MODEL_FOLDER),
+        recipe.output,
+        journal.read(recipe.output / HISTORY_FILE),
+        cost.read(recipe.output / cost.COST_FILE),
     )
+
+
+def _name(device: torch.device) -> str:
+    """What the device is called among people."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
 
 def _readable(recipe: Recipe, processes: Processes) -> tuple[Examples, Inspection]:

@@ -31,13 +31,15 @@ _INDEX = pa.schema(
         pa.field("captions", pa.list_(pa.string())),
         pa.field("split", pa.string()),
         pa.field("captions_original", pa.list_(pa.string())),
+        pa.field("source", pa.string()),
+        pa.field("license", pa.string()),
         pa.field("start", pa.int64()),
         pa.field("size", pa.int64()),
     ]
 )
 _LEFT_OUT = b"left_out"  # in the index's metadata: counts by reason
 # Part of an index's name: raise it when indexes change.
-_VERSION = 1
+_VERSION = 2
 
 
 class ShardPictures:
@@ -89,7 +91,7 @@ class ShardPictures:
 
 
 def read_shards(folder: Path) -> tuple[pa.Table, ShardPictures]:
-    """Rows (id, image, captions, split, captions_original) and pictures of all .tar files in a folder.
+    """Rows (id, image, captions, split, captions_original, source, license) and pictures of all .tar files in a folder.
 
     Samples without a caption or a picture are left out and counted in a notice. Raises UserError naming a
     shard that is missing, shortened or damaged.
@@ -191,7 +193,8 @@ def _sample(archive: tarfile.TarFile, shard: Path, key: str, members: dict[str, 
         return pair
     return {
         "id": pair.id, "image": picture.name, "captions": pair.captions, "split": pair.split,
-        "captions_original": pair.captions_original, "start": picture.offset_data, "size": picture.size,
+        "captions_original": pair.captions_original, "source": pair.source, "license": pair.license,
+        "start": picture.offset_data, "size": picture.size,
     }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from clip_italian import console
 from clip_italian.config import Recipe
 from clip_italian.train import journal
 from clip_italian.train.alarm import Fall, alarm, told
+from clip_italian.train.cost import Spent
 from clip_italian.train.journal import Journal, Record
 from clip_italian.train.live import Live
 from clip_italian.train.pace import Curve, Pace, Part
@@ -75,7 +76,7 @@ class NoWatch:
 
 
 class Watch(NoWatch):
-    """Shows and records a run in its folder; `show` gets each evaluation.
+    """Shows and records a run in its folder; `show` gets each evaluation, `spent` tells what it has cost.
 
     `resume_at`: how many steps of all stages are done; what the journals say about later ones is dropped. None: a
     fresh run, which replaces the files of an earlier one when it has something to put there.
@@ -85,13 +86,15 @@ class Watch(NoWatch):
 
     def __init__(
         self, recipe: Recipe, folder: Path, resume_at: int | None = None,
-        show: Callable[[Record], None] = lambda _: None, clock: Callable[[], float] = time.monotonic,
+        show: Callable[[Record], None] = lambda _: None, spent: Callable[[], Spent | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         super().__init__()
         self._recipe = recipe
         self._folder = folder
         self._resume_at = resume_at
         self._show = show
+        self._spent = spent
         self._clock = clock
         self._curve = Curve()
         self._parts: dict[str, Part] = {}  # by stage, in their order
@@ -220,6 +223,7 @@ class Watch(NoWatch):
             eta=self._pace.eta if self._pace and state == "running" else None,
             resumed_at=self._resume_at,
             summary=self._summary or {},
+            spent=self._spent(),
         )
         try:
             write_report(self._folder / REPORT_FILE, snapshot)

@@ -1,0 +1,260 @@
+"""What a training run costs: time, device hours, energy, CO2 and price, added up over the parts of a resumed run.
+
+    with Meter(recipe.cost, processes, "CPU") as meter:
+        meter.keep(folder / COST_FILE, earlier)   # from here on the file is written, each minute and at the end
+        …
+        spent = meter.finish()
+
+runs/demo/cost.json   totals for people and programs, and the parts they were added up from
+
+Energy and CO2 are codecarbon's (extra `cost`), in its offline mode: read from the machine's counters where it has some,
+else estimated from type and load of the processors. They are of the whole machine, whoever else works on it. Looking
+at the hardware takes codecarbon some seconds, so that and the writing are done by a thread beside the run.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from clip_italian.assets import staged
+from clip_italian.config import Cost, Strict
+from clip_italian.errors import UserError
+from clip_italian.train.energy import Reading, Tracker, codecarbon_tracker
+from clip_italian.train.pace import clock_time
+from clip_italian.train.processes import Processes
+
+COST_FILE = "cost.json"
+_WRITE_EVERY = 60.0  # seconds
+_HOUR = 3600
+
+
+class Part(Strict):
+    """A run from its start, or from where it went on, until it ended or broke off; `seconds` of `devices` at once.
+
+    `missing` says why there is no energy.
+    """
+
+    started: str
+    seconds: float
+    devices: int
+    device: str
+    country: str
+    hourly: float
+    currency: str
+    energy_kwh: float | None
+    co2_kg: float | None
+    missing: str | None
+
+
+class Spent(Strict):
+    """All parts of a run, and their sums; a sum is None where a part does not know its share."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def seconds(self) -> float:
+        """By the clock."""
+        return sum(part.seconds for part in self.parts)
+
+    @property
+    def devices(self) -> int:
+        """The most at once."""
+        return max(part.devices for part in self.parts)
+
+    @property
+    def device_hours(self) -> float:
+        """Hours times devices."""
+        return sum(part.seconds * part.devices for part in self.parts) / _HOUR
+
+    @property
+    def energy_kwh(self) -> float | None:
+        """Electrical energy in kWh."""
+        return _sum([part.energy_kwh for part in self.parts])
+
+    @property
+    def co2_kg(self) -> float | None:
+        """CO2 equivalents in kg."""
+        return _sum([part.co2_kg for part in self.parts])
+
+    @property
+    def missing(self) -> str | None:
+        """Why energy or CO2 are not known."""
+        return next((part.missing for part in self.parts if part.missing), None)
+
+    @property
+    def currency(self) -> str:
+        """Of the price."""
+        return self.parts[-1].currency
+
+    @property
+    def price(self) -> float | None:
+        """Of all devices; None where the recipe names no price, or parts name different currencies."""
+        return self._price([part.seconds * part.devices for part in self.parts])
+
+    @property
+    def price_per_device(self) -> float | None:
+        """The same of one device."""
+        return self._price([part.seconds for part in self.parts])
+
+    def _price(self, seconds: list[float]) -> float | None:
+        if not any(part.hourly for part in self.parts) or len({part.currency for part in self.parts}) > 1:
+            return None
+        return sum(some / _HOUR * part.hourly for some, part in zip(seconds, self.parts, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data: the sums, and the parts that `from_json` reads."""
+        names = ("seconds", "devices", "device_hours", "energy_kwh", "co2_kg", "missing", "price", "price_per_device")
+        return {name: getattr(self, name) for name in (*names, "currency")} | self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """What `to_json` gave; raises ValueError where it is something else."""
+        if not isinstance(data, dict) or not data.get("parts"):
+            raise ValueError("no parts")
+        return cls(parts=data["parts"])
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return ", ".join(
+            [
+                f"{clock_time(self.seconds)} on {self.devices} device{'' if self.devices == 1 else 's'}",
+                f"{self.device_hours:.3g} device hours",
+                quantity(self.energy_kwh, "kWh") if self.energy_kwh is not None else f"energy unknown ({self.missing})",
+                *([f"{quantity(self.co2_kg, 'kg')} CO2eq"] if self.co2_kg is not None else []),
+                *([f"{self.currency} {self.price:,.2f}"] if self.price is not None else []),
+            ]
+        )
+
+
+def quantity(value: float, unit: str) -> str:
+    """Three digits of a number of kWh or kg, in thousandths (Wh, g) where it is small."""
+    small = value < 1
+    return f"{value * 1000 if small else value:.3g} {unit.removeprefix('k') if small else unit}"
+
+
+def read(path: Path) -> Spent | None:
+    """What a run's file says, or None where there is none; raises UserError where it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        return Spent.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise UserError(f"{path}: not what a run writes; remove it to go on without the cost so far") from error
+
+
+class Meter:
+    """Counts what the block costs; each process has one, the first of each machine looks at its energy.
+
+    Entering raises UsageError for a country that codecarbon does not know.
+    """
+
+    def __init__(
+        self, settings: Cost, processes: Processes, device: str,
+        tracker: Callable[[str], Tracker | str] = codecarbon_tracker, clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._settings, self._processes, self._device, self._clock = settings, processes, device, clock
+        self._open = tracker
+        self._tracker: Tracker | str = "another process of this machine measures it"
+        self._file: Path | None = None
+        self._earlier: tuple[Part, ...] = ()
+        self._last: Spent | None = None
+        self._end = threading.Event()
+        self._writing = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._started, self._began = datetime.now(UTC).isoformat(timespec="seconds"), self._clock()
+        if self._processes.first_on_machine:
+            self._tracker = self._open(self._settings.country)
+        self._thread = threading.Thread(target=self._beside, name="cost", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._last is None:
+            self._stop()
+            with suppress(OSError, UserError):  # the error that ended the block is what people must see
+                self._write(self.so_far())
+
+    def keep(self, file: Path, earlier: Spent | None) -> None:
+        """Write the file from now on, with the parts of the run from before it went on."""
+        with self._writing:
+            self._earlier = earlier.parts if earlier else ()
+            self._file = file
+
+    def so_far(self) -> Spent:
+        """The cost until now; of several machines the energy is known at the end alone."""
+        if self._last is not None:
+            return self._last
+        reading = None if isinstance(self._tracker, str) else self._tracker.reading
+        if self._processes.machines > 1:
+            return self._spent(None, "broken off; the other machines' is not known")
+        return self._spent(reading, self._reason())
+
+    def finish(self) -> Spent:
+        """Stop counting, and write the file; all processes must call it at once.
+
+        Raises UserError where the file cannot be written.
+        """
+        self._stop()
+        reading, reason = None if isinstance(self._tracker, str) else self._tracker.reading, self._reason()
+        if self._processes.count > 1:
+            nothing = 0.0 if not self._processes.first_on_machine else float("nan")
+            own = (reading.energy_kwh, reading.co2_kg) if reading else (nothing, nothing)
+            energy, co2 = self._processes.total(own)
+            known = energy == energy
+            reason = reason if reading is None else "another machine could not measure its energy"
+            reading = Reading(energy, co2, reading.device if reading else None) if known else None
+        self._last = self._spent(reading, reason)
+        try:
+            self._write(self._last)
+        except OSError as error:
+            raise UserError(f"{self._file}: cannot be written ({error.strerror}); make room, then --resume") from error
+        return self._last
+
+    def _spent(self, reading: Reading | None, reason: str) -> Spent:
+        part = Part(
+            started=self._started, seconds=round(self._clock() - self._began, 3), devices=self._processes.count,
+            device=(reading.device if reading and self._device == "CPU" else None) or self._device,
+            country=self._settings.country, hourly=self._settings.hourly, currency=self._settings.currency,
+            energy_kwh=reading.energy_kwh if reading else None, co2_kg=reading.co2_kg if reading else None,
+            missing=None if reading else reason,
+        )  # fmt: skip
+        return Spent(parts=(*self._earlier, part))
+
+    def _reason(self) -> str:
+        return self._tracker if isinstance(self._tracker, str) else self._tracker.trouble
+
+    def _beside(self) -> None:
+        if not isinstance(self._tracker, str):
+            self._tracker.start()
+        while not self._end.wait(_WRITE_EVERY):
+            with suppress(OSError, UserError):  # said at the end, where it still is so
+                self._write(self.so_far())
+
+    def _stop(self) -> None:
+        self._end.set()
+        self._thread.join()
+        if not isinstance(self._tracker, str):
+            self._tracker.stop()
+
+    def _write(self, spent: Spent) -> None:
+        with self._writing:
+            if self._file is None or not self._processes.is_main:
+                return
+            with staged(self._file) as temporary:
+                temporary.write_text(json.dumps(spent.to_json(), indent=2) + "\n", encoding="utf-8")
+
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
