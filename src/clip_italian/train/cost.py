@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -34,12 +35,14 @@ from clip_italian.train.processes import Processes
 COST_FILE = "cost.json"
 _WRITE_EVERY = 60.0  # seconds
 _HOUR = 3600
+_LEAST_SHARE = 0.5  # of the time that must have been measured for the energy to count
 
 
 class Part(Strict):
     """A run from its start, or from where it went on, until it ended or broke off; `seconds` of `devices` at once.
 
-    `missing` says why there is no energy.
+    Energy is that of the seconds `measured`: not of the first one or two, nor of the last before a kill. `missing` says
+    why there is none.
     """
 
     started: str
@@ -51,6 +54,7 @@ class Part(Strict):
     currency: str
     energy_kwh: float | None
     co2_kg: float | None
+    measured: float | None
     missing: str | None
 
 
@@ -213,7 +217,7 @@ class Meter:
             energy, co2 = self._processes.total(own)
             known = energy == energy
             reason = reason if reading is None else "another machine could not measure its energy"
-            reading = Reading(energy, co2, reading.device if reading else None) if known else None
+            reading = replace(reading, energy_kwh=energy, co2_kg=co2) if reading and known else None
         self._last = self._spent(reading, reason)
         try:
             self._write(self._last)
@@ -222,12 +226,15 @@ class Meter:
         return self._last
 
     def _spent(self, reading: Reading | None, reason: str) -> Spent:
+        seconds = self._clock() - self._began
+        device = (reading.device if reading and self._device == "CPU" else None) or self._device
+        if reading and reading.seconds < _LEAST_SHARE * seconds:
+            reading, reason = None, f"only {reading.seconds:.1f} of {seconds:.1f} s were measured"
         part = Part(
-            started=self._started, seconds=round(self._clock() - self._began, 3), devices=self._processes.count,
-            device=(reading.device if reading and self._device == "CPU" else None) or self._device,
+            started=self._started, seconds=round(seconds, 3), devices=self._processes.count, device=device,
             country=self._settings.country, hourly=self._settings.hourly, currency=self._settings.currency,
             energy_kwh=reading.energy_kwh if reading else None, co2_kg=reading.co2_kg if reading else None,
-            missing=None if reading else reason,
+            measured=round(reading.seconds, 3) if reading else None, missing=None if reading else reason,
         )  # fmt: skip
         return Spent(parts=(*self._earlier, part))
 

@@ -14,10 +14,11 @@ _NOT_YET = "not measured yet"
 
 @dataclass(frozen=True)
 class Reading:
-    """Since the tracker started, in kWh and kg of CO2 equivalents; and what computed."""
+    """In kWh and kg of CO2 equivalents, over so many seconds since the tracker started; and what computed."""
 
     energy_kwh: float
     co2_kg: float
+    seconds: float
     device: str | None
 
 
@@ -92,7 +93,7 @@ class CodeCarbon:
     def live_out(self, total: Any, delta: Any) -> None:
         """Called by codecarbon after each measurement."""
         device = f"{total.cpu_model}, {total.cpu_count} threads" if total.cpu_model else None
-        self.reading = Reading(total.energy_consumed, total.emissions, device)
+        self.reading = Reading(total.energy_consumed, total.emissions, total.duration, device)
 
     def out(self, total: Any, delta: Any) -> None:
         """Called by codecarbon at the end."""
