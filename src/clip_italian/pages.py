@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: jinja2 templates of the package, pictures inside as data."""
+"""Self-contained HTML pages, and Markdown: jinja2 templates of the package, pictures inside as data."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from clip_italian.assets import staged
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("clip_italian", "templates"),
-    autoescape=select_autoescape(default=True),
+    autoescape=select_autoescape(disabled_extensions=("md",), default=True),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from clip_italian.cli import (
     ablate,
+    card,
     classify,
     clean,
     collect,
@@ -23,6 +24,7 @@ from clip_italian.cli import (
     index,
     locate,
     merge,
+    push,
     rate,
     search,
     serve,
@@ -61,6 +63,8 @@ app.command(name="search")(search.search)
 app.command(name="serve")(serve.serve)
 app.command(name="classify")(classify.classify)
 app.command(name="locate")(locate.locate)
+app.command(name="card")(card.card)
+app.command(name="push")(push.push)
 
 
 @app.callback()

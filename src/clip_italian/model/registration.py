@@ -22,6 +22,8 @@ _OWN = (
     (LandmarkEfficientNetConfig, LandmarkEfficientNetModel),
     (MlpDualEncoderConfig, MlpDualEncoderModel),
 )
+# What plain transformers does not know.
+OWN_TYPES = frozenset(config.model_type for config, _ in _OWN)
 _SINGLE_TOWERS = (
     (MetaClip2VisionConfig, MetaClip2VisionModel),
     (MetaClip2TextConfig, MetaClip2TextModel),

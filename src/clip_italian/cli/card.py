@@ -1,0 +1,47 @@
+"""`clip-italian card`: a model's card from its own files."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clip_italian import console
+from clip_italian.cli.options import Json
+
+
+def card(
+    model: Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="Folder of a run or a model, or mini.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; by default README.md in the model folder.")
+    ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(help="A result of evaluate, or a folder of them; may be given again. RUN/results is always read."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What it is called: its repository's id, like you/model.")] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="Licence of the weights by the Hub's name, over the recipe's.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model card in the Hub's format: results, data, recipe, cost, licences; what is missing is said.
+
+    Example: clip-italian card runs/photos --name you/photos
+    """
+    from clip_italian.release import card as cards
+    from clip_italian.release.facts import gather
+
+    found = cards.with_licence(gather(model, results or [], name), licence)
+    text = cards.card(found)
+    target = output or (found.folder and found.folder / cards.CARD)
+    if target is not None:
+        cards.write(text, target)
+    for what in found.missing:
+        console.notice(f"missing: {what}")
+    if as_json:
+        print(json.dumps({"card": target and str(target), "missing": found.missing, "results": len(found.results)}))
+    elif target is None:
+        print(text, end="")
+    else:
+        console.output.print(f"{target}: {len(found.results)} results", markup=False)

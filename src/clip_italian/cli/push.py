@@ -1,0 +1,49 @@
+"""`clip-italian push`: a model folder to the Hub."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.filesize import decimal
+from rich.table import Table
+
+from clip_italian import console
+from clip_italian.cli.options import Json
+from clip_italian.errors import UserError
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="Model folder with its card (README.md).")],
+    repo_id: Annotated[str, typer.Argument(help="Repository, like you/model; made where it is missing.")],
+    private: Annotated[bool, typer.Option("--private", help="Nobody else may see it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and send nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Upload a model to the Hub; refuses without licence, metrics or weights, and files that are no part of a model.
+
+    Example: clip-italian push runs/photos/model you/photos --dry-run
+    """
+    from clip_italian.release import push as pushing
+
+    pushing.check_id(repo_id)
+    if not dry_run:
+        url = pushing.push(folder, repo_id, private)
+        print(json.dumps({"url": url})) if as_json else console.output.print(url, markup=False)
+        return
+    plan = pushing.plan(folder)
+    if as_json:
+        files = [vars(file) for file in plan.files]
+        print(json.dumps({"files": files, "bytes": plan.size, "objections": list(plan.objections)}))
+    else:
+        table = Table("file", title=f"{folder} → {repo_id}", title_justify="left")
+        table.add_column("size", justify="right")
+        table.add_column("refused because", overflow="fold")
+        for file in plan.files:
+            table.add_row(file.path, decimal(file.size), file.refused or "")
+        table.add_row(f"{len(plan.files)} files", decimal(plan.size), "")
+        console.output.print(table)
+    if plan.objections:
+        for objection in plan.objections[1:]:
+            console.notice(f"would refuse: {objection}")
+        raise UserError(f"would refuse: {plan.objections[0]}")

@@ -1,0 +1,58 @@
+"""What is known of the packaged `mini`: how its heads were trained, on what, at what cost, and how well it did.
+
+    {"format": 1, "heads_sha256": …, "info": {…}, "results": [{…}], "costs": {"cross-validation": {…}}}
+
+`info` is the `clip_italian.json` of the run that the heads come from, fingerprints of its training pictures included;
+`results` are result files (`evaluate.results`) without their ranks, `costs` what else was spent (`train.cost`).
+`benchmarks/build_mini.py` writes the file, which lies beside the heads.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from clip_italian.assets import sha256_of, staged
+from clip_italian.errors import UserError
+
+FILE = "mini_facts.json"
+
+
+class MiniFacts(BaseModel):
+    """The content of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    heads_sha256: str
+    info: dict[str, Any]
+    results: list[dict[str, Any]] = []
+    costs: dict[str, dict[str, Any]] = {}
+
+
+def read(heads: Path) -> MiniFacts | None:
+    """The facts beside a heads file, None where there are none; raises UserError where they are of other heads."""
+    path = heads.with_name(FILE)
+    if not path.is_file():
+        return None
+    try:
+        facts = MiniFacts.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{path}: damaged ({error.errors()[0]['msg']}); install the package again") from error
+    if facts.heads_sha256 != sha256_of(heads):
+        raise UserError(f"{path}: of other weights than {heads.name}; install the package again, or make both anew")
+    return facts
+
+
+def write(heads: Path, info: Mapping[str, Any], results: Sequence[Mapping[str, Any]], costs: Mapping[str, Any]) -> Path:
+    """Write the facts beside their heads file; return the path."""
+    facts = MiniFacts(
+        heads_sha256=sha256_of(heads), info=dict(info), results=[dict(one) for one in results], costs=dict(costs)
+    )
+    path = heads.with_name(FILE)
+    with staged(path) as temporary:
+        text = json.dumps(facts.model_dump(mode="json"), indent=1, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return path
