@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-all lint format audit peers clean
+.PHONY: setup demo test test-all lint format audit peers mini clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,10 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The packaged model, anew: make mini PAIRS=photos.jsonl LICENSE=cc-by-nc-4.0 (25 minutes for 800 photos, 2 cores)
+mini: setup
+	$(BIN)/python benchmarks/build_mini.py "$(PAIRS)" --license "$(LICENSE)" -o runs/mini
 
 # Known weaknesses of everything in constraints.txt; asks PyPI. What it does not know there counts as a failure.
 audit:

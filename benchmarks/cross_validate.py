@@ -119,38 +119,43 @@ def fold_numbers(identities: list[int], count: int, seed: int) -> np.ndarray:
     return np.array([number[identity] for identity in identities])
 
 
-def result(system: str, name: str, source: str, done: Sequence[Fold], pairs_file: Path, settings: Resampling) -> dict:
-    """What `evaluate retrieval -o` would write, of all folds together."""
+def result(
+    system: str, name: str, source: str, done: Sequence[Fold], recipe: Recipe, settings: Resampling
+) -> dict[str, Any]:
+    """What `evaluate retrieval -o` would write, of all folds together; `folds` is what the trained ones share."""
     weights = dict.fromkeys(fold.facts[system]["weights_sha256"] for fold in done)
     used = [pair for fold in done for pair in fold.data.pairs]
     paths = [path for fold in done for path in fold.data.paths]
     left_out = [line for fold in done for line in fold.data.left_out]
     checked = {"checked": True, "pictures": sum(fold.seen for fold in done)}
+    folded = {"folds": {"count": len(done), "recipe": recipe.model_dump(mode="json")}} if system == TRAINED else {}
     return {
         "format": results.FORMAT,
         "kind": results.RETRIEVAL,
         "name": name,
         "model": {"source": source} | done[0].facts[system] | {"weights_sha256": ", ".join(weights)},
-        "data": results.data_facts(str(pairs_file), [], pairs.fingerprint(used), paths, left_out),
+        "data": results.data_facts(str(recipe.data.pairs), [], pairs.fingerprint(used), paths, left_out),
         "bootstrap": settings.facts(),
         "versions": results.versions(),
         "overlap": checked if system == TRAINED else {"checked": False},
+        **folded,
         **folds.pooled([fold.found[system] for fold in done], settings),
     }
 
 
-def write(done: Sequence[Fold], recipe_name: str, pairs_file: Path, output: Path, settings: Resampling) -> None:
-    """A result of each system, and the report of all, the recipe first."""
+def write(done: Sequence[Fold], recipe_name: str, recipe: Recipe, output: Path, settings: Resampling) -> list[Path]:
+    """A result of each system, and the report of all; return the results' files, the recipe's first."""
     named = Path(recipe_name).stem
     names = {TRAINED: (named, f"recipe {recipe_name}, trained in each of {len(done)} folds")}
     names |= {system: (system, f"the start of recipe {recipe_name}") for system in (BRIDGE, RANDOM)}
     files = []
     for system in (system for system in names if system in done[0].found):
         file = output / f"{names[system][0].replace(', ', '-').replace(' ', '-')}.json"
-        results.write(file, result(system, *names[system], done, pairs_file, settings))
+        results.write(file, result(system, *names[system], done, recipe, settings))
         files.append(file)
     compared = comparison.compare([(file, results.read(file)) for file in files], settings)
-    render.write(compared, f"{pairs_file.parent.name}, {len(done)} folds", output / "report")
+    render.write(compared, f"{recipe.data.pairs.parent.name}, {len(done)} folds", output / "report")
+    return files
 
 
 def main() -> None:
@@ -173,7 +178,7 @@ def main() -> None:
     chance = folds.chance([fold.found[TRAINED].answers for fold in done])
     print("chance", json.dumps(ranks.rounded(chance)))
     if options.output:
-        write(done, options.recipe, options.pairs, options.output, Resampling(options.resamples))
+        write(done, options.recipe, recipe, options.output, Resampling(options.resamples))
         print(options.output / "report" / "report.md")
 
 

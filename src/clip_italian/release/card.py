@@ -122,7 +122,7 @@ def _body(found: Found) -> str:
 
 
 def _data_table(found: Found) -> str:
-    rows = [
+    rows: list[Sequence[str]] = [
         (one["source"], ", ".join(licence or _UNKNOWN for licence in one["licenses"]),
          f"{one['pictures']:,}", f"{one['captions']:,}")
         for one in found.sources

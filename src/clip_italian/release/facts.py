@@ -17,8 +17,6 @@ from clip_italian.train.run import MODEL_FOLDER
 from clip_italian.train.watch import HISTORY_FILE
 
 RESULTS_FOLDER = "results"
-# Settings that may differ between a model and the folds of its cross-validation.
-_ELSEWHERE = ("output", "checkpoints", "tracking", "device", "cost", "license", "data")
 
 
 @dataclass(frozen=True)
@@ -86,6 +84,12 @@ def gather(place: str, given: Sequence[Path] = (), name: str | None = None) -> F
     return found
 
 
+def learned(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide what is learned from given data: those that folds share with the model on all of it."""
+    free = ("output", "checkpoints", "tracking", "device", "cost", "license", "data")
+    return {key: value for key, value in recipe.items() if key not in free}
+
+
 def short(place: str) -> str:
     """The last two parts of a path: enough to know it by, and nothing of whose machine it was on."""
     return place if "://" in place else "/".join(Path(place).parts[-2:])
@@ -129,14 +133,9 @@ def _is_result(value: Mapping[str, Any]) -> bool:
 
 def _of_model(result: Mapping[str, Any], weights: str, info: Mapping[str, Any]) -> bool:
     """Whether a result is of these weights, or of the folds of a cross-validation of this recipe."""
-    folds = result.get("folds")
-    if folds:
-        return bool(info.get("recipe")) and _comparable(folds["recipe"]) == _comparable(info["recipe"])
+    if folds := result.get("folds"):
+        return "recipe" in info and learned(folds["recipe"]) == learned(info["recipe"])
     return bool((result.get("model") or {}).get("weights_sha256") == weights)
-
-
-def _comparable(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in recipe.items() if key not in _ELSEWHERE}
 
 
 def _is_probe(value: Mapping[str, Any], place: str, folder: Path | None) -> bool:

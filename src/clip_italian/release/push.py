@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import httpx
 from huggingface_hub import HfApi, ModelCard, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
 
 from clip_italian.errors import UsageError, UserError
 from clip_italian.images import SUFFIXES

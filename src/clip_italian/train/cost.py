@@ -228,8 +228,8 @@ class Meter:
     def _spent(self, reading: Reading | None, reason: str) -> Spent:
         seconds = self._clock() - self._began
         device = (reading.device if reading and self._device == "CPU" else None) or self._device
-        if reading and reading.seconds < _LEAST_SHARE * seconds:
-            reading, reason = None, f"only {reading.seconds:.1f} of {seconds:.1f} s were measured"
+        if reading is not None and reading.seconds < _LEAST_SHARE * seconds:
+            reason, reading = f"only {reading.seconds:.1f} of {seconds:.1f} s were measured", None
         part = Part(
             started=self._started, seconds=round(seconds, 3), devices=self._processes.count, device=device,
             country=self._settings.country, hourly=self._settings.hourly, currency=self._settings.currency,
