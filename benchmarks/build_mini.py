@@ -67,8 +67,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/mini"), help="folder of the run")
     parser.add_argument("--heads", type=Path, default=mini.HEADS, help="file to write; the facts go beside it")
     parser.add_argument("settings", nargs="*", help="key=value, as for clip-italian train")
-    options = parser.parse_args()
-    given = [f"data.pairs={options.pairs}", f"output={options.output}", f"license={options.license}"]
+    options = parser.parse_intermixed_args()
+    given = [f"data.pairs={options.pairs.resolve()}", f"output={options.output}", f"license={options.license}"]
     recipe = load_recipe(options.recipe, [*given, *options.settings])
     found, spent = measured(recipe, options.recipe, options.folds, options.output)
     print(f"cross-validation: {spent}")

@@ -67,18 +67,21 @@ def gather(place: str, given: Sequence[Path] = (), name: str | None = None) -> F
         costs = {key: cost.Spent.from_json(value) for key, value in facts.costs.items()}
     if spent := (cost.Spent.from_json(info["cost"]) if "cost" in info else run and cost.read(run / cost.COST_FILE)):
         costs = {"training": spent} | costs
-    read = [*_read(run, folder), *(one for path in given for one in _given(path))]
-    mine = [one for one in read if _is_result(one) and _of_model(one, encoder.weights_hash, info)]
+    lying = _read(run, folder)
+    asked = [one for path in given for one in _given(path)]
+    mine = [one for one in asked if _of_model(one, encoder.weights_hash, info)]
     if given and not mine:
         raise UserError(f"{given[0]}: no result of this model in it; measure it: clip-italian evaluate … -o FILE")
+    mine = [one for one in lying if _is_result(one) and _of_model(one, encoder.weights_hash, info)] + mine
+    mine = [one for at, one in enumerate(mine) if one not in mine[:at]]
     config = encoder.model.config
     found = Found(
         name=name or ("clip-italian mini" if folder is None else (run or folder).resolve().name),
         folder=folder, info=info, weights=encoder.weights_hash,
         parameters=sum(weight.numel() for weight in encoder.model.parameters()), dim=encoder.dim,
         max_tokens=encoder.max_tokens, model_type=config.model_type, own_classes=bool(OWN_TYPES & _types(config)),
-        results=[*known, *mine], probe=next((one for one in read if _is_probe(one, place, folder)), None),
-        bias=next((one for one in read if _is_bias(one, place, folder)), None), costs=costs,
+        results=[*known, *mine], probe=next((one for one in lying if _is_probe(one, place, folder)), None),
+        bias=next((one for one in lying if _is_bias(one, place, folder)), None), costs=costs,
     )  # fmt: skip
     found.missing.extend(_missing(found))
     return found

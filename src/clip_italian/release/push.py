@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
-import httpx
 from huggingface_hub import HfApi, ModelCard, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
 
 from clip_italian.errors import UsageError, UserError
@@ -90,7 +89,9 @@ def push(folder: Path, repo_id: str, private: bool, api: HfApi | None = None) ->
             repo_id=repo_id, folder_path=folder, repo_type="model",
             commit_message=f"Upload by clip-italian {version('clip-italian')}",
         )  # fmt: skip
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # its own, and those of the HTTP library, which differs between its versions
         raise UserError(f"{repo_id}: not uploaded ({_line(error)})") from error
     return str(url)
 
