@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
+from clip_italian.train import cost
 from clip_italian.train import run as run_module
 from clip_italian.train.run import train
 from clip_italian.train.stage import StoppedError
@@ -101,6 +102,10 @@ def test_broken_off_at_every_step(tmp_path, tiny_folder, shapes, undisturbed, mo
                     patch.setattr(Fragile, "count", -1)
     assert attempts > 3
     assert_same_run(tmp_path / "broken", undisturbed)
+    spent = cost.read(tmp_path / "broken" / "cost.json")
+    assert len(spent.parts) == attempts
+    info = json.loads((tmp_path / "broken/model/clip_italian.json").read_text())
+    assert cost.Spent.from_json(info["cost"]) == spent
 
 
 def start(recipe_file, *more):
