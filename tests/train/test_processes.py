@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UsageError
+from clip_italian.train import cost
 from clip_italian.train.processes import Processes, choose_device, join
 from clip_italian.train.run import train
 from tests.train.test_resume import ALL, as_file, lines, losses, settings, wait_for_steps
@@ -80,6 +81,9 @@ def test_two_processes_are_as_one(tmp_path, tiny_folder, shapes, cache, more):
     assert_close(tmp_path / "two", tmp_path / "one")
     assert len(re.findall("weights move", out)) == 2  # one process speaks, once a stage
     assert lines(tmp_path / "two", "history.jsonl")[0]["stage"] == "untrained"
+    spent = cost.read(tmp_path / "two" / "cost.json")
+    assert spent.devices == 2
+    assert spent.device_hours == pytest.approx(2 * spent.seconds / 3600)
 
 
 def test_two_killed_processes_go_on(tmp_path, tiny_folder, shapes, cache):

@@ -5,6 +5,7 @@ import pytest
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
+from clip_italian.train.cost import Spent
 from clip_italian.train.watch import NoWatch, Watch
 
 STAGE = {
@@ -96,6 +97,17 @@ def test_a_run_leaves_a_report(tmp_path, clock):
     assert cells in page
     assert "<td>evaluations and the rest</td><td></td><td>0:06</td>" in page
     assert page.count("<svg") == 5
+
+
+def test_the_report_tells_what_the_run_has_cost(tmp_path, clock):
+    part = {
+        "started": "", "seconds": 3600, "devices": 2, "device": "H100", "country": "ITA", "hourly": 4, "currency": "€",
+        "energy_kwh": 1.5, "co2_kg": 0.5, "measured": 3600, "missing": None,
+    }  # fmt: skip
+    with Watch(recipe(tmp_path), tmp_path, spent=lambda: Spent.from_json({"parts": [part]}), clock=clock) as watch:
+        watch.finish({})
+    told = "1:00:00 on 2 devices, 2 device hours, 1.5 kWh, 500 g CO2eq, € 8.00"
+    assert f"<dt>cost</dt><dd>{told}</dd>" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize("at", range(9))
