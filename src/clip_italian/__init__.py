@@ -8,8 +8,9 @@ Importing the package makes `transformers.AutoModel` know the towers of the `min
 """
 
 from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.onnx_encoder import OnnxEncoder
 from clip_italian.search.index import Index
 from clip_italian.search.pictures import Pictures
 
 __version__ = "0.1.0"
-__all__ = ["DualEncoder", "Index", "Pictures", "__version__"]
+__all__ = ["DualEncoder", "Index", "OnnxEncoder", "Pictures", "__version__"]

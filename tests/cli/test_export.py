@@ -36,6 +36,8 @@ def test_search_by_an_exported_model(run, tiny_folder, shapes, tmp_path):
         assert [label["label"] for label in one["labels"]] == [label["label"] for label in other["labels"]]
         chances = [[label["probability"] for label in some["labels"]] for some in (one, other)]
         assert np.allclose(*chances, atol=1e-3)
+    code, text, err = run("locate", picture, "cerchio", "--model", out, "-o", tmp_path / "heat.png", "--json")
+    assert code == 0 and len(json.loads(text)["box"]) == 4, err
 
 
 def test_hf_by_command(run, tiny_folder, tmp_path):

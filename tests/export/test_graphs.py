@@ -22,6 +22,7 @@ from clip_italian.export.parity import Sample
 from clip_italian.model import exported, load, rivals
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.onnx_encoder import OnnxEncoder
+from clip_italian.serve.shared_encoder import SharedEncoder
 from tests.conftest import draw_shape, tiny_model, tiny_tokenizer
 from tests.model import kinds
 
@@ -93,6 +94,16 @@ def test_an_onnx_encoder_takes_the_models_place(kind, sources, folders):
     assert found.encode_text([]).shape == found.encode_images([]).shape == (0, encoder.dim)
     with pytest.raises(TypeError, match="list"):
         found.encode_text("un gatto")
+
+
+def test_a_service_shares_it(sources, folders):
+    shared = SharedEncoder(load.load(folders["clip"]))
+    try:
+        assert np.allclose(shared.encode_text(TEXTS), sources["clip"].encoder.encode_text(TEXTS), atol=1e-5)
+        assert np.allclose(shared.encode_images(PICTURES), sources["clip"].encoder.encode_images(PICTURES), atol=1e-5)
+        assert shared.weights_hash == sources["clip"].encoder.weights_hash and shared.maps is None
+    finally:
+        shared.close()
 
 
 def test_the_folder_tells_what_it_is(sources, folders):

@@ -32,7 +32,8 @@ Ray = Annotated[str | None, typer.Option("--ray", metavar="ADDRESS", help="Work 
 Language = Annotated[str, typer.Option("--language", help="Language of the captions.")]
 Model = typer.Option(
     "--model",
-    help="Model folder, Hub id, mini, mclip, sentence-transformers:TEXT,IMAGES, or open_clip:NAME/WEIGHTS.",
+    help="Model folder (or exported one), Hub id, mini, mclip, sentence-transformers:TEXT,IMAGES, "
+    "or open_clip:NAME/WEIGHTS.",
 )
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -9,7 +9,8 @@ from typing import Self
 from PIL import Image
 
 from clip_italian.assets import cache_dir
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.encoder import SearchEncoder
+from clip_italian.model.load import load
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit, Index
 from clip_italian.search.query import Query, find
@@ -19,22 +20,23 @@ from clip_italian.search.query import Query, find
 class Pictures:
     """A model and an index that it made: `Pictures.below(folder)` opens both. Threads may share one."""
 
-    encoder: DualEncoder
+    encoder: SearchEncoder
     index: Index
 
     @classmethod
     def below(cls, folder: str | Path, model: str = "mini", index: str | Path | None = None) -> Self:
         """Index the pictures below a folder: the first time all of them, later those that are new or changed.
 
-        `model` is what `DualEncoder.load` takes. The index is kept in the cache (CLIP_ITALIAN_CACHE), or in `index`.
-        Raises UserError where there is no such folder, or no picture in it that can be read.
+        `model` is what `DualEncoder.load` takes, or an exported folder. The index is kept in the cache
+        (CLIP_ITALIAN_CACHE), or in `index`. Raises UserError where there is no such folder, or no picture in it that
+        can be read.
         """
         from clip_italian.search import update  # with all that writing an index takes; searching needs none of it
 
         place = Path(folder).expanduser().resolve()
         kept = Path(index).expanduser() if index is not None else _kept(place, model)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        encoder = DualEncoder.load(model)
+        encoder = load(model)
         update.build(kept, [place], update.Model(encoder, model))
         return cls(encoder, Index.open(kept))
 
