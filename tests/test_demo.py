@@ -8,20 +8,29 @@ import pytest
 import torch
 from transformers import AutoModel, VisionTextDualEncoderModel
 
-from clip_italian import assets, demo
+from clip_italian import assets, demo, languages, pairs
+from clip_italian.config import load_recipe
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.search.index import Index
 from clip_italian.sources import emoji
 
-PICTURES = 90
+
+@pytest.fixture
+def book(borrowed_cache, monkeypatch):
+    """A picture book of some emoji, spread out: faces, people, animals, food, places and flags are all there."""
+    whole = emoji.read
+
+    def shorten(pictures):
+        step = 1_800 // pictures
+        monkeypatch.setattr(emoji, "read", lambda *args: islice(whole(*args), 0, pictures * step, step))
+
+    monkeypatch.setattr(assets, "stamps", lambda: None)
+    return shorten
 
 
 @pytest.fixture
-def done(borrowed_cache, tmp_path, monkeypatch):
-    whole = emoji.read
-    # Every 20th emoji: faces, people, animals, food, places and flags are all there.
-    monkeypatch.setattr(emoji, "read", lambda *args: islice(whole(*args), 0, PICTURES * 20, 20))
-    monkeypatch.setattr(assets, "stamps", lambda: None)
+def done(book, tmp_path):
+    book(90)
     return demo.run("it", tmp_path / "run", ["stage.0.epochs=2", "stage.1.epochs=1"], lambda _: None)
 
 
@@ -63,3 +72,25 @@ def _open(path):
     from clip_italian.images import open_picture
 
     return open_picture(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "title", "said"),
+    [
+        ("de", "language: Deutsch", ["«eine Blume»", "Ähnlichkeit 0,"]),
+        ("es", "language: español", ["«una flor»", "semejanza 0,"]),
+    ],
+)
+def test_demo_speaks_the_language(code, title, said, book, tmp_path):
+    book(50)
+    done = demo.run(code, tmp_path / "run", ["stage.0.epochs=1", "stage.1.epochs=1"], lambda _: None)
+    captions = {caption for pair in pairs.read(demo.book(languages.get(code))) for caption in pair.captions}
+    assert len(captions) > 40
+    articles = {"de": ("ein ", "eine ", "der ", "die ", "das "), "es": ("un ", "una ", "el ", "la ", "unos ", "unas ")}
+    assert sum(caption.startswith(articles[code]) for caption in captions) > 0.8 * len(captions)
+    page = (done.output / "report.html").read_text()
+    assert title in page
+    assert all(words in page for words in said)
+    assert "somiglianza" not in page
+    assert load_recipe(done.output / "recipe.toml").language == code
+    assert done.metrics["zeroshot"]["accuracy@1"] >= 0

@@ -66,7 +66,7 @@ EMOJI_NAMES = Wheel(
     "emoji",
     "2.16.0",
     "c4230d80640def9071599ff56b1b5950fe13a2a94c0da98c5deab12431b24330",
-    "emoji names in Italian and other languages (Unicode CLDR)",
+    "emoji names in many languages (Unicode CLDR)",
     "BSD-3-Clause; names: Unicode License v3",
     "https://github.com/carpedm20/emoji",
 )

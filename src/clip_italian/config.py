@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clip_italian.errors import UsageError
+from clip_italian.languages import DEFAULT
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -174,7 +175,7 @@ class Stage(Strict):
 class Recipe(Strict):
     """One training run."""
 
-    language: str = "it"
+    language: str = DEFAULT
     seed: int = 1
     output: Path
     data: Data

@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clip_italian import languages
 from clip_italian.clean import captions
+
+FOOTNOTES = languages.get("it").footnote_words
 
 
 @pytest.mark.parametrize(
@@ -21,7 +24,7 @@ from clip_italian.clean import captions
     ],
 )
 def test_normalise(before, after):
-    assert captions.normalise(before) == after
+    assert captions.normalise(before, FOOTNOTES) == after
 
 
 @given(st.text(st.sampled_from("ab &<>[]27;/ltgamp\u0301\u200b\x00\t"), max_size=60) | st.text(max_size=60))
@@ -69,3 +72,8 @@ def test_letters():
 def test_leftovers(check, caption, reason):
     failure = check(caption)
     assert (failure and failure[0]) == reason
+
+
+def test_footnotes_of_another_language_stay():
+    assert captions.normalise("Der Turm [Anm. 3]", languages.get("de").footnote_words) == "Der Turm"
+    assert captions.normalise("Der Turm [Anm. 3] [2]") == "Der Turm [Anm. 3]"

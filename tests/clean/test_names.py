@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,17 @@ def test_what_is_not_installed_is_said(monkeypatch):
     with pytest.raises(UserError, match="spacy download it_core_news_sm"):
         tagger("spacy", ITALIAN)
     assert tagger("auto", ITALIAN).name.startswith("lexicon (simplemma")
+
+
+def test_where_nouns_have_capitals_these_tell_no_name():
+    shares = tagger("lexicon", languages.get("de"))(
+        ["Ein Hund spielt mit einem Ball im Garten", "Zwei Katzen auf dem Sofa", "Blick auf den Hafen", "Joey Ramone"]
+    )
+    assert [share >= 0.8 for share in shares] == [False, False, False, True]
+
+
+def test_a_language_may_name_no_pipeline():
+    bare = replace(ITALIAN, spacy_pipelines=())
+    assert "lexicon" in tagger("auto", bare).name
+    with pytest.raises(UserError, match="names no spaCy pipeline"):
+        tagger("spacy", bare)

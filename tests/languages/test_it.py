@@ -1,7 +1,5 @@
 import pytest
 
-from clip_italian import languages
-from clip_italian.errors import UsageError
 from clip_italian.languages import it
 
 
@@ -78,17 +76,3 @@ def test_emoji_captions(name, caption):
 )
 def test_stamp_captions(sentence, caption):
     assert it.describe_stamp(sentence) == caption
-
-
-def test_every_language_has_what_others_need():
-    for code in languages.available():
-        language = languages.get(code)
-        assert language.code == code
-        assert all(prompt.count("{}") == 1 for prompt in (*language.prompts, language.drawing_prompt))
-        assert len(set(language.example_queries)) == 12
-        assert len({one.label for one in language.imagenet}) in (0, 1000)
-
-
-def test_unknown_language_names_the_known_ones():
-    with pytest.raises(UsageError, match="there is it"):
-        languages.get("xx")

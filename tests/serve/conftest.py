@@ -17,6 +17,8 @@ from clip_italian.serve.settings import Limits, access
 from clip_italian.serve.shared_encoder import SharedEncoder
 from tests.conftest import COLOURS, SHAPES, draw_shape, tiny_model, tiny_tokenizer
 
+ITALIAN = languages.get("it")
+
 
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory):
@@ -70,13 +72,13 @@ def folder(library):
 
 @pytest.fixture
 def start(folder, encoder):
-    """Makes clients of a service with these limits, keys, origins and names."""
+    """Makes clients of a service with these limits, keys, origins, names and language."""
     clients = []
 
-    def make(keys=(), origins=(), names=("testserver",), **limits):
+    def make(keys=(), origins=(), names=("testserver",), language=ITALIAN, **limits):
         metrics = Metrics()
         shared = SharedEncoder(encoder, metrics.observe_batch)
-        service = Service(Library(folder, shared), shared, "tiny", languages.get("it"), Limits(**limits))
+        service = Service(Library(folder, shared), shared, "tiny", language, Limits(**limits))
         client = TestClient(
             create(service, access("127.0.0.1", keys, origins, names), metrics), raise_server_exceptions=False
         )

@@ -4,16 +4,13 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 
 # What fails, for the rejects file: the reason's short name and what a person wants to know more.
 Failure = tuple[str, str]
 Check = Callable[[str], Failure | None]
 
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
-# "[27]", "[nota 3]", "[senza fonte]", "[a]": what an encyclopaedia's footnotes leave behind.
-_FOOTNOTE = re.compile(
-    r"\s?\[(?:\d+|[a-z]|(?:nota|note|n\.)\s*\d+|senza fonte|citation needed|sic|edit)\]", re.IGNORECASE
-)
 _MARKUP = re.compile(r"\[\[|\]\]|\{\{|\}\}|'''?|__\w+__|&\w+;|</?[a-zA-Z][^<>]*$")
 _URL = re.compile(r"(?:https?|ftp)://|\bwww\.[\w-]+\.|\b[\w.+-]+@[\w-]+\.\w{2,}", re.IGNORECASE)
 _FILE_NAME = re.compile(r"(?:^|[\s:(/\\])[^\s/\\]+\.(?:jpe?g|png|gif|svg|tiff?|bmp|webp|pdf|ogg|djvu)\b", re.IGNORECASE)
@@ -21,9 +18,10 @@ _CAMERA_NAME = re.compile(r"^(?:IMG|DSC[NF]?|DSCF|P|PICT|PXL|MVI|DJI|WP)[_-]?\d{
 _WORD = re.compile(r"[^\W_]+")
 
 
-def normalise(caption: str) -> str:
+def normalise(caption: str, footnote_words: tuple[str, ...] = ()) -> str:
     """The caption without HTML, footnote marks, control characters and runs of spaces, in NFC.
 
+    `footnote_words` are what a language puts into such marks, besides numbers and English ("[27]", "[note 3]", "[a]").
     Applying it twice changes nothing more.
     """
     before = None
@@ -35,12 +33,18 @@ def normalise(caption: str) -> str:
         if "<" in caption:
             caption = _TAG.sub(" ", caption)
         if "[" in caption:
-            caption = _FOOTNOTE.sub("", caption)
+            caption = _footnote(footnote_words).sub("", caption)
         caption = unicodedata.normalize("NFC", caption)
         if not caption.isprintable():
             caption = "".join(" " if _is_control(c) else c for c in caption)
         caption = " ".join(caption.split())
     return caption
+
+
+@lru_cache
+def _footnote(words: tuple[str, ...]) -> re.Pattern[str]:
+    said = "|".join(map(re.escape, ("note", "n.", "citation needed", "sic", "edit", *words)))
+    return re.compile(rf"\s?\[(?:\d+|[a-z]|(?:{said})\.?(?:\s*\d+)?)\]", re.IGNORECASE)
 
 
 def _is_control(character: str) -> bool:

@@ -53,7 +53,7 @@ def tagger(backend: Literal["auto", "spacy", "lexicon"], language: Language, pip
     "auto" is spaCy where `pipeline` (name or folder) is given or one of `language.spacy_pipelines` is
     installed, else the lexicon. Raises UserError where spaCy is asked for and cannot be used.
     """
-    lexicon = Lexicon(language.code, language.function_words, language.number_words)
+    lexicon = Lexicon(language.code, language.function_words, language.number_words, language.capital_nouns)
     if backend == "lexicon":
         return lexicon
     found = pipeline or next(filter(_is_installed, language.spacy_pipelines), None)
@@ -61,6 +61,8 @@ def tagger(backend: Literal["auto", "spacy", "lexicon"], language: Language, pip
         _load(found)
         return Spacy(found, lexicon)
     if backend == "spacy":
+        if not language.spacy_pipelines:
+            raise UserError(f"{language.name}: the language file names no spaCy pipeline; give one (names.pipeline)")
         example = language.spacy_pipelines[-1]
         raise UserError(f"no spaCy pipeline for {language.name}; install one: python -m spacy download {example}")
     return lexicon
@@ -89,11 +91,12 @@ def casing(caption: str, function_words: frozenset[str]) -> Casing:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Proper nouns by simplemma's word list and by capitals."""
+    """Proper nouns by simplemma's word list, and by capitals where not every noun has one (`capital_nouns`)."""
 
     code: str
     function_words: frozenset[str]
     number_words: frozenset[str]
+    capital_nouns: bool = False
 
     @property
     def name(self) -> str:
@@ -112,7 +115,7 @@ class Lexicon:
             word = words[place]
             return not functional[place] and not word.isdigit() and not self._knows(word.lower())
 
-        if how is Casing.NORMAL:
+        if how is Casing.NORMAL and not self.capital_nouns:
             return _with_particles(_by_capitals(words, functional, unknown), functional)
         proper = [unknown(place) for place in range(len(words))]
         # Without capitals to go by, a caption of content words alone that are half unknown is a name

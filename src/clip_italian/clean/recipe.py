@@ -8,6 +8,7 @@ from pydantic import Field
 
 from clip_italian.clean.pictures import PictureLimits
 from clip_italian.config import RECIPES, Strict, load_settings
+from clip_italian.languages import DEFAULT
 
 CLEANING_RECIPES = RECIPES / "cleaning"
 
@@ -46,7 +47,7 @@ class Duplicates(Strict):
 class CleanRecipe(Strict):
     """Filters and thresholds."""
 
-    language: str = "it"
+    language: str = DEFAULT
     captions: Captions | None = None
     names: Names | None = None
     language_check: LanguageCheck | None = None

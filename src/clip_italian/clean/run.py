@@ -14,12 +14,11 @@ from clip_italian.clean.duplicates import Verdict, verdicts
 from clip_italian.clean.names import tagger
 from clip_italian.clean.recipe import CleanRecipe
 from clip_italian.clean.stage import Clean, keep_captions
+from clip_italian.languages import Language
 from clip_italian.pairs import Pair
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.rejects import Reject, by_reason, read_rejects, rejects_path, write_rejects
 from clip_italian.pipeline.stage import Summary, run_stage
-
-_PROBE = pairs.to_batch([Pair("", "http://", ("una foto di prova",), "")])
 
 
 def clean(source: Path, output: Path, recipe: CleanRecipe, workers: int = 1, ray: str | None = None) -> Summary:
@@ -40,13 +39,17 @@ def clean(source: Path, output: Path, recipe: CleanRecipe, workers: int = 1, ray
         if not checked.is_file():
             root = source.resolve().parent
             if ray is None:
-                Clean(recipe, root)(_PROBE)  # loads word lists and models once, before the workers are forked
+                Clean(recipe, root)(_probe(language))  # loads word lists and models once, before the workers are forked
             run_stage("clean", Clean(recipe, root), settings, source, checked, workers, ray)
         again: Iterable[list[Verdict]] = ()
         if recipe.duplicates is not None:
             again = verdicts(checked, recipe.duplicates, language.function_words, folder)
         rows = _write(checked, again, output)
         return Summary(pairs.count(source), rows, by_reason(rejects_path(output)))
+
+
+def _probe(language: Language) -> pa.RecordBatch:
+    return pairs.to_batch([Pair("", "http://", language.example_queries, "")])
 
 
 def _write(checked: Path, again: Iterable[list[Verdict]], output: Path) -> int:

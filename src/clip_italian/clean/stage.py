@@ -29,7 +29,8 @@ class Clean:
     def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
         """Kept rows (captions normalised) and rejects, one for each caption or picture that goes."""
         found = list(pairs.from_batch(batch))
-        texts = [captions.normalise(caption) for pair in found for caption in pair.captions]
+        footnotes = languages.get(self.recipe.language).footnote_words
+        texts = [captions.normalise(caption, footnotes) for pair in found for caption in pair.captions]
         reasons = self._judge(texts)
         kept: list[Pair] = []
         rejects: list[Reject] = []

@@ -37,7 +37,7 @@ from clip_italian.errors import UsageError, UserError
 
 app = typer.Typer(
     name="clip-italian",
-    help="Train, measure and use a CLIP for Italian. Start with: clip-italian demo",
+    help="Train, measure and use a CLIP for Italian or another language. Start with: clip-italian demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

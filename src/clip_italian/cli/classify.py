@@ -40,7 +40,7 @@ def classify(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="CSV file to write: a row a picture, all probabilities.")
     ] = None,
-    language: Language = "it",
+    language: Language = languages.DEFAULT,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:

@@ -33,8 +33,8 @@ def sources() -> None:
 
 
 @app.command("picture-book")
-def picture_book(output: PairsOutput, language: Language = "it", as_json: Json = False) -> None:
-    """Emoji drawings and Tux Paint stamps with Italian captions: about 2,800 pictures.
+def picture_book(output: PairsOutput, language: Language = languages.DEFAULT, as_json: Json = False) -> None:
+    """Emoji drawings and Tux Paint stamps with captions in the language: about 2,800 pictures.
 
     Example: clip-italian collect picture-book -o book/pairs.parquet
     """
@@ -53,7 +53,7 @@ def picture_book(output: PairsOutput, language: Language = "it", as_json: Json =
 def wit(
     files: Inputs,
     output: PairsOutput,
-    language: Language = "it",
+    language: Language = languages.DEFAULT,
     workers: Workers = CORES,
     ray: Ray = None,
     as_json: Json = False,

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from clip_italian import assets, console
+from clip_italian import assets, console, languages
 
 
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model, index and report.")] = Path(
         "runs/demo"
     ),
-    language: Annotated[str, typer.Option(help="Language of captions and queries.")] = "it",
+    language: Annotated[str, typer.Option(help="Language of captions and queries.")] = languages.DEFAULT,
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings of the recipe as key=value.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as one JSON object.")] = False,
 ) -> None:
@@ -37,4 +37,5 @@ def demo(
         show(direction.replace("_", " "), columns(done.metrics, "retrieval", direction))
     show("zero-shot", columns(done.metrics, "zeroshot"))
     console.output.print(f"report: {output / 'report.html'}", markup=False)
-    console.output.print(f'search: clip-italian search {output / "index"} "un gatto che dorme" -k 5', markup=False)
+    query = languages.get(language).example_queries[0]
+    console.output.print(f'search: clip-italian search {output / "index"} "{query}" -k 5', markup=False)

@@ -56,7 +56,7 @@ def retrieval(
     allow_overlap: OverlapOption = False,
     output: OutputOption = None,
     name: NamesOption = None,
-    language: Language = "it",
+    language: Language = languages.DEFAULT,
     resamples: ResamplesOption = 1000,
     seed: SeedOption = 0,
     device: Device = "auto",
@@ -119,7 +119,9 @@ def zeroshot(
     prompts_file: Annotated[
         Path | None, typer.Option("--prompts", help="File of prompts to average, one a line.")
     ] = None,
-    language: Annotated[str, typer.Option(help="Language of the default prompt, of articles and of the texts.")] = "it",
+    language: Annotated[
+        str, typer.Option(help="Language of the default prompt, of articles and of the texts.")
+    ] = languages.DEFAULT,
     split: SplitOption = None,
     allow_overlap: OverlapOption = False,
     allow_empty: Annotated[

@@ -21,7 +21,7 @@ def locate(
         typer.Option("-o", "--output", help="Picture to write, with heat and box; by default NAME-located.jpg here."),
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")] = "mini",
-    language: Language = "it",
+    language: Language = languages.DEFAULT,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -40,7 +40,7 @@ def locate(
     from clip_italian.train.processes import choose_device
 
     if not query.strip():
-        raise UsageError("the query is empty; say what to look for, for example «il gatto»")
+        raise UsageError("the query is empty; say what to look for")
     output = output or Path(f"{picture.stem}-located.jpg")
     if output.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{output}: the output is a picture; choose a name that ends in {', '.join(_SUFFIXES)}")

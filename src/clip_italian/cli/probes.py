@@ -22,7 +22,7 @@ def probe(
     save: Annotated[
         Path | None, typer.Option("--save", help="Folder for the pictures, with a pairs file of what they show.")
     ] = None,
-    language: Language = "it",
+    language: Language = languages.DEFAULT,
     seed: SeedOption = 1,
     device: Device = "auto",
     as_json: Json = False,
@@ -63,7 +63,7 @@ def bias(
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="Text file, a prompt a line; the first is the neutral one.")
     ] = None,
-    language: Language = "it",
+    language: Language = languages.DEFAULT,
     seed: SeedOption = 1,
     device: Device = "auto",
     as_json: Json = False,

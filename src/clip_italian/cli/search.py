@@ -47,7 +47,7 @@ def search(
     copies: Annotated[bool, typer.Option("--copies", help="Show copies of a picture one by one.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Look at every vector, also where there is a graph.")] = False,
     model: Annotated[str | None, typer.Option("--model", help="Model folder; by default the index's own.")] = None,
-    language: Annotated[str, typer.Option(help="Of the contact sheet and the paper's queries.")] = "it",
+    language: Annotated[str, typer.Option(help="Of the contact sheet and the paper's queries.")] = languages.DEFAULT,
     html: Annotated[Path | None, typer.Option("--html", help="Write a contact sheet to this file.")] = None,
     open_sheet: Annotated[bool, typer.Option("--open", help="Show the contact sheet in the browser.")] = False,
     paths: Annotated[bool, typer.Option("--paths", help="Print paths only, for other programs.")] = False,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from clip_italian import languages
 from clip_italian.errors import UserError
 
 
@@ -24,7 +25,7 @@ def serve(
     hostname: Annotated[
         list[str] | None, typer.Option("--hostname", help="Further name by which it is called, without keys.")
     ] = None,
-    language: Annotated[str, typer.Option(help="Of labels and example queries.")] = "it",
+    language: Annotated[str, typer.Option(help="Of labels and example queries.")] = languages.DEFAULT,
     max_upload: Annotated[int, typer.Option("--max-upload", min=1, help="Megabytes of one request.")] = 20,
     max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Megapixels of one picture sent.")] = 50,
     max_requests: Annotated[

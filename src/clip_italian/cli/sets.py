@@ -24,7 +24,7 @@ def sets(
         Path | None, typer.Option("--labels", help="ImageNet: JSON list of 1,000 labels instead of the language's.")
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Take a set that lacks some of its pictures.")] = False,
-    language: Language = "it",
+    language: Language = languages.DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Published test sets: list them, say what to download, check a folder and write it as a pairs file.

@@ -17,7 +17,7 @@ def stats(
         list[Path] | None,
         typer.Option(help="A rejects file; may be given again. The default is all beside the pairs files."),
     ] = None,
-    title: Annotated[str, typer.Option(help="Heading of the card.")] = "Italian image–caption pairs",
+    title: Annotated[str, typer.Option(help="Heading of the card.")] = "Image–caption pairs",
     seed: Annotated[int, typer.Option(help="Another seed draws other samples.")] = 0,
     as_json: Json = False,
 ) -> None:

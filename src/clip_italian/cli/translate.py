@@ -35,7 +35,7 @@ def translate(
     output: PairsOutput,
     engine: Annotated[EngineName, typer.Option(help="DeepL's service, or a model on this machine.")],
     source_language: Annotated[str, typer.Option(help="Language of the captions as they are.")] = "en",
-    language: Language = "it",
+    language: Language = languages.DEFAULT,
     cache: Annotated[Path | None, typer.Option(help="Cache of translations; the default is the user's.")] = None,
     max_characters: Annotated[int | None, typer.Option(min=0, help="Stop before more than these are sent.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Also pairs that are translated already.")] = False,

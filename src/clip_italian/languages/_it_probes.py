@@ -1,46 +1,46 @@
 """What the probes draw and say in Italian: numbers, colours, places, and neutral prompts about people."""
 
 from clip_italian.languages import Probes, Thing
+from clip_italian.languages._drawings import paints, things
 from clip_italian.languages._it_articles import definite, indefinite, of_definite
 
-# Each drawing shows one of it (OpenMoji's sock shows two). These can be recognised in any colour.
-_PAINTABLE = (
-    Thing("1F34E", "mela", "mele", True, ("#ea5a47", "#d22f27")),
-    Thing("1F697", "automobile", "automobili", True, ("#ea5a47",)),
-    Thing("2602", "ombrello", "ombrelli", False, ("#B399C8", "#8967AA")),
-    Thing("1F388", "palloncino", "palloncini", False, ("#EA5A47", "#D22F27")),
-    Thing("1F455", "maglietta", "magliette", True, ("#61b2e4", "#92d3f5")),
-    Thing("1F9E2", "berretto", "berretti", False, ("#b1cc33", "#5c9e31", "#186648")),
-    Thing("1F4D5", "libro", "libri", False, ("#d22f27",)),
-    Thing("1F457", "vestito", "vestiti", False, ("#61B2E4",)),
-    Thing("2764", "cuore", "cuori", False, ("#d22f27",)),
-    Thing("2B50", "stella", "stelle", True, ("#FCEA2B",)),
-    Thing("1F392", "zaino", "zaini", False, ("#EA5A47", "#D22F27")),
-    Thing("1F460", "scarpa", "scarpe", True, ("#d22f27",)),
-    Thing("1F41F", "pesce", "pesci", False, ("#92d3f5", "#61b2e4")),
-    Thing("1F98B", "farfalla", "farfalle", True, ("#92D3F5",)),
-    Thing("1F511", "chiave", "chiavi", True, ("#F4AA41", "#E27022")),
-    Thing("1FA91", "sedia", "sedie", True, ("#fcea2b", "#f1b31c")),
-)
-_OTHERS = (
-    Thing("1F350", "pera", "pere", True),
-    Thing("1F408", "gatto", "gatti", False),
-    Thing("1F415", "cane", "cani", False),
-    Thing("1F422", "tartaruga", "tartarughe", True),
-    Thing("1F986", "anatra", "anatre", True),
-    Thing("1F418", "elefante", "elefanti", False),
-    Thing("1F404", "mucca", "mucche", True),
-    Thing("1F40E", "cavallo", "cavalli", False),
-    Thing("1F41D", "ape", "api", True),
-    Thing("1F3E0", "casa", "case", True),
-    Thing("1F6B2", "bicicletta", "biciclette", True),
-    Thing("1F3B8", "chitarra", "chitarre", True),
-    Thing("1F56F", "candela", "candele", True),
-    Thing("1F34B", "limone", "limoni", False),
-    Thing("1F353", "fragola", "fragole", True),
-    Thing("1F955", "carota", "carote", True),
-    Thing("270F", "matita", "matite", True),
-    Thing("1F6AA", "porta", "porte", True),
+_THINGS = things(
+    """
+    apple mela mele f
+    car automobile automobili f
+    umbrella ombrello ombrelli m
+    balloon palloncino palloncini m
+    t-shirt maglietta magliette f
+    cap berretto berretti m
+    book libro libri m
+    dress vestito vestiti m
+    heart cuore cuori m
+    star stella stelle f
+    backpack zaino zaini m
+    shoe scarpa scarpe f
+    fish pesce pesci m
+    butterfly farfalla farfalle f
+    key chiave chiavi f
+    chair sedia sedie f
+    pear pera pere f
+    cat gatto gatti m
+    dog cane cani m
+    turtle tartaruga tartarughe f
+    duck anatra anatre f
+    elephant elefante elefanti m
+    cow mucca mucche f
+    horse cavallo cavalli m
+    bee ape api f
+    house casa case f
+    bicycle bicicletta biciclette f
+    guitar chitarra chitarre f
+    candle candela candele f
+    lemon limone limoni m
+    strawberry fragola fragole f
+    carrot carota carote f
+    pencil matita matite f
+    door porta porte f
+    """
 )
 
 # Masculine and feminine of one thing; "arancione" and "marrone" have one form, the last three never change.
@@ -48,22 +48,26 @@ _COLOURS = {
     "rosso": "rossa", "giallo": "gialla", "verde": "verde", "arancione": "arancione", "marrone": "marrone",
     "nero": "nera", "grigio": "grigia", "blu": "blu", "viola": "viola", "rosa": "rosa",
 }  # fmt: skip
-_PAINTS = {
-    "rosso": "#d22f27", "giallo": "#fcea2b", "verde": "#5c9e31", "arancione": "#f28c1e", "marrone": "#7a4a28",
-    "nero": "#222222", "grigio": "#9b9b9a", "blu": "#1e50c8", "viola": "#8040b0", "rosa": "#ffa7c0",
-}  # fmt: skip
+_PAINTS = paints(
+    red="rosso", yellow="giallo", green="verde", orange="arancione", brown="marrone",
+    black="nero", grey="grigio", blue="blu", purple="viola", pink="rosa",
+)  # fmt: skip
 _NUMBERS = ("due", "tre", "quattro", "cinque", "sei")
 _PLACES = {"left": "a sinistra", "right": "a destra", "above": "sopra", "below": "sotto"}
 
 
+def _is_feminine(thing: Thing) -> bool:
+    return thing.gender == "f"
+
+
 def one(thing: Thing) -> str:
     """ "una mela", "uno zaino", "un'ape"."""
-    return f"{indefinite(thing.singular, thing.feminine)}{thing.singular}"
+    return f"{indefinite(thing.singular, _is_feminine(thing))}{thing.singular}"
 
 
 def the(thing: Thing) -> str:
     """ "la mela", "lo zaino", "l'ape"."""
-    return f"{definite(thing.singular, thing.feminine)}{thing.singular}"
+    return f"{definite(thing.singular, _is_feminine(thing))}{thing.singular}"
 
 
 def counted(thing: Thing, number: int) -> tuple[str, ...]:
@@ -73,7 +77,7 @@ def counted(thing: Thing, number: int) -> tuple[str, ...]:
 
 def coloured(thing: Thing, colour: str) -> tuple[str, ...]:
     """ "una mela rossa", "uno zaino blu"."""
-    return (f"{one(thing)} {_COLOURS[colour] if thing.feminine else colour}",)
+    return (f"{one(thing)} {_COLOURS[colour] if _is_feminine(thing) else colour}",)
 
 
 def related(thing: Thing, relation: str, other: Thing) -> tuple[str, ...]:
@@ -81,12 +85,12 @@ def related(thing: Thing, relation: str, other: Thing) -> tuple[str, ...]:
     place = _PLACES[relation]
     if relation in ("above", "below"):
         return f"{one(thing)} {place} {one(other)}", f"{the(thing)} è {place} {the(other)}"
-    of_the = f"{of_definite(other.singular, other.feminine)}{other.singular}"
+    of_the = f"{of_definite(other.singular, _is_feminine(other))}{other.singular}"
     return f"{one(thing)} {place} di {one(other)}", f"{the(thing)} è {place} {of_the}"
 
 
 PROBES = Probes(
-    things=_PAINTABLE + _OTHERS,
+    things=_THINGS,
     colours=_PAINTS,
     counted=counted,
     coloured=coloured,

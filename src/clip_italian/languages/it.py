@@ -7,9 +7,10 @@ number follow the ending of the first word; the tables list the words that do ot
 
 import re
 
-from clip_italian.languages import Language, SheetWords, image_classes
+from clip_italian.languages import Language, SheetWords, image_classes, page_words
 from clip_italian.languages._it_articles import indefinite, of_definite
 from clip_italian.languages._it_probes import PROBES
+from clip_italian.languages._tidy import tidy_sentence
 
 # First words of names, by what the ending does not say. The rest follows -o/-a/-i/-e.
 _MASCULINE = frozenset(
@@ -203,13 +204,7 @@ def describe_stamp(sentence: str) -> str | None:
 
     Returns None for what describes no picture: jokes on the tombstones, rules of a game.
     """
-    text = " ".join(sentence.split()).rstrip(". ")
-    if not text or len(text) > 90 or text.startswith(("–", "-", '"', "«", "“")):
-        return None
-    first = text.split()[0]
-    if first.lower() in _ARTICLES or first.lower().startswith(("un'", "l'")):
-        return text[0].lower() + text[1:]
-    return text
+    return tidy_sentence(sentence, lambda first: first in _ARTICLES or first.startswith(("un'", "l'")))
 
 
 _LEADING_ARTICLES = frozenset("un uno una il lo la i gli le dei degli delle del dello della".split())
@@ -233,6 +228,7 @@ _NUMBER_WORDS = frozenset(
 LANGUAGE = Language(
     code="it",
     name="italiano",
+    english_name="Italian",
     prompts=("una foto di {}", "un'immagine di {}", "{}"),
     neutral=("una foto", "un'immagine"),
     drawing_prompt="un disegno di {}",
@@ -260,10 +256,12 @@ LANGUAGE = Language(
         probability="probabilità {probability:.0%}",
         point=",",
     ),
+    page=page_words("it_page.json"),
     imagenet=image_classes("it_imagenet.tsv"),
     probes=PROBES,
     function_words=_FUNCTION_WORDS,
     number_words=_NUMBER_WORDS,
+    footnote_words=("nota", "senza fonte"),
     spacy_pipelines=("it_core_news_lg", "it_core_news_md", "it_core_news_sm"),
     deepl_code="IT",
     marian_model="Helsinki-NLP/opus-mt-en-it",

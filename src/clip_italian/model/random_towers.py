@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from clip_italian.languages import it
+from clip_italian import languages
 from clip_italian.model.single_towers import explained, is_joint
 
 # ViT-B/32 as OpenAI published it: these are also the configuration class's defaults, written out so that they stay.
@@ -58,9 +58,9 @@ def random_text(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def word_pieces(cased: bool) -> BertTokenizer:
-    """A small word-piece tokenizer: the words of ImageNet's Italian class names, and single characters."""
+    """A small word-piece tokenizer: words of class names in the default language, and single characters."""
     characters = [chr(code) for code in (*range(0x21, 0x7F), *range(0xA1, 0x180)) if chr(code).isprintable()]
-    names = (one.label for one in it.LANGUAGE.imagenet)
+    names = (one.label for one in languages.get(languages.DEFAULT).imagenet)
     words = {word for name in names for word in name.split() if word.isalpha() and len(word) > 1}
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     pieces = [*special, *characters, *(f"##{character}" for character in characters), *sorted(words)]

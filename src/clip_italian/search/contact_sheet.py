@@ -27,7 +27,7 @@ def rows(
     ]
 
 
-def write_sheet(path: Path, results: Sequence[tuple[str, Sequence[Hit]]], language: str = "it") -> None:
+def write_sheet(path: Path, results: Sequence[tuple[str, Sequence[Hit]]], language: str = languages.DEFAULT) -> None:
     """Write a self-contained contact sheet in the words of a language."""
     words = languages.get(language).sheet
     write_page(path, "contact_sheet.html", results=rows(results, words), language=language)

@@ -39,9 +39,9 @@ class Query:
 
     def __post_init__(self) -> None:
         if not self.texts and not self.pictures:
-            raise UsageError("nothing to look for; give some words, for example «un gatto che dorme», or a picture")
+            raise UsageError("nothing to look for; give some words, or a picture")
         if any(not text.strip() for text in (*self.texts, *self.not_texts)):
-            raise UsageError("the query is empty; say what to look for, for example «un gatto che dorme»")
+            raise UsageError("the query is empty; say what to look for")
         for prompt in self.prompts:
             if prompt.count("{}") != 1:
                 raise UsageError(f"prompt {prompt!r}: needs exactly one {{}} for the query")

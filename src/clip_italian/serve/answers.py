@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from clip_italian import languages
+
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
@@ -19,7 +21,7 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    text: list[Text] = Field([], description="Words, for example «due cani sulla neve».")
+    text: list[Text] = Field([], description="Words, in the language of the service.")
     unlike: list[Text] = Field([], alias="not", description="Words for what should not be there.")
     k: int = Field(12, ge=1, description="How many pictures.")
     skip: int = Field(0, ge=0, description="Leave out so many of the best: for pages.")
@@ -99,7 +101,7 @@ class Texts(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    texts: list[Text] = Field(min_length=1, examples=[["un gatto che dorme"]])
+    texts: list[Text] = Field(min_length=1, examples=[list(languages.get(languages.DEFAULT).paper_queries[:1])])
 
 
 class Embedded(BaseModel):

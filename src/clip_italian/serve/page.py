@@ -9,14 +9,19 @@ from clip_italian import pages
 from clip_italian.languages import Language
 
 _TEMPLATES = Path(pages.__file__).parent / "templates" / "serve"
+_ENGLISH, _ENGLISH_NAME = "en", "English"
+_HINTS = ("unlike_hint", "labels_hint", "where_hint")
 
 
 def routes(app: FastAPI, language: Language) -> APIRouter:
     """/, /docs, and the style and script that both use."""
     router = APIRouter(include_in_schema=False)
-    words = json.loads((_TEMPLATES / "words.json").read_text(encoding="utf-8"))
     queries = (*language.paper_queries, *language.example_queries[:4])
-    home = pages.render("serve/page.html", words=words, start=words["it"], queries=queries)
+    words = page_words(language)
+    first = next(iter(words))
+    home = pages.render(
+        "serve/page.html", words=words, start=words[first], spoken=first, language=language, queries=queries
+    )
 
     def fixed(path: str, media_type: str, content: str) -> None:
         @router.get(path)
@@ -32,3 +37,16 @@ def routes(app: FastAPI, language: Language) -> APIRouter:
         return Response(pages.render("serve/docs.html", api=app.openapi()), media_type="text/html")
 
     return router
+
+
+def page_words(language: Language) -> dict[str, dict[str, str]]:
+    """The page's words by language code: the service's own, if its file has some, then English.
+
+    What is an example of a search stays in the service's language: it is what the model reads.
+    """
+    english = json.loads((_TEMPLATES / "words.json").read_text(encoding="utf-8"))
+    own = dict(language.page)
+    hints = {"query_hint": language.paper_queries[0]} | {name: own.get(name, "") for name in _HINTS}
+    asked = {name: text.replace("{language}", language.english_name) for name, text in english.items()}
+    found = {language.code: own | hints | {"other_language": _ENGLISH_NAME}} if own else {}
+    return found | {_ENGLISH: asked | hints | {"other_language": language.name.capitalize()}}

@@ -1,4 +1,4 @@
-"""The picture book: emoji drawings and Tux Paint stamps with Italian captions.
+"""The picture book: emoji drawings and Tux Paint stamps with captions in a language.
 
 A small data set that every machine can make from package registries: about 2,800 pictures of
 288 x 288 pixels, each with one caption. Takes about 30 s on 2 cores.

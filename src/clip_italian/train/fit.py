@@ -265,7 +265,11 @@ def _counts(stage: Stage, encoder: DualEncoder) -> str:
 def _class_names(recipe: Recipe) -> Sequence[str]:
     if not recipe.model.class_names:
         return ()
-    names = [one.label for one in languages.get(recipe.language).imagenet]
-    if not names:
-        raise UsageError(f"model.class_names: language {recipe.language!r} names no classes; set it to false")
-    return names
+    # The text tower that class names are for reads many languages: those of another one do.
+    language = languages.get(recipe.language)
+    if not language.imagenet:
+        language = languages.get(languages.DEFAULT)
+        console.notice(
+            f"language {recipe.language!r} names no classes: model.class_names takes those in {language.english_name}"
+        )
+    return [one.label for one in language.imagenet]

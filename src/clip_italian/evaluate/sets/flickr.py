@@ -12,7 +12,7 @@ def flickr() -> EvaluationSet:
     """A folder with `captions.jsonl` and its pictures."""
     return EvaluationSet(
         name="flickr",
-        title="pictures with captions in JSON lines, as Flickr8k or Flickr30k in Italian",
+        title="pictures with captions in JSON lines, as Flickr8k or Flickr30k in other languages",
         task="retrieval",
         licence="as the pictures'; Flickr8k and Flickr30k: research only",
         steps=(

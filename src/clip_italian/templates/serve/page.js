@@ -3,12 +3,14 @@
 const $ = (selector, inside = document) => inside.querySelector(selector);
 const $$ = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 const words = JSON.parse($("#words").textContent);
+const searched = $("#words").dataset.searched; // the language of queries and labels
 const page = 24;
 
 // What is remembered: language for good, the key until the browser is closed. Both may be forbidden.
 const remember = (store, name, value) => { try { store.setItem(name, value); } catch { /* then not */ } };
 const recall = (store, name) => { try { return store.getItem(name); } catch { return null; } };
-let language = recall(localStorage, "language") === "en" ? "en" : "it";
+const spoken = [searched, "en"].filter((code) => code in words); // the service's own first
+let language = spoken.includes(recall(localStorage, "language")) ? recall(localStorage, "language") : spoken[0];
 let key = recall(sessionStorage, "key");
 
 // ---- words
@@ -27,7 +29,7 @@ function speak() {
 }
 
 $("#language").addEventListener("click", () => {
-  language = language === "it" ? "en" : "it";
+  language = spoken.find((code) => code !== language) ?? language;
   remember(localStorage, "language", language);
   speak();
 });
@@ -309,7 +311,7 @@ $("form", classify).addEventListener("submit", (event) => {
 function drawLabels(answer) {
   const table = $(".labels", classify);
   const draw = () => $("tbody", table).replaceChildren(...answer.labels.map(({ label, probability }) => element("tr", {},
-    element("th", { scope: "row", textContent: label, lang: "it" }),
+    element("th", { scope: "row", textContent: label, lang: searched }),
     element("td", { className: "bar" }, element("progress", { value: probability, max: 1, ariaLabel: label })),
     element("td", { textContent: `${number(100 * probability, 1)} %` }))));
   draw();

@@ -1,0 +1,70 @@
+"""German: prompts, words and names. Grammar is in `_de_grammar`, captions for emoji and stamps in `_de_captions`."""
+
+from clip_italian.languages import Language, SheetWords, page_words
+from clip_italian.languages._de_captions import describe_emoji, describe_stamp
+from clip_italian.languages._de_grammar import with_article
+from clip_italian.languages._de_probes import PROBES
+
+_FUNCTION_WORDS = frozenset(
+    """
+    der die das den dem des ein eine einen einem einer eines und oder von vom zu zum zur mit bei beim aus für im in ins
+    am an ans als wie dass es
+    """.split()
+)
+_NUMBER_WORDS = frozenset(
+    """
+    zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn achtzehn
+    neunzehn zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig hundert tausend
+    """.split()
+)
+
+LANGUAGE = Language(
+    code="de",
+    name="Deutsch",
+    english_name="German",
+    prompts=("ein Foto: {}", "ein Bild: {}", "{}"),
+    neutral=("ein Foto", "ein Bild"),
+    drawing_prompt="eine Zeichnung: {}",
+    example_queries=(
+        "ein Tier",
+        "ein Musikinstrument",
+        "ein trauriges Gesicht",
+        "ein Vogel",
+        "Obst",
+        "ein Fahrzeug",
+        "eine Blume",
+        "eine Person beim Sport",
+        "ein Gebäude",
+        "etwas zu essen",
+        "eine Flagge mit einem Kreuz",
+        "ein Werkzeug",
+    ),
+    paper_queries=(
+        "zwei Hunde im Schnee",
+        "ein Paar bei Sonnenuntergang",
+        "ein Paar in den Bergen",
+        "eine kleine Maus",
+    ),
+    sheet=SheetWords(
+        found="{count} Bilder, das beste zuerst",
+        none="kein Bild gefunden",
+        gone="die Datei ist nicht mehr da",
+        copies="noch {count} gleiche Bilder",
+        score="Ähnlichkeit {score}",
+        probability="Wahrscheinlichkeit {probability:.0%}",
+        point=",",
+    ),
+    page=page_words("de_page.json"),
+    probes=PROBES,
+    function_words=_FUNCTION_WORDS,
+    number_words=_NUMBER_WORDS,
+    footnote_words=("anm", "anmerkung", "quelle fehlt", "ohne beleg"),
+    spacy_pipelines=("de_core_news_lg", "de_core_news_md", "de_core_news_sm"),
+    capital_nouns=True,
+    deepl_code="DE",
+    marian_model="Helsinki-NLP/opus-mt-en-de",
+    flores_code="deu_Latn",
+    with_article=with_article,
+    describe_emoji=describe_emoji,
+    describe_stamp=describe_stamp,
+)

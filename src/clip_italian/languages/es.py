@@ -1,0 +1,63 @@
+"""Spanish: prompts, words and names. Grammar is in `_es_grammar`, captions for emoji and stamps in `_es_captions`."""
+
+from clip_italian.languages import Language, SheetWords, page_words
+from clip_italian.languages._es_captions import describe_emoji, describe_stamp
+from clip_italian.languages._es_grammar import with_article
+from clip_italian.languages._es_probes import PROBES
+
+_FUNCTION_WORDS = frozenset(
+    """
+    el la los las lo un una unos unas y e o u a al de del en con por para que su sus se
+    """.split()
+)
+_NUMBER_WORDS = frozenset(
+    """
+    dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis diecisiete dieciocho
+    diecinueve veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa cien ciento mil
+    """.split()
+)
+
+LANGUAGE = Language(
+    code="es",
+    name="español",
+    english_name="Spanish",
+    prompts=("una foto de {}", "una imagen de {}", "{}"),
+    neutral=("una foto", "una imagen"),
+    drawing_prompt="un dibujo de {}",
+    example_queries=(
+        "un animal",
+        "un instrumento musical",
+        "una cara triste",
+        "un pájaro",
+        "fruta",
+        "un vehículo",
+        "una flor",
+        "una persona que hace deporte",
+        "un edificio",
+        "algo de comer",
+        "una bandera con una cruz",
+        "una herramienta",
+    ),
+    paper_queries=("dos perros en la nieve", "una pareja al atardecer", "una pareja en la montaña", "un ratoncito"),
+    sheet=SheetWords(
+        found="{count} imágenes, la mejor primero",
+        none="ninguna imagen encontrada",
+        gone="el archivo ya no está",
+        copies="otras {count} copias",
+        score="semejanza {score}",
+        probability="probabilidad {probability:.0%}",
+        point=",",
+    ),
+    page=page_words("es_page.json"),
+    probes=PROBES,
+    function_words=_FUNCTION_WORDS,
+    number_words=_NUMBER_WORDS,
+    footnote_words=("nota", "cita requerida", "sin fuente"),
+    spacy_pipelines=("es_core_news_lg", "es_core_news_md", "es_core_news_sm"),
+    deepl_code="ES",
+    marian_model="Helsinki-NLP/opus-mt-en-es",
+    flores_code="spa_Latn",
+    with_article=with_article,
+    describe_emoji=describe_emoji,
+    describe_stamp=describe_stamp,
+)

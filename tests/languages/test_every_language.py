@@ -1,0 +1,86 @@
+"""What every language file gives, so that the rest of the package can rely on it."""
+
+import json
+import string
+from pathlib import Path
+
+import pytest
+
+from clip_italian import languages, pages
+from clip_italian.errors import UsageError
+
+CODES = languages.available()
+ENGLISH = json.loads((Path(pages.__file__).parent / "templates" / "serve" / "words.json").read_text(encoding="utf-8"))
+HINTS = {"unlike_hint", "labels_hint", "where_hint"}
+
+
+def placeholders(text):
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+def test_there_are_three():
+    assert CODES == ["de", "es", "it"]
+    assert languages.DEFAULT in CODES
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_fields_are_filled(code):
+    language = languages.get(code)
+    assert language.code == code
+    assert all(prompt.count("{}") == 1 for prompt in (*language.prompts, language.drawing_prompt))
+    assert not any("{" in prompt for prompt in language.neutral)
+    assert len(set(language.example_queries)) == 12
+    assert len(set(language.paper_queries)) == 4
+    assert len({one.label for one in language.imagenet}) in (0, 1000)
+    assert language.english_name in ("German", "Italian", "Spanish")
+    assert all(word == word.lower().strip() and word for word in language.function_words | language.number_words)
+    assert len(language.function_words) >= 20
+    assert len(language.number_words) >= 20
+    assert all(name.startswith(f"{code}_core_news_") for name in language.spacy_pipelines)
+    assert language.deepl_code == code.upper()
+    assert language.marian_model.endswith(f"-en-{code}")
+    assert language.flores_code.endswith("_Latn")
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_sheet_words_take_their_figures(code):
+    words = languages.get(code).sheet
+    assert "3" in words.found.format(count=3)
+    assert "2" in words.copies.format(count=2)
+    assert "0,5" in words.score.format(score="0,5")
+    assert "50%" in words.probability.format(probability=0.5)
+    assert words.none and words.gone
+
+
+@pytest.mark.parametrize("code", [code for code in CODES if languages.get(code).page])
+def test_page_words_are_those_of_the_english_page(code):
+    words = languages.get(code).page
+    assert set(words) == set(ENGLISH) | HINTS
+    for name, english in ENGLISH.items():
+        assert placeholders(words[name]) == placeholders(english) - {"language"}, name
+    assert all(words.values())
+
+
+@pytest.mark.parametrize("code", [code for code in CODES if languages.get(code).probes])
+def test_probes_tell_all_apart(code):
+    """Every way to say a number, a colour or a place is said of one of them only."""
+    probes = languages.get(code).probes
+    assert len(probes.things) >= 30
+    for field in ("code", "singular"):
+        assert len({getattr(thing, field) for thing in probes.things}) == len(probes.things)
+    assert {thing.gender for thing in probes.things} <= {"m", "f", "n"}
+    assert len(probes.colours) == 10
+    assert len(set(probes.people)) == len(probes.people) == 32
+    one, other = probes.things[:2]
+    for said in (
+        [probes.counted(one, number) for number in range(1, 7)],
+        [probes.coloured(one, colour) for colour in probes.colours],
+        [probes.related(one, place, other) for place in ("left", "right", "above", "below")],
+    ):
+        ways = [way for each in said for way in each]
+        assert len(set(ways)) == len(ways)
+
+
+def test_unknown_language_names_the_known_ones():
+    with pytest.raises(UsageError, match="there is de, es, it"):
+        languages.get("xx")
