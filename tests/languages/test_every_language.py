@@ -50,6 +50,7 @@ def test_sheet_words_take_their_figures(code):
     assert "0,5" in words.score.format(score="0,5")
     assert "50%" in words.probability.format(probability=0.5)
     assert words.none and words.gone
+    assert len(words.quoted.format(query="x")) == 3
 
 
 @pytest.mark.parametrize("code", [code for code in CODES if languages.get(code).page])
@@ -84,3 +85,19 @@ def test_probes_tell_all_apart(code):
 def test_unknown_language_names_the_known_ones():
     with pytest.raises(UsageError, match="there is de, es, it"):
         languages.get("xx")
+
+
+def test_the_guides_language_works():
+    """The French file that docs/languages.md shows."""
+    guide = (Path(__file__).parents[2] / "docs" / "languages.md").read_text(encoding="utf-8")
+    code = guide.split("```python\n")[1].split("```")[0]
+    assert code.count("\n") <= 45
+    room = {}
+    exec(compile(code, "docs/languages.md", "exec"), room)
+    french = room["LANGUAGE"]
+    assert french.with_article("fleur rouge") == "une fleur rouge"
+    assert french.describe_emoji("chat") == "un chat"
+    assert french.describe_stamp("Une pomme rouge.") == "une pomme rouge"
+    assert len(set(french.example_queries)) == 12
+    assert french.sheet.quoted.format(query="x") == "« x »"
+    assert (french.page, french.imagenet, french.probes, french.spacy_pipelines) == ({}, (), None, ())

@@ -49,7 +49,20 @@ def italian_words():
     return functional | {word for word in words if not simplemma.is_known(word, lang="en")} | {"gatto", "cane", "foto"}
 
 
-ITALIAN = italian_words() - {"api", "gas", "score", "index", "token", "dim", "count", "percent", "per", "all", "due", "col"}
+ITALIAN = italian_words() - {
+    "api",
+    "gas",
+    "score",
+    "index",
+    "token",
+    "dim",
+    "count",
+    "percent",
+    "per",
+    "all",
+    "due",
+    "col",
+}
 
 
 def strings(path):

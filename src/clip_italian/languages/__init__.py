@@ -56,7 +56,7 @@ class Probes:
 class SheetWords:
     """What a page of found pictures says beside them: templates take `count`, `score` or `probability`.
 
-    `point` is the decimal one.
+    `point` is the decimal one, `quoted` puts a query into the language's quotation marks.
     """
 
     found: str
@@ -66,6 +66,7 @@ class SheetWords:
     score: str
     probability: str
     point: str
+    quoted: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,7 @@ LANGUAGE = Language(
         score="Ähnlichkeit {score}",
         probability="Wahrscheinlichkeit {probability:.0%}",
         point=",",
+        quoted="„{query}“",
     ),
     page=page_words("de_page.json"),
     probes=PROBES,

@@ -47,6 +47,7 @@ LANGUAGE = Language(
         score="semejanza {score}",
         probability="probabilidad {probability:.0%}",
         point=",",
+        quoted="«{query}»",
     ),
     page=page_words("es_page.json"),
     probes=PROBES,

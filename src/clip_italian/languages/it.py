@@ -255,6 +255,7 @@ LANGUAGE = Language(
         score="somiglianza {score}",
         probability="probabilità {probability:.0%}",
         point=",",
+        quoted="«{query}»",
     ),
     page=page_words("it_page.json"),
     imagenet=image_classes("it_imagenet.tsv"),

@@ -19,6 +19,7 @@ def rows(
     return [
         {
             "query": query,
+            "quoted": words.quoted.format(query=query),
             "lead": words.found.format(count=len(hits)) if hits else words.none,
             "gone": words.gone,
             "hits": [_shown(hit, words, known.get(hit.id)) for hit in hits],
