@@ -31,6 +31,10 @@ ALLOWED = {
     "evaluate/published.py": {"it"},
     # The paper's text towers, by their names at the Hub: dbmdz/bert-base-italian-xxl-cased.
     "model/random_towers.py": {"italian"},
+    "model/flax_checkpoint.py": {"italian"},
+    # A country (ISO 3166), where a machine stands.
+    "config.py": {"ita"},
+    "train/energy.py": {"ita"},
     # The help names the language that the project is about.
     "cli/__init__.py": {"italian"},
 }

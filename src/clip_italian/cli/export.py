@@ -44,7 +44,7 @@ def export(
     pictures: Annotated[
         Path | None, typer.Option("--pictures", help="Folder of pictures to measure on, instead of made-up ones.")
     ] = None,
-    language: Annotated[str, typer.Option("--language", help="Of the texts to measure on.")] = "it",
+    language: Annotated[str, typer.Option("--language", help="Of the texts to measure on.")] = languages.DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Write a model for plain transformers, onnxruntime, OpenVINO or sentence-transformers.
