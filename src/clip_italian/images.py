@@ -138,13 +138,14 @@ def find_pictures(folder: Path) -> list[Path]:
 
 
 def decode_batches(
-    paths: Iterable[Path], size: int, prepare: Callable[[Image.Image], T]
+    paths: Iterable[Path], size: int, prepare: Callable[[Image.Image], T], at_least: int | None = None
 ) -> Iterator[tuple[list[Path], list[T], list[PictureError]]]:
     """Decode and `prepare` pictures in threads, `size` at a time, one batch ahead of the reader.
 
+    `at_least` as in `open_picture`.
     Yields the paths that could be read, what `prepare` made of them, and the errors of the others.
     """
-    for batch in ahead(paths, size, lambda path: prepare(open_picture(path))):
+    for batch in ahead(paths, size, lambda path: prepare(open_picture(path, at_least=at_least))):
         good = [(path, result) for path, result in batch if not isinstance(result, PictureError)]
         bad = [result for _, result in batch if isinstance(result, PictureError)]
         yield [path for path, _ in good], [result for _, result in good], bad

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clip_italian import images
 from clip_italian.model.dual_encoder import DualEncoder
@@ -26,7 +27,7 @@ def test_every_file_is_decoded_once_for_all(files, tmp_path, tiny_encoder, monke
     alone = [encoder.encode_files(files) for encoder in encoders]
     opened = []
     decode = images.open_picture
-    monkeypatch.setattr(images, "open_picture", lambda path, *rest: (opened.append(path), decode(path, *rest))[1])
+    monkeypatch.setattr(images, "open_picture", lambda path, **more: (opened.append(path), decode(path, **more))[1])
     steps = []
     done, vectors, errors = encode_files(encoders, files, steps.append)
     assert sorted(opened) == sorted(files)
@@ -41,3 +42,25 @@ def test_every_file_is_decoded_once_for_all(files, tmp_path, tiny_encoder, monke
 def test_nothing_in_nothing_out(tmp_path, tiny_encoder):
     done, (vectors,), errors = encode_files([tiny_encoder], [tmp_path / "none.png"])
     assert (done, vectors.shape, len(errors)) == ([], (0, 24), 1)
+
+
+def test_large_photos_are_decoded_smaller_and_embedded_alike(tmp_path, tiny_encoder, monkeypatch):
+    side = tiny_encoder.at_least
+    assert side == 2 * min(tiny_encoder.preprocess(Image.new("RGB", (90, 70))).shape[1:])
+    rough = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    photo = Image.fromarray(rough).resize((16 * side, 12 * side), Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "photo.jpg", quality=95)
+    seen = []
+    preprocess = DualEncoder.preprocess
+    monkeypatch.setattr(
+        DualEncoder, "preprocess", lambda self, image: (seen.append(image.size), preprocess(self, image))[1]
+    )
+    whole = tiny_encoder.encode_images([photo])
+    _, smaller, _ = tiny_encoder.encode_files([tmp_path / "photo.jpg"])
+    assert seen == [(16 * side, 12 * side), (2 * side, 3 * side // 2)]
+    assert float((whole * smaller).sum()) > 0.999
+    unlike = DualEncoder.load(kinds.folder("clip", tmp_path / "clip"))
+    monkeypatch.setattr(type(unlike), "at_least", property(lambda self: None if self is unlike else side))
+    seen.clear()
+    encode_files([tiny_encoder, unlike], [tmp_path / "photo.jpg"])
+    assert set(seen) == {(16 * side, 12 * side)}, "one of the models wants it whole"

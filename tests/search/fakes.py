@@ -14,6 +14,7 @@ class FakeEncoder:
     """What `search.embed.PictureEncoder` asks for; counts what it embeds."""
 
     dim = DIM
+    at_least = None
 
     def __init__(self, seed=0):
         self.embedded = 0

@@ -29,10 +29,11 @@ from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.images import on_white
 from clip_italian.model import exported, mini, open_clip
-from clip_italian.model.encoder import SearchEncoder
+from clip_italian.model.encoder import SearchEncoder, with_margin
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
 from clip_italian.model.landmark_efficientnet import above_pooling
+from clip_italian.model.preprocess import needed_side
 from clip_italian.model.projections import add_logit_bias
 from clip_italian.model.registration import register
 from clip_italian.model.towers import Parts, embedding_dim, parts, reads_padding, text_positions
@@ -215,6 +216,11 @@ class DualEncoder(SearchEncoder):
 
     def _spelling(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() for text in texts] if self.lowers else list(texts)
+
+    @property
+    def at_least(self) -> int | None:
+        """See `Encoder.at_least`."""
+        return with_margin(needed_side(self.image_processor))
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """Pixels (3, height, width) as the vision tower wants them."""

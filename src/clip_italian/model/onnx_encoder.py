@@ -19,8 +19,8 @@ from transformers import AutoImageProcessor
 from clip_italian.errors import UserError
 from clip_italian.model import exported, runtimes
 from clip_italian.model.dual_encoder import INFO_FILE
-from clip_italian.model.encoder import SearchEncoder
-from clip_italian.train.preprocess import Preprocess
+from clip_italian.model.encoder import SearchEncoder, with_margin
+from clip_italian.model.preprocess import Preprocess
 
 _TEXT_BATCH = 64
 
@@ -106,6 +106,11 @@ class OnnxEncoder(SearchEncoder):
         found = self.tokenizer.encode_batch(list(texts))
         columns = {"input_ids": [one.ids for one in found], "attention_mask": [one.attention_mask for one in found]}
         return {name: np.array(columns[name], dtype=np.int64) for name in self.settings.text.inputs}
+
+    @property
+    def at_least(self) -> int | None:
+        """See `Encoder.at_least`."""
+        return with_margin(self.preparation.at_least)
 
     def preprocess(self, image: Image.Image) -> np.ndarray:
         """Pixels (3, height, width) in bytes, a quarter of the room of what the graph takes."""

@@ -57,6 +57,9 @@ class PictureEncoder(Protocol):
     @property
     def weights_hash(self) -> str: ...
 
+    @property
+    def at_least(self) -> int | None: ...
+
     def preprocess(self, image: Image.Image) -> Any: ...
 
     def encode_pixels(self, pixels: Sequence[Any]) -> np.ndarray: ...
@@ -117,7 +120,8 @@ def _read(row: dict[str, Any], encoder: PictureEncoder) -> tuple[dict[str, Any],
     part = part_of(row)
     content = read_bytes(Path(row["place"]), part)
     name = row["place"] if part is None else f"{row['place']} at {part[0]}"
-    image = decode_bytes(content, name)
+    at_least = None if encoder.at_least is None else max(encoder.at_least, 2 * _HASHED_SIDE)
+    image = decode_bytes(content, name, at_least)
     told = {
         "sha256": hashlib.sha256(content).digest(),
         "look": row["look"] or pack_look(look(image)),

@@ -36,6 +36,10 @@ class SharedEncoder(SearchEncoder):
         """See `Encoder.encode_pixels`; raises TimeoutError at the deadline of the request."""
         return self._stack(self._pictures.ask(pixels))
 
+    @property
+    def at_least(self) -> int | None:
+        return self.encoder.at_least
+
     def preprocess(self, image: Image.Image) -> Any:
         return self.encoder.preprocess(image)
 

@@ -1,7 +1,7 @@
 """The paper's augmentation (section 3.2), batched, with kornia, on whatever device the pictures are.
 
 Affine and perspective distortion, occasional equalisation, and jitter of brightness, contrast
-and saturation; stretching to full contrast and random crops (`train.preprocess`) where the
+and saturation; stretching to full contrast and random crops (`model.preprocess`) where the
 recipe asks. Hue moves little, because captions speak of colours. Mirroring is off unless the
 recipe asks for it: letters, arrows and "a sinistra" would turn wrong.
 """

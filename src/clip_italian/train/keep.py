@@ -20,12 +20,12 @@ from clip_italian.images import PictureError
 from clip_italian.model.cut import Cut
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.hashes import tokenizer_hash
+from clip_italian.model.preprocess import Preprocess
 from clip_italian.train.augment import Augment
 from clip_italian.train.draft import Draft
 from clip_italian.train.live_pictures import PLAIN_MARGIN, Decode, Job
 from clip_italian.train.pictures import Pictures
 from clip_italian.train.precision import autocast
-from clip_italian.train.preprocess import Preprocess
 from clip_italian.train.store import DESCRIPTION, MASK, FileStore
 from clip_italian.train.workers import in_order
 

@@ -9,9 +9,9 @@ from transformers import BaseImageProcessor
 
 from clip_italian.config import Augmentation
 from clip_italian.images import PictureError
+from clip_italian.model.preprocess import Preprocess
 from clip_italian.train.augment import build
 from clip_italian.train.pictures import Pictures
-from clip_italian.train.preprocess import Preprocess
 from clip_italian.train.workers import in_order
 
 # Pictures that a worker sends at once: 2 MB of shared memory, of which containers often have 64 MB.

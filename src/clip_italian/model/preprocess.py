@@ -49,9 +49,7 @@ class Preprocess:
     @property
     def at_least(self) -> int | None:
         """Pixels that a picture should have on its short side before it is resized."""
-        if self.resize is None:
-            return None
-        return self.resize if isinstance(self.resize, int) else max(self.resize)
+        return _side(self.resize)
 
     def pixels(self, image: Image.Image, random: np.random.Generator | None = None) -> np.ndarray:
         """(3, height, width) uint8, cropped from the middle, or from anywhere where `random` is given.
@@ -114,6 +112,15 @@ def _settings(processor: BaseImageProcessor) -> tuple[int | tuple[int, int] | No
     if crop is None or not getattr(processor, "do_center_crop", False):
         return resize, None
     return resize, (int(crop["height"]), int(crop["width"]))
+
+
+def needed_side(processor: BaseImageProcessor) -> int | None:
+    """Pixels that a picture should have on its short side before a processor resizes it; None where it does not."""
+    return _side(_settings(processor)[0])
+
+
+def _side(resize: int | tuple[int, int] | None) -> int | None:
+    return max(resize) if isinstance(resize, tuple) else resize
 
 
 def _constant(processor: BaseImageProcessor, value: int) -> torch.Tensor:

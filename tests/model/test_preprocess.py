@@ -9,7 +9,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from clip_italian.errors import UserError
-from clip_italian.train.preprocess import Preprocess
+from clip_italian.model.preprocess import Preprocess
 
 PROCESSORS = {
     "clip": CLIPImageProcessorPil(),
