@@ -120,7 +120,7 @@ def transformers(inputs: Path) -> Encode:
 
 
 def ours(inputs: Path, name: str = MODEL) -> Encode:
-    from clip_italian.model.rivals import load
+    from clip_italian.model.load import load
 
     encoder = load(str(inputs / name))
     return lambda paths: encoder.encode_files(map(Path, paths))[1], encoder.encode_text

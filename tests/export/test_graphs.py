@@ -127,8 +127,8 @@ def test_eight_bits(sources, copy):
     source, before = sources["dual"], (copy / "text.onnx").stat().st_size
     settings = to_onnx.shrink(source, copy, exported.read(copy))
     found = OnnxEncoder.load(copy)
-    assert settings.text.precision == "int8" and "MatMul" in settings.text.quantised
-    assert "MatMulNBits" in {node.op_type for node in onnx.load(copy / "text.onnx").graph.node}
+    assert settings.text.precision == "int8" and "MatMul by channel" in settings.text.quantised
+    assert "MatMulInteger" in {node.op_type for node in onnx.load(copy / "text.onnx").graph.node}
     assert (copy / "text.onnx").stat().st_size < before
     cosines = np.sum(found.encode_text(source.sample.texts) * source.encoder.encode_text(source.sample.texts), axis=1)
     assert cosines.min() == pytest.approx(settings.text.parity.least_cosine, abs=1e-6)
@@ -142,10 +142,16 @@ def test_less_is_quantised_where_the_most_is_too_much(sources, copy):
     before = (copy / "text.onnx").read_bytes()
     assert to_onnx.first_good(copy, graph, lambda _: -expected, expected) == graph
     assert (copy / "text.onnx").read_bytes() == before
-    answers = iter([-expected, expected])
-    found = to_onnx.first_good(copy, graph, lambda _: next(answers), expected)
-    assert found.precision == "int8" and found.quantised == ("Gather",)
-    assert "MatMulNBits" not in {node.op_type for node in onnx.load(copy / "text.onnx").graph.node}
+    for good, kinds, products in (
+        (1, ("MatMul by block", "Gather"), {"MatMulNBits"}),
+        (2, ("Gather",), set()),
+    ):
+        (copy / "text.onnx").write_bytes(before)
+        answers = iter([*[-expected] * good, expected])
+        found = to_onnx.first_good(copy, graph, lambda _, answers=answers: next(answers), expected)
+        assert found.precision == "int8" and found.quantised == kinds
+        there = {node.op_type for node in onnx.load(copy / "text.onnx").graph.node}
+        assert there & {"MatMulInteger", "MatMulNBits"} == products
 
 
 def test_eight_bits_that_lose_too_much_are_refused(sources, copy, monkeypatch):

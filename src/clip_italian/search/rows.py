@@ -5,9 +5,8 @@ less than one: `names.arrow` holds number, id, place and look uncompressed, memo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -65,8 +64,7 @@ def place(roots: Sequence[str], root: int, path: str) -> str:
     return path if path.startswith("/") or root >= len(roots) else f"{roots[root]}/{path}"
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(NamedTuple):
     """What a hit shows: the permanent row number, id, place, and look if known."""
 
     row: int
@@ -104,12 +102,10 @@ class Rows:
     def name(self, position: int) -> Name:
         """The row at a position."""
         columns, at = self._batch(position // BATCH), position % BATCH
-        id_ = columns["id"][at].as_py()
-        path = columns["path"][at].as_py()
-        return Name(
-            columns["row"][at].as_py(), path if id_ is None else id_, columns["root"][at].as_py(), path,
-            columns["offset"][at].as_py(), columns["length"][at].as_py(), columns["look"][at].as_py(),
-        )  # fmt: skip
+        row, id_, root, path, offset, length, look = (
+            columns[name][at].as_py() if name in columns else None for name in _NAMES
+        )
+        return Name(row, path if id_ is None else id_, root, path, offset, length, look)
 
     def find(self, row: int) -> int | None:
         """The position of a row number, which ascend within a segment."""
@@ -130,7 +126,9 @@ class Rows:
     def _batch(self, number: int) -> dict[str, pa.Array]:
         if number not in self._batches:
             batch = self._names.get_batch(number)
-            self._batches[number] = {name: batch.column(name) for name in _NAMES}
+            columns = {name: batch.column(name) for name in _NAMES}
+            # Without those in which there is nothing: a search asks for every column of ten rows, a microsecond each.
+            self._batches[number] = {name: one for name, one in columns.items() if one.null_count < len(one)}
         return self._batches[number]
 
 

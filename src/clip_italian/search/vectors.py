@@ -28,7 +28,7 @@ SLOTS_FILE = "slots.npy"
 # Chosen by benchmarks/index_speed.py. Per vector the graph takes 8 bytes a connection, and 14.
 CONNECTIVITY = 16
 EXPANSION_ADD = 128
-EXPANSION_SEARCH = 128
+EXPANSION_SEARCH = 104
 
 _HEAD = 8  # bytes before the matrix
 _BLOCK = 8_192  # vectors taken into memory at a time
