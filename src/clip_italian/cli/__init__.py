@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
+from clip_italian import __version__
 from clip_italian.cli import (
     ablate,
     card,
@@ -67,9 +68,18 @@ app.command(name="card")(card.card)
 app.command(name="push")(push.push)
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"clip-italian {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version.")
+    ] = False,
 ) -> None:
     """Read by `main` from the arguments; declared here so that --help shows it."""
 
