@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-all lint format audit peers mini clean
+.PHONY: setup demo test test-all coverage lint format docs bench fresh wheel audit peers mini clean
 
 setup: $(STAMP)
 
@@ -22,6 +22,10 @@ test: setup
 test-all: setup
 	$(BIN)/pytest
 
+# The quick tests with the share of lines that they reach, by module. What runs in processes of its own is not counted.
+coverage: setup
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist worksteal --cov --cov-report=term
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -30,6 +34,23 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The guide into site/, without network; a broken link ends it. Look: $(BIN)/python -m http.server --directory site
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Small runs of benchmarks/ one after the other (some minutes), to see that they work and about where this machine stands.
+# What is published in benchmarks/RESULTS.md was measured with the commands there.
+bench: setup
+	PYTHON=$(BIN)/python .ci/bench
+
+# The two commands in a fresh clone: new environment, empty HOME and cache (half an hour). Less: make fresh GOALS="lint docs"
+fresh:
+	PYTHON=$(PYTHON) .ci/fresh $(GOALS)
+
+# The wheel, tried in an empty environment outside of the repository. MORE=demo runs the demo there too.
+wheel: setup
+	PYTHON=$(BIN)/python .ci/wheel $(MORE)
 
 # The packaged model, anew: make mini PAIRS=photos.jsonl LICENSE=cc-by-nc-4.0 (25 minutes for 800 photos, 2 cores)
 mini: setup
@@ -50,4 +71,4 @@ peers: .venv-peers/.installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-audit .venv-peers runs
+	rm -rf .venv .venv-audit .venv-peers runs site dist
