@@ -142,14 +142,14 @@ def test_less_is_quantised_where_the_most_is_too_much(sources, copy):
     before = (copy / "text.onnx").read_bytes()
     assert to_onnx.first_good(copy, graph, lambda _: -expected, expected) == graph
     assert (copy / "text.onnx").read_bytes() == before
-    for good, kinds, products in (
+    for good, names, products in (
         (1, ("MatMul by block", "Gather"), {"MatMulNBits"}),
         (2, ("Gather",), set()),
     ):
         (copy / "text.onnx").write_bytes(before)
         answers = iter([*[-expected] * good, expected])
         found = to_onnx.first_good(copy, graph, lambda _, answers=answers: next(answers), expected)
-        assert found.precision == "int8" and found.quantised == kinds
+        assert found.precision == "int8" and found.quantised == names
         there = {node.op_type for node in onnx.load(copy / "text.onnx").graph.node}
         assert there & {"MatMulInteger", "MatMulNBits"} == products
 

@@ -102,9 +102,8 @@ class Rows:
     def name(self, position: int) -> Name:
         """The row at a position."""
         columns, at = self._batch(position // BATCH), position % BATCH
-        row, id_, root, path, offset, length, look = (
-            columns[name][at].as_py() if name in columns else None for name in _NAMES
-        )
+        values: list[Any] = [columns[name][at].as_py() if name in columns else None for name in _NAMES]
+        row, id_, root, path, offset, length, look = values
         return Name(row, path if id_ is None else id_, root, path, offset, length, look)
 
     def find(self, row: int) -> int | None:
