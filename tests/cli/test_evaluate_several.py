@@ -34,7 +34,7 @@ def test_every_picture_is_decoded_once_and_each_model_gives_what_it_gives_alone(
     command = ("evaluate", "retrieval", "--pairs", shapes, *FEW)
     opened = []
     decode = images.open_picture
-    monkeypatch.setattr(images, "open_picture", lambda path, *rest: (opened.append(path), decode(path, *rest))[1])
+    monkeypatch.setattr(images, "open_picture", lambda path, **more: (opened.append(path), decode(path, **more))[1])
     names = [part for name in ("ours", "SigLIP", "m/CLIP") for part in ("--name", name)]
     code, out, err = run(*command, *asked(models), *names, "-o", tmp_path / "several", "--json")
     assert code == 0, err
