@@ -7,7 +7,7 @@ Emoji names (Unicode CLDR) are noun phrases without article or capitals: "rotes 
 import re
 
 from clip_italian.languages._de_grammar import capitalise, with_article, written
-from clip_italian.languages._tidy import tidy_sentence
+from clip_italian.languages._tidy import by_pattern, tidy_sentence
 
 # There is one of it, or the bare name needs a noun to make sense.
 _WHOLE = {
@@ -133,10 +133,7 @@ def describe_emoji(name: str) -> str:
         return _WHOLE[name]
     if name.startswith("flagge ") and not name.endswith("flagge"):
         return f"die Flagge {_of_country(name.removeprefix('flagge '))}"
-    for pattern, make in _PATTERNS:
-        if match := pattern.fullmatch(name):
-            return make(*match.groups())
-    return with_article(name)
+    return by_pattern(name, _PATTERNS) or with_article(name)
 
 
 def _of_country(country: str) -> str:

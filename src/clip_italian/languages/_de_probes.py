@@ -2,7 +2,7 @@
 
 from clip_italian.languages import Probes, Thing
 from clip_italian.languages._de_grammar import INDEFINITE
-from clip_italian.languages._drawings import paints, things
+from clip_italian.languages._drawings import counting, paints, things
 
 _THINGS = things(
     """
@@ -61,9 +61,7 @@ def one(thing: Thing) -> str:
     return f"{INDEFINITE[thing.gender]} {thing.singular}"
 
 
-def counted(thing: Thing, number: int) -> tuple[str, ...]:
-    """ "ein Apfel", "drei Äpfel"."""
-    return (one(thing) if number == 1 else f"{_NUMBERS[number - 2]} {thing.plural}",)
+counted = counting(one, _NUMBERS)
 
 
 def coloured(thing: Thing, colour: str) -> tuple[str, ...]:

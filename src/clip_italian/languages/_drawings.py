@@ -3,6 +3,8 @@
 Each drawing shows one of it (OpenMoji's sock shows two).
 """
 
+from collections.abc import Callable, Sequence
+
 from clip_italian.languages import Thing
 
 # These can be recognised in any colour; the fills that a colour replaces, from light to dark.
@@ -44,6 +46,11 @@ def things(words: str) -> tuple[Thing, ...]:
 def _drawn(drawing: str) -> tuple[str, tuple[str, ...]]:
     code, *paints = _PAINTABLE.get(drawing) or (_OTHERS[drawing],)
     return code, tuple(paints)
+
+
+def counting(one: Callable[[Thing], str], numbers: Sequence[str]) -> Callable[[Thing, int], tuple[str, ...]]:
+    """`Probes.counted` of a language that sets the numbers from two on before the plural: "una mela", "tre mele"."""
+    return lambda thing, number: (one(thing) if number == 1 else f"{numbers[number - 2]} {thing.plural}",)
 
 
 def paints(**names: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ Emoji names (Unicode CLDR) are noun phrases without article: "manzana roja", "ba
 import re
 
 from clip_italian.languages._es_grammar import with_article
-from clip_italian.languages._tidy import tidy_sentence
+from clip_italian.languages._tidy import by_pattern, tidy_sentence
 
 _SIGNS = frozenset(
     "acuario aries cáncer capricornio géminis leo libra ofiuco piscis sagitario escorpio tauro virgo".split()
@@ -114,10 +114,7 @@ def describe_emoji(name: str) -> str:
         return f"el signo de {name.capitalize()}"
     if name.startswith("bandera "):
         return f"la bandera {_of_country(name.removeprefix('bandera '))}"
-    for pattern, make in _PATTERNS:
-        if match := pattern.fullmatch(name):
-            return make(*match.groups())
-    return with_article(name)
+    return by_pattern(name, _PATTERNS) or with_article(name)
 
 
 def _of_country(country: str) -> str:

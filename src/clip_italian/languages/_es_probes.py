@@ -1,7 +1,7 @@
 """What the probes draw and say in Spanish: numbers, colours, places, and neutral prompts about people."""
 
 from clip_italian.languages import Probes, Thing
-from clip_italian.languages._drawings import paints, things
+from clip_italian.languages._drawings import counting, paints, things
 
 _THINGS = things(
     """
@@ -64,9 +64,7 @@ def one(thing: Thing) -> str:
     return f"{'una' if thing.gender == 'f' else 'un'} {thing.singular}"
 
 
-def counted(thing: Thing, number: int) -> tuple[str, ...]:
-    """ "una manzana", "tres peces"."""
-    return (one(thing) if number == 1 else f"{_NUMBERS[number - 2]} {thing.plural}",)
+counted = counting(one, _NUMBERS)
 
 
 def coloured(thing: Thing, colour: str) -> tuple[str, ...]:

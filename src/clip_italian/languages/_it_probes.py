@@ -1,7 +1,7 @@
 """What the probes draw and say in Italian: numbers, colours, places, and neutral prompts about people."""
 
 from clip_italian.languages import Probes, Thing
-from clip_italian.languages._drawings import paints, things
+from clip_italian.languages._drawings import counting, paints, things
 from clip_italian.languages._it_articles import definite, indefinite, of_definite
 
 _THINGS = things(
@@ -70,9 +70,7 @@ def the(thing: Thing) -> str:
     return f"{definite(thing.singular, _is_feminine(thing))}{thing.singular}"
 
 
-def counted(thing: Thing, number: int) -> tuple[str, ...]:
-    """ "una mela", "tre mele"."""
-    return (one(thing) if number == 1 else f"{_NUMBERS[number - 2]} {thing.plural}",)
+counted = counting(one, _NUMBERS)
 
 
 def coloured(thing: Thing, colour: str) -> tuple[str, ...]:

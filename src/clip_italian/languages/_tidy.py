@@ -1,6 +1,7 @@
-"""What sentences beside Tux Paint stamps have in common in all languages."""
+"""What captions of drawings have in common in all languages: names of emoji, and sentences beside Tux Paint stamps."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 _LONGEST = 90  # characters; longer ones tell a story
 _SPEECH = ("–", "-", ",", '"', "«", "“", "„")
@@ -16,3 +17,11 @@ def tidy_sentence(sentence: str, begins_small: Callable[[str], bool]) -> str | N
     if not text or len(text) > _LONGEST or text.startswith(_SPEECH):
         return None
     return text[0].lower() + text[1:] if begins_small(text.split()[0].lower()) else text
+
+
+def by_pattern(name: str, patterns: Iterable[tuple[re.Pattern[str], Callable[..., str]]]) -> str | None:
+    """What the first pattern that fits the whole name makes of its groups; None where none fits."""
+    for pattern, make in patterns:
+        if match := pattern.fullmatch(name):
+            return make(*match.groups())
+    return None

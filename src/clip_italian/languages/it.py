@@ -10,7 +10,7 @@ import re
 from clip_italian.languages import Language, SheetWords, image_classes, page_words
 from clip_italian.languages._it_articles import indefinite, of_definite
 from clip_italian.languages._it_probes import PROBES
-from clip_italian.languages._tidy import tidy_sentence
+from clip_italian.languages._tidy import by_pattern, tidy_sentence
 
 # First words of names, by what the ending does not say. The rest follows -o/-a/-i/-e.
 _MASCULINE = frozenset(
@@ -148,9 +148,8 @@ def _is_feminine(word: str) -> bool:
 def describe_emoji(name: str) -> str:
     """A caption for a CLDR name: "ore due" → "un orologio che segna le due"."""
     name = name.strip()
-    for pattern, template in _EMOJI_PATTERNS:
-        if match := pattern.fullmatch(name):
-            return template.format(*match.groups())
+    if caption := by_pattern(name, _EMOJI_PATTERNS):
+        return caption
     if name.startswith("bandiera "):
         return _describe_flag(name.removeprefix("bandiera "))
     if name in _UNIQUE:
@@ -159,7 +158,7 @@ def describe_emoji(name: str) -> str:
 
 
 _EMOJI_PATTERNS = tuple(
-    (re.compile(pattern), template)
+    (re.compile(pattern), template.format)
     for pattern, template in (
         (r"ore una(.*)", "un orologio che segna l'una{}"),
         (r"ore (.*)", "un orologio che segna le {}"),

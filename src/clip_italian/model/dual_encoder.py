@@ -29,7 +29,7 @@ from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.images import on_white
 from clip_italian.model import exported, mini, open_clip
-from clip_italian.model.encoder import SearchEncoder, with_margin
+from clip_italian.model.encoder import SearchEncoder, encode_by_length, with_margin
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
 from clip_italian.model.landmark_efficientnet import above_pooling
@@ -40,7 +40,6 @@ from clip_italian.model.towers import Parts, embedding_dim, parts, reads_padding
 
 INFO_FILE = "clip_italian.json"
 MAX_TOKENS = 96  # the paper's limit for captions
-_TEXT_BATCH = 64
 _COUNT_BATCH = 10_000
 FLAX_WEIGHTS = "flax_model.msgpack"  # what the original project's training script writes
 
@@ -90,7 +89,7 @@ class DualEncoder(SearchEncoder):
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{name}: cannot load the model ({reason})") from error
-        info = mini.info() if str(name) == "mini" else _info(place / INFO_FILE)
+        info = mini.info() if str(name) == "mini" else read_info(place)
         expected = info.get("tokenizer_sha256")
         if expected and expected != tokenizer_hash(tokenizer):
             raise UserError(
@@ -173,17 +172,12 @@ class DualEncoder(SearchEncoder):
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit length."""
-        if isinstance(texts, str):
-            raise TypeError("encode_text takes a list of texts, not one text")
-        result = np.empty((len(texts), self.dim), dtype=np.float32)
-        # Neighbours of like length need little padding.
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for start in range(0, len(order), _TEXT_BATCH):
-            rows = order[start : start + _TEXT_BATCH]
-            tokens = self.tokenize([texts[i] for i in rows])
-            pooled = self.parts.text(**{key: value.to(self.device) for key, value in tokens.items()}).pooler_output
-            result[rows] = _unit(self.parts.text_projection(pooled))
-        return result
+        return encode_by_length(texts, self.dim, self._embed)
+
+    def _embed(self, texts: list[str]) -> np.ndarray:
+        tokens = self.tokenize(texts)
+        pooled = self.parts.text(**{key: value.to(self.device) for key, value in tokens.items()}).pooler_output
+        return _unit(self.parts.text_projection(pooled))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         """Token ids and mask (n, longest), cut at `max_tokens`; for SigLIP ids (n, max_tokens) alone.
@@ -265,7 +259,9 @@ def _unit(embeddings: torch.Tensor) -> np.ndarray:
     return normalize(embeddings.float(), dim=1).cpu().numpy()
 
 
-def _info(path: Path) -> dict[str, Any]:
+def read_info(folder: Path) -> dict[str, Any]:
+    """What a model's folder tells of it; {} where there is no such file."""
+    path = folder / INFO_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 

@@ -4,7 +4,6 @@ It runs on the CPU by onnxruntime or OpenVINO, without torch's kernels, and take
 pictures and texts are embedded. It cannot be trained.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +17,9 @@ from transformers import AutoImageProcessor
 
 from clip_italian.errors import UserError
 from clip_italian.model import exported, runtimes
-from clip_italian.model.dual_encoder import INFO_FILE
-from clip_italian.model.encoder import SearchEncoder, with_margin
+from clip_italian.model.dual_encoder import read_info
+from clip_italian.model.encoder import SearchEncoder, encode_by_length, with_margin
 from clip_italian.model.preprocess import Preprocess
-
-_TEXT_BATCH = 64
 
 
 @dataclass
@@ -48,9 +45,7 @@ class OnnxEncoder(SearchEncoder):
             processor = AutoImageProcessor.from_pretrained(place, backend="pil")
         except (OSError, ValueError) as error:
             raise UserError(f"{place}: cannot read its preprocessing ({str(error).splitlines()[0]})") from error
-        info = place / INFO_FILE
-        told = json.loads(info.read_text(encoding="utf-8")) if info.is_file() else {}
-        return cls(settings, graphs[0], graphs[1], tokenizer, Preprocess.of(processor), told)
+        return cls(settings, graphs[0], graphs[1], tokenizer, Preprocess.of(processor), read_info(place))
 
     @property
     def dim(self) -> int:
@@ -91,15 +86,7 @@ class OnnxEncoder(SearchEncoder):
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit length."""
-        if isinstance(texts, str):
-            raise TypeError("encode_text takes a list of texts, not one text")
-        result = np.empty((len(texts), self.dim), dtype=np.float32)
-        # Neighbours of like length need little padding.
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for start in range(0, len(order), _TEXT_BATCH):
-            rows = order[start : start + _TEXT_BATCH]
-            result[rows] = self.text_graph(self.tokenize([texts[i] for i in rows]))
-        return result
+        return encode_by_length(texts, self.dim, lambda some: self.text_graph(self.tokenize(some)))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """What the text graph takes: int64 arrays (n, longest), cut and padded as `tokenizer.json` says."""

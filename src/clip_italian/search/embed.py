@@ -120,8 +120,8 @@ def _read(row: dict[str, Any], encoder: PictureEncoder) -> tuple[dict[str, Any],
     part = part_of(row)
     content = read_bytes(Path(row["place"]), part)
     name = row["place"] if part is None else f"{row['place']} at {part[0]}"
-    at_least = None if encoder.at_least is None else max(encoder.at_least, 2 * _HASHED_SIDE)
-    image = decode_bytes(content, name, at_least)
+    side = encoder.at_least
+    image = decode_bytes(content, name, None if side is None else max(side, 2 * _HASHED_SIDE))
     told = {
         "sha256": hashlib.sha256(content).digest(),
         "look": row["look"] or pack_look(look(image)),
