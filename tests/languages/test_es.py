@@ -1,7 +1,7 @@
 """Spanish articles and captions, against lists written by hand."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clip_italian import languages
@@ -134,6 +134,7 @@ def test_an_article_is_put_once_and_no_word_is_lost(phrase):
 
 
 @given(st.text(min_size=1).filter(str.strip))
+@example(":")
 def test_any_text_gets_through(text):
     assert es.with_article(text)
     assert es.describe_emoji(text)

@@ -93,7 +93,7 @@ def with_article(phrase: str) -> str:
     """
     words = phrase.lower().split()
     first = words[0].strip(",.;:")
-    if first in _BARE | _LEADING or first[0].isdigit():
+    if not first or first in _BARE | _LEADING or first[0].isdigit():
         return phrase
     noun = words[1] if first in _BEFORE_NOUNS and len(words) > 1 else first
     noun = noun.split("-")[0]
