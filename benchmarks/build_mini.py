@@ -3,7 +3,7 @@
     python benchmarks/build_mini.py photos.jsonl --license cc-by-nc-4.0 -o runs/mini
 
 Cross-validates the recipe on the pairs, then trains it on all of them (a share for validation) and writes
-`mini_heads.safetensors` and `mini_facts.json` into the package: recipe, fingerprints of data and training pictures,
+`mini_heads.safetensors` and `mini_facts.json.gz` into the package: recipe, fingerprints of data and training pictures,
 cross-validated results, and what both steps cost. Runs that are finished are not done again (-o).
 """
 

@@ -1,5 +1,6 @@
 """What the package knows of `mini`, tried with a tiny model in its place."""
 
+import gzip
 import json
 
 import pytest
@@ -68,9 +69,12 @@ def test_facts_of_other_heads_are_refused(heads):
 
 def test_damaged_facts_are_one_line(heads):
     path = mini_facts.write(heads, {}, [], {})
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"unknown": 1}))
-    with pytest.raises(UserError, match="damaged"):
-        mini.info()
+    whole = path.read_bytes()
+    more = json.dumps(json.loads(gzip.decompress(whole)) | {"unknown": 1})
+    for damaged in (gzip.compress(more.encode()), whole[:-9], whole[:20] + bytes(9) + whole[29:], b"{}"):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged"):
+            mini.info()
 
 
 def test_the_packaged_facts_are_of_the_packaged_heads():

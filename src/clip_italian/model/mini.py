@@ -2,7 +2,7 @@
 
 Both come from wheels on PyPI, so that nothing but pip is needed; conversion takes about 10 s,
 once, and 290 MB in the cache. What training changed lies in the package (`mini_heads.safetensors`), and what is
-known of it beside (`mini_facts.json`); `make mini` trains it and writes both.
+known of it beside (`mini_facts.json.gz`); `make mini` trains it and writes both.
 """
 
 import math
