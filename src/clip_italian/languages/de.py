@@ -1,6 +1,6 @@
 """German: prompts, words and names. Grammar is in `_de_grammar`, captions for emoji and stamps in `_de_captions`."""
 
-from clip_italian.languages import Language, SheetWords, page_words
+from clip_italian.languages import Language, SheetWords, image_classes, page_words
 from clip_italian.languages._de_captions import describe_emoji, describe_stamp
 from clip_italian.languages._de_grammar import with_article
 from clip_italian.languages._de_probes import PROBES
@@ -56,6 +56,7 @@ LANGUAGE = Language(
         quoted="„{query}“",
     ),
     page=page_words("de_page.json"),
+    imagenet=image_classes("de_imagenet.tsv"),
     probes=PROBES,
     function_words=_FUNCTION_WORDS,
     number_words=_NUMBER_WORDS,

@@ -1,6 +1,6 @@
 """Spanish: prompts, words and names. Grammar is in `_es_grammar`, captions for emoji and stamps in `_es_captions`."""
 
-from clip_italian.languages import Language, SheetWords, page_words
+from clip_italian.languages import Language, SheetWords, image_classes, page_words
 from clip_italian.languages._es_captions import describe_emoji, describe_stamp
 from clip_italian.languages._es_grammar import with_article
 from clip_italian.languages._es_probes import PROBES
@@ -50,6 +50,7 @@ LANGUAGE = Language(
         quoted="«{query}»",
     ),
     page=page_words("es_page.json"),
+    imagenet=image_classes("es_imagenet.tsv"),
     probes=PROBES,
     function_words=_FUNCTION_WORDS,
     number_words=_NUMBER_WORDS,
