@@ -91,7 +91,7 @@ def test_a_killed_update_goes_on(tmp_path, photos, model, store, monkeypatch):
     from clip_italian.search import milvus
 
     monkeypatch.setattr(milvus, "_BATCH", 5)
-    real, calls = milvus._stored, []
+    real, calls = milvus.stored, []
 
     def stop(row):
         calls.append(row)
@@ -99,11 +99,11 @@ def test_a_killed_update_goes_on(tmp_path, photos, model, store, monkeypatch):
             raise KeyboardInterrupt
         return real(row)
 
-    monkeypatch.setattr(milvus, "_stored", stop)
+    monkeypatch.setattr(milvus, "stored", stop)
     with pytest.raises(KeyboardInterrupt):
         update.build(tmp_path / "idx", [photos], model, store=store)
     assert not (tmp_path / "idx" / "index.json").exists()
-    monkeypatch.setattr(milvus, "_stored", real)
+    monkeypatch.setattr(milvus, "stored", real)
     encoder = FakeEncoder()
     change = update.build(tmp_path / "idx", [photos], update.Model(encoder, "fake"), store=store)
     assert (change.pictures, change.added, encoder.embedded) == (12, 7, 0)

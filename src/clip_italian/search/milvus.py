@@ -7,13 +7,10 @@ A collection has no generations: readers see rows of an update come one after an
 them, and the same update goes on. Row numbers are made of ids, so that writing a row twice changes nothing.
 """
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -28,6 +25,7 @@ from clip_italian.search import manifest
 from clip_italian.search.commit import Sources
 from clip_italian.search.filters import Filter
 from clip_italian.search.manifest import Manifest
+from clip_italian.search.milvus_rows import TEXT_BYTES, expression, name_of, stored, table_of
 from clip_italian.search.plan import EXISTING
 from clip_italian.search.rows import SCHEMA, Name
 from clip_italian.search.store import Found
@@ -35,8 +33,6 @@ from clip_italian.search.vectors import from_bf16, to_bf16
 
 _BATCH = 500
 _MOST = 16_384  # hits that Milvus gives at once
-_TEXT = 65_535  # bytes of a text field
-_BINARY = ("sha256", "look")
 _VECTOR = "vector"
 # An empty field by whose name a collection is known as ours, and its model: Milvus Lite keeps no descriptions.
 _MARK = "clip_italian_model_"
@@ -96,7 +92,7 @@ class Collection:
             elif pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type):
                 schema.add_field(field.name, DataType.INT64, nullable=field.nullable)
             else:
-                schema.add_field(field.name, DataType.VARCHAR, max_length=_TEXT, nullable=field.nullable)
+                schema.add_field(field.name, DataType.VARCHAR, max_length=TEXT_BYTES, nullable=field.nullable)
         schema.add_field(f"{_MARK}{settings.model}", DataType.VARCHAR, max_length=1, nullable=True)
         schema.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=settings.dim)
         kind = MilvusClient.prepare_index_params()
@@ -153,16 +149,16 @@ class MilvusStore:
             (hits,) = self._collection.client.search(
                 self._collection.name, data=[query.tolist()], limit=k, filter=condition, output_fields=fields
             )
-        return [Found(_name(hit["entity"]), float(hit["distance"])) for hit in hits]
+        return [Found(name_of(hit["entity"]), float(hit["distance"])) for hit in hits]
 
     def name(self, row: int) -> Name | None:
         with self._collection.asked():
             found = self._collection.client.get(self._collection.name, ids=[row])
-        return _name(found[0]) if found else None
+        return name_of(found[0]) if found else None
 
     def content(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
         for some in self._collection.rows([*columns, _VECTOR]):
-            yield _table(some, columns), to_bf16(np.array([row[_VECTOR] for row in some], np.float32))
+            yield table_of(some, columns), to_bf16(np.array([row[_VECTOR] for row in some], np.float32))
 
     def sample(self, count: int) -> np.ndarray:
         with self._collection.asked():
@@ -192,7 +188,7 @@ class MilvusBackend:
         for some in self._collection.rows([name for name in SCHEMA.names if name != "row"]):
             first = len(self._numbers)
             self._numbers += [row["row"] for row in some]
-            table = _table(some, SCHEMA.names)
+            table = table_of(some, SCHEMA.names)
             table = table.append_column("store", pa.array([0] * len(table), pa.int32()))
             positions = pa.array(range(first, first + len(table)), pa.int64())
             yield table.append_column("pos", positions).select(EXISTING.names).cast(EXISTING)
@@ -206,7 +202,7 @@ class MilvusBackend:
         sources = Sources([], parts)
         with console.progress("rows", file.metadata.num_rows if file else 0) as advance:
             for batch in file.iter_batches(_BATCH) if file else ():
-                rows = [_stored(row) for row in batch.to_pylist()]
+                rows = [stored(row) for row in batch.to_pylist()]
                 vectors = self._vectors(batch["store"].to_numpy(), batch["pos"].to_numpy(), sources, before.dim)
                 data = [row | {_VECTOR: vector.tolist()} for row, vector in zip(rows, vectors, strict=True)]
                 with self._collection.asked():
@@ -237,65 +233,3 @@ class MilvusBackend:
             by_number = {row["row"]: row[_VECTOR] for row in rows}
             found[inside] = [by_number[number] for number in numbers]
         return found
-
-
-def row_number(id_: str) -> int:
-    """A number of 63 bits made of an id."""
-    return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest()) >> 1
-
-
-def expression(where: Filter, roots: Sequence[str]) -> str | None:
-    """A filter in Milvus' language; None for one that nothing can pass."""
-    terms = [f"{name} == {json.dumps(value, ensure_ascii=False)}" for name, value in where.texts]
-    if where.since:
-        terms.append(f"taken >= {_milliseconds(where.since.isoformat())}")
-    if where.until:
-        terms.append(f"taken < {_milliseconds(where.until.isoformat()) + 86_400_000}")
-    if where.folder is not None:
-        places = [_below(number, start) for number, start in where.starts(roots)]
-        if not places:
-            return None
-        terms.append(f"({' or '.join(places)})")
-    return " and ".join(terms)
-
-
-def _below(root: int, start: str) -> str:
-    """Paths that begin with `start`, which ends in "/": those from there up to the next character, "0"."""
-    if not start:
-        return f"root == {root}"
-    first, last = (json.dumps(text, ensure_ascii=False) for text in (start, start[:-1] + "0"))
-    return f"(root == {root} and path >= {first} and path < {last})"
-
-
-def _milliseconds(text: str) -> int:
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
-
-
-def _name(entity: Mapping[str, Any]) -> Name:
-    look = entity.get("look")
-    return Name(
-        entity["row"], entity["id"], entity["root"], entity["path"], entity.get("offset"), entity.get("length"),
-        bytes.fromhex(look) if look else None,
-    )  # fmt: skip
-
-
-def _stored(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of `EXISTING` as Milvus keeps it."""
-    data = {name: row[name] for name in SCHEMA.names if name != "row"} | {"row": row_number(row["id"])}
-    data |= {name: row[name].hex() if row[name] else None for name in _BINARY}
-    data["taken"] = _milliseconds(row["taken"].isoformat()) if row["taken"] else None
-    for name, value in data.items():
-        if isinstance(value, str) and len(value.encode()) > _TEXT:
-            raise UserError(f"{row['id'][:100]}: its {name} has more than {_TEXT:,} bytes, which Milvus does not take")
-    return data
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.Table:
-    """Rows as Milvus gives them as a table of columns of `SCHEMA`."""
-    arrays = []
-    for name in columns:
-        values = [row.get(name) for row in rows]
-        if name in _BINARY:
-            values = [bytes.fromhex(value) if value else None for value in values]
-        arrays.append(pa.array(values, SCHEMA.field(name).type))
-    return pa.table(arrays, schema=pa.schema([SCHEMA.field(name) for name in columns]))

@@ -1,0 +1,50 @@
+"""Rows and filters in Milvus' form, which need no Milvus."""
+
+from datetime import date, datetime
+
+import pytest
+
+from clip_italian.errors import UserError
+from clip_italian.search.filters import Filter
+from clip_italian.search.milvus_rows import expression, name_of, row_number, stored, table_of
+from clip_italian.search.rows import SCHEMA
+
+ROW = dict.fromkeys(SCHEMA.names) | {
+    "id": "a", "root": 1, "path": "sub/a.jpg", "look": bytes(range(14)), "taken": datetime(1970, 1, 2, 0, 0, 1),
+}  # fmt: skip
+
+
+def test_a_row_comes_back_as_it_was():
+    data = stored(ROW)
+    assert data["taken"] == 86_401_000  # milliseconds
+    name = name_of(data)
+    assert (name.id, name.root, name.path, name.look) == ("a", 1, "sub/a.jpg", ROW["look"])
+    columns = ["id", "path", "look", "sha256", "taken"]
+    assert table_of([data], columns).to_pylist() == [{column: ROW[column] for column in columns}]
+
+
+def test_too_long_a_text_is_refused():
+    with pytest.raises(UserError, match="a: its caption has more than 65,535 bytes"):
+        stored(ROW | {"caption": "è" * 40_000})
+
+
+def test_numbers_are_made_of_ids():
+    numbers = {row_number(str(id_)) for id_ in range(1_000)}
+    assert len(numbers) == 1_000
+    assert all(0 <= number < 2**63 for number in numbers)
+    assert row_number("a") == row_number("a")
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (Filter(source='w"it'), 'source == "w\\"it"'),
+        (Filter(since=date(1970, 1, 2)), "taken >= 86400000"),
+        (Filter(until=date(1970, 1, 1)), "taken < 86400000"),
+        (Filter(folder="sub"), '((root == 0 and path >= "sub/" and path < "sub0"))'),
+        (Filter(folder="/photos"), "(root == 0)"),
+        (Filter(folder="/elsewhere"), None),
+    ],
+)
+def test_filters_in_milvus_language(where, said):
+    assert expression(where, ["/photos"]) == said
