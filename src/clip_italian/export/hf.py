@@ -23,7 +23,8 @@ from transformers import (
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.export.texts import spelling
-from clip_italian.model.dual_encoder import INFO_FILE, DualEncoder
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.folders import INFO_FILE
 from clip_italian.model.hashes import tokenizer_hash
 
 _OURS = "clip_italian."

@@ -24,8 +24,9 @@ from clip_italian.errors import UserError
 from clip_italian.export import graphs, parity, quantise, texts
 from clip_italian.export.parity import Sample
 from clip_italian.model import exported, runtimes
-from clip_italian.model.dual_encoder import INFO_FILE, DualEncoder
+from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.exported import Exported, Graph, Parity, Precision
+from clip_italian.model.folders import INFO_FILE
 from clip_italian.model.hashes import settings_hash
 from clip_italian.model.onnx_encoder import OnnxEncoder
 

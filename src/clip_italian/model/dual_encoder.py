@@ -13,23 +13,21 @@ from PIL import Image
 from torch import nn
 from torch.nn.functional import normalize
 from transformers import (
-    AutoImageProcessor,
     AutoModel,
     AutoTokenizer,
     BaseImageProcessor,
-    CLIPVisionConfig,
     EfficientNetModel,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     SiglipModel,
 )
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.images import on_white
-from clip_italian.model import exported, mini, open_clip
+from clip_italian.model import folders, mini, open_clip
 from clip_italian.model.encoder import SearchEncoder, encode_by_length, with_margin
+from clip_italian.model.folders import INFO_FILE, load_image_processor, looks_like_hub_id, read_info
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
 from clip_italian.model.landmark_efficientnet import above_pooling
@@ -38,10 +36,8 @@ from clip_italian.model.projections import add_logit_bias
 from clip_italian.model.registration import register
 from clip_italian.model.towers import Parts, embedding_dim, parts, reads_padding, text_positions
 
-INFO_FILE = "clip_italian.json"
 MAX_TOKENS = 96  # the paper's limit for captions
 _COUNT_BATCH = 10_000
-FLAX_WEIGHTS = "flax_model.msgpack"  # what the original project's training script writes
 
 # Whoever imports the package can load any model that it trained.
 register()
@@ -69,7 +65,7 @@ class DualEncoder(SearchEncoder):
         tokenizer is not the one that the model was trained with.
         """
         place = mini.trained_folder() if str(name) == "mini" else Path(name)
-        if not place.exists() and not _looks_like_hub_id(str(name)):
+        if not place.exists() and not looks_like_hub_id(str(name)):
             raise UserError(f"{name}: no such model folder; give a folder that `clip-italian train` wrote, or a Hub id")
         source = str(place)
         try:
@@ -78,7 +74,7 @@ class DualEncoder(SearchEncoder):
             if foreign is not None:
                 return cls(*open_clip.load(source, foreign), token_limit=open_clip.CONTEXT)
             if place.exists():
-                _check_folder(place)
+                folders.check(place)
             model, loading = AutoModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
             parts(model.eval())
             missing = sorted(loading["missing_keys"])
@@ -257,43 +253,3 @@ class DualEncoder(SearchEncoder):
 
 def _unit(embeddings: torch.Tensor) -> np.ndarray:
     return normalize(embeddings.float(), dim=1).cpu().numpy()
-
-
-def read_info(folder: Path) -> dict[str, Any]:
-    """What a model's folder tells of it; {} where there is no such file."""
-    path = folder / INFO_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _looks_like_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/")
-
-
-def _check_folder(folder: Path) -> None:
-    if exported.is_exported(folder):
-        raise UserError(
-            f"{folder}: an exported model, which only embeds: OnnxEncoder.load opens it; here use what it was made of"
-        )
-    wanted = {"config.json": ["config.json"], "weights": ["model.safetensors", "pytorch_model.bin"]}
-    wanted["tokenizer"] = ["tokenizer.json", "vocab.txt", "tokenizer_config.json"]
-    for what, names in wanted.items():
-        if not any((folder / name).is_file() for name in names):
-            hint = "" if what == names[0] else f" ({' or '.join(names)})"
-            if what == "weights" and (folder / FLAX_WEIGHTS).is_file():
-                raise UserError(
-                    f"{folder}: holds Flax weights alone ({FLAX_WEIGHTS}); convert them: "
-                    f"clip-italian import {folder} -o FOLDER"
-                )
-            raise UserError(f"{folder}: no model folder, it lacks its {what}{hint}; train or download the model again")
-
-
-def load_image_processor(source: str, model: PreTrainedModel) -> BaseImageProcessor:
-    """The preprocessing in a folder or repository; CLIP's own where there is none for a CLIP tower."""
-    try:
-        return AutoImageProcessor.from_pretrained(source, backend="pil")
-    except OSError:
-        if not isinstance(model.config.vision_config, CLIPVisionConfig):
-            raise
-        # The published checkpoint carries no preprocessing file; its tower is CLIP's.
-        size = model.config.vision_config.image_size
-        return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})

@@ -25,7 +25,8 @@ from transformers import (
 )
 
 from clip_italian.errors import UserError
-from clip_italian.model.dual_encoder import FLAX_WEIGHTS, DualEncoder, load_image_processor
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.folders import FLAX_WEIGHTS, load_image_processor
 from clip_italian.model.projections import join
 from clip_italian.model.single_towers import explained
 

@@ -17,8 +17,8 @@ from transformers import AutoImageProcessor
 
 from clip_italian.errors import UserError
 from clip_italian.model import exported, runtimes
-from clip_italian.model.dual_encoder import read_info
 from clip_italian.model.encoder import SearchEncoder, encode_by_length, with_margin
+from clip_italian.model.folders import read_info
 from clip_italian.model.preprocess import Preprocess
 
 

@@ -1,0 +1,56 @@
+"""What lies in a model's folder, and whether it is whole."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoImageProcessor, BaseImageProcessor, CLIPVisionConfig, PreTrainedModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from clip_italian.errors import UserError
+from clip_italian.model import exported
+
+INFO_FILE = "clip_italian.json"
+FLAX_WEIGHTS = "flax_model.msgpack"  # what the original project's training script writes
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """What a model's folder tells of it; {} where there is no such file."""
+    path = folder / INFO_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def looks_like_hub_id(name: str) -> bool:
+    """Whether a name that is no folder can be one at the Hub: "owner/model"."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/")
+
+
+def check(folder: Path) -> None:
+    """Raise UserError, with what to do, where a folder is no whole model of ours."""
+    if exported.is_exported(folder):
+        raise UserError(
+            f"{folder}: an exported model, which only embeds: OnnxEncoder.load opens it; here use what it was made of"
+        )
+    wanted = {"config.json": ["config.json"], "weights": ["model.safetensors", "pytorch_model.bin"]}
+    wanted["tokenizer"] = ["tokenizer.json", "vocab.txt", "tokenizer_config.json"]
+    for what, names in wanted.items():
+        if not any((folder / name).is_file() for name in names):
+            hint = "" if what == names[0] else f" ({' or '.join(names)})"
+            if what == "weights" and (folder / FLAX_WEIGHTS).is_file():
+                raise UserError(
+                    f"{folder}: holds Flax weights alone ({FLAX_WEIGHTS}); convert them: "
+                    f"clip-italian import {folder} -o FOLDER"
+                )
+            raise UserError(f"{folder}: no model folder, it lacks its {what}{hint}; train or download the model again")
+
+
+def load_image_processor(source: str, model: PreTrainedModel) -> BaseImageProcessor:
+    """The preprocessing in a folder or repository; CLIP's own where there is none for a CLIP tower."""
+    try:
+        return AutoImageProcessor.from_pretrained(source, backend="pil")
+    except OSError:
+        if not isinstance(model.config.vision_config, CLIPVisionConfig):
+            raise
+        # The published checkpoint carries no preprocessing file; its tower is CLIP's.
+        size = model.config.vision_config.image_size
+        return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
