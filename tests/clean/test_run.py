@@ -96,7 +96,7 @@ def is_held(output, moment):
 
 
 def test_kill_at_random_moments_and_go_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs, "PART_ROWS", 100)
+    monkeypatch.setattr(pairs.rows, "PART_ROWS", 100)
     source = tmp_path / "in.parquet"
     pairs.write(some_pairs(4_000), source)
     expected, output = tmp_path / "expected.parquet", tmp_path / "out.parquet"

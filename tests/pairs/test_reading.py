@@ -1,6 +1,4 @@
 import json
-import unicodedata
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clip_italian.errors import UserError
-from clip_italian.pairs import Pair, batches, concept, image_path, read, write
+from clip_italian.pairs import Pair, batches, read, write
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
 pairs_strategy = st.lists(
@@ -93,12 +91,6 @@ def test_foreign_columns(tmp_path, column, words):
         list(batches(tmp_path / "p.parquet"))
 
 
-def test_a_picture_behind_an_address_is_no_file():
-    pair = Pair("1", "http://h/a.jpg", ("x",), "s")
-    with pytest.raises(UserError, match=r"pairs\.parquet: http://h/a\.jpg is not on this machine.*clip-italian fetch"):
-        image_path(pair, Path("pairs.parquet"))
-
-
 def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(UserError, match="no such pairs file"):
         read(tmp_path / "none.parquet")
@@ -106,15 +98,3 @@ def test_missing_and_foreign_files(tmp_path):
     junk.write_bytes(b"junk")
     with pytest.raises(UserError, match="not a Parquet file"):
         read(junk)
-
-
-@settings(deadline=None)
-@given(st.text(max_size=30))
-def test_concept_keeps_letters_and_digits(caption):
-    folded = unicodedata.normalize("NFKC", caption).casefold()
-    assert concept(caption) == " ".join("".join(c if c.isalnum() else " " for c in folded).split())
-
-
-def test_concept_drops_case_and_punctuation():
-    assert concept("Un'auto sportiva.") == concept("un auto SPORTIVA") == "un auto sportiva"
-    assert concept("la lettera A") != concept("la lettera B")

@@ -57,7 +57,7 @@ def two_nodes(cluster):
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """A pairs file in 20 parts."""
-    monkeypatch.setattr(pairs, "PART_ROWS", 4)
+    monkeypatch.setattr(pairs.rows, "PART_ROWS", 4)
     rows = [Pair(f"id-{i:03}", f"http://h/{i}", (("x" if i % 3 == 0 else "y") + f" {i}",), "s") for i in range(80)]
     pairs.write(rows, tmp_path / "in.parquet")
     return tmp_path / "in.parquet"
@@ -80,7 +80,7 @@ def wit_file(path, first):
 
 def test_collect_clean_and_split_give_the_same_bytes_as_here(tmp_path, monkeypatch, two_nodes):
     address = two_nodes[0].address
-    monkeypatch.setattr(pairs, "PART_ROWS", 8)
+    monkeypatch.setattr(pairs.rows, "PART_ROWS", 8)
     files = [wit_file(tmp_path / f"{number}.tsv", 25 * number) for number in range(3)]
     recipe = load_clean_recipe("paper", ["names.backend=lexicon"])
     found = {}

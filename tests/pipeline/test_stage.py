@@ -17,7 +17,7 @@ def some_pairs(count):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr(pairs, "PART_ROWS", 7)
+    monkeypatch.setattr(pairs.rows, "PART_ROWS", 7)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
@@ -35,7 +35,7 @@ def test_keeps_and_rejects_in_order(tmp_path, small_parts, suffix, workers):
 
 def test_an_input_with_large_row_groups_is_divided(tmp_path, monkeypatch):
     pairs.write(some_pairs(40), tmp_path / "in.parquet")
-    monkeypatch.setattr(pairs, "PART_ROWS", 7)
+    monkeypatch.setattr(pairs.rows, "PART_ROWS", 7)
     assert not pairs.has_small_row_groups(tmp_path / "in.parquet")
     run_stage("test", DropMarked(), {}, tmp_path / "in.parquet", tmp_path / "out.parquet", 1)
     assert len(pairs.read(tmp_path / "out.parquet")) == 26

@@ -117,7 +117,7 @@ def _look_at_part(number: int, folder: Path, source: Path, root: Path, plan: Pla
     batch = pairs.as_batch(pq.ParquetFile(source).read_row_group(number, use_threads=False).combine_chunks())
     seen = [_with_look(pair, root) for pair in pairs.from_batch(batch)]
     rows = [pair for pair, _ in seen]
-    first = number * pairs.PART_ROWS
+    first = number * pairs.rows.PART_ROWS
     table = {
         "row": pa.array(range(first, first + len(rows)), pa.int64()),
         "id": pa.array([pair.id for pair in rows], pa.string()),
@@ -161,7 +161,7 @@ def _decisions(base: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int | Non
         "SELECT s.side, other.side, keys.id FROM sides s LEFT JOIN sides other ON s.beside = other.row"
         " LEFT JOIN keys ON s.beside = keys.row ORDER BY s.row"
     )
-    for batch in found.to_arrow_reader(pairs.PART_ROWS):
+    for batch in found.to_arrow_reader(pairs.rows.PART_ROWS):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
