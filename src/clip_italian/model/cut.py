@@ -16,8 +16,9 @@ import torch
 from torch import nn
 from transformers import BertModel, EfficientNetModel
 
+from clip_italian.model.detailed_efficientnet import last_map, through_blocks
 from clip_italian.model.fuse import inference_copy
-from clip_italian.model.landmark_efficientnet import above_pooling
+from clip_italian.model.landmark_efficientnet import above_pooling, below_head
 from clip_italian.model.mean_pooled_bert import MeanPooledBertModel, masked_mean
 
 Inputs = dict[str, torch.Tensor]
@@ -42,8 +43,7 @@ def cut(tower: nn.Module) -> Cut:
     """Cut a tower by the `requires_grad` of its parameters."""
     trainable = [name for name, parameter in tower.named_parameters() if parameter.requires_grad]
     if isinstance(tower, EfficientNetModel) and all(name.startswith("head.") for name in trainable):
-        # The stock forward pass, which stops short of the head.
-        return _after_pooling(partial(EfficientNetModel.forward, inference_copy(tower)), above_pooling(tower))
+        return _after_pooling(partial(below_head(tower), inference_copy(tower)), above_pooling(tower))
     if not trainable:
         return _after_pooling(inference_copy(tower), nn.Identity())
     if isinstance(tower, EfficientNetModel):
@@ -82,22 +82,26 @@ def _after_pooling(pool: Callable[..., Any], above: nn.Module) -> Cut:
 
 def _cut_efficientnet(tower: EfficientNetModel, first: int) -> Cut:
     fused: Any = inference_copy(tower)
-    encoder, above = tower.encoder, above_pooling(tower)
+    above, blocks = above_pooling(tower), range(len(tower.encoder.blocks))
 
     def trunk(inputs: Inputs) -> Inputs:
-        maps = fused.embeddings(inputs["pixel_values"])
-        for block in fused.encoder.blocks[:first]:
-            maps = block(maps)
-        return {"maps": maps.half()}
+        maps, inner = through_blocks(fused, fused.embeddings(inputs["pixel_values"]), blocks[:first])
+        kept = {"maps": maps.half()}
+        return kept | {"inner": torch.cat([_mean(part) for part in inner], dim=1)} if inner else kept
 
     def tail(kept: Inputs) -> torch.Tensor:
-        maps = kept["maps"].float()
-        for block in encoder.blocks[first:]:
-            maps = block(maps)
-        maps = encoder.top_activation(encoder.top_bn(encoder.top_conv(maps)))
-        return above(maps.mean(dim=(2, 3)))
+        maps, inner = through_blocks(tower, kept["maps"].float(), blocks[first:])
+        pooled = _mean(last_map(tower, maps, inner))
+        if "inner" in kept:  # lower blocks come before those of the tail, as in the tower
+            top, rest = pooled.split([tower.config.hidden_dim, pooled.shape[1] - tower.config.hidden_dim], dim=1)
+            pooled = torch.cat([top, kept["inner"].float(), rest], dim=1)
+        return above(pooled)
 
     return Cut(f"block {first}", trunk, tail)
+
+
+def _mean(maps: torch.Tensor) -> torch.Tensor:
+    return maps.mean(dim=(2, 3))
 
 
 def _cut_bert(tower: BertModel, first: int) -> Cut:

@@ -30,7 +30,7 @@ from clip_italian.model.encoder import SearchEncoder, encode_by_length, with_mar
 from clip_italian.model.folders import INFO_FILE, load_image_processor, looks_like_hub_id, read_info
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
-from clip_italian.model.landmark_efficientnet import above_pooling
+from clip_italian.model.landmark_efficientnet import above_pooling, below_head
 from clip_italian.model.preprocess import needed_side
 from clip_italian.model.projections import add_logit_bias
 from clip_italian.model.registration import register
@@ -238,8 +238,8 @@ class DualEncoder(SearchEncoder):
         """What the tower takes the mean of: (features, rows, columns) of a picture stretched to so many pixels."""
         size = {"width": width, "height": height}
         inputs = self.image_processor(images=on_white(image), size=size, do_center_crop=False, return_tensors="pt")
-        # The stock forward pass, which stops short of a head.
-        return EfficientNetModel.forward(self._fast_vision, inputs["pixel_values"].to(self.device)).last_hidden_state[0]
+        found = below_head(self._fast_vision)(self._fast_vision, inputs["pixel_values"].to(self.device))
+        return found.last_hidden_state[0]
 
     @torch.inference_mode()
     def embed_pooled(self, pooled: torch.Tensor) -> np.ndarray:

@@ -4,22 +4,26 @@ A linear projection of pooled features can only weigh what ImageNet's classes ha
 Likeness to landmarks (training pictures) is a non-linear map with a closed form: with a
 regression on top it is kernel ridge regression, or Nyström's approximation of it where the
 landmarks are a sample (Williams and Seeger, 2001). The probabilities of classes whose names are
-known are a guess that such a regression only has to correct. Both stand between pooling and
-projection, so that the tower takes any other's place in `VisionTextDualEncoderModel`.
+known are a guess that such a regression only has to correct. Features of inner blocks pass as they are: beside the
+likenesses, a linear regression on them is a second kernel. All stand between pooling and projection, so that the tower
+takes any other's place in `VisionTextDualEncoderModel`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from torch.nn.functional import normalize
-from transformers import (
-    EfficientNetConfig,
-    EfficientNetModel,
-    VisionTextDualEncoderModel,
-)
+from transformers import EfficientNetModel, VisionTextDualEncoderModel
 from transformers.models.efficientnet.modeling_efficientnet import BaseModelOutputWithPoolingAndNoAttention
+
+from clip_italian.model.detailed_efficientnet import (
+    DetailedEfficientNetConfig,
+    DetailedEfficientNetModel,
+    inner_width,
+)
 
 # How fast likeness falls with the angle; MRR@10 hardly changes between 2 and 4 (docs/LOG.md).
 SHARPNESS = 2.5
@@ -28,8 +32,8 @@ _JITTER = 1e-3
 
 
 @strict
-class LandmarkEfficientNetConfig(EfficientNetConfig):
-    """EfficientNet's configuration; `hidden_dim` features are pooled, `hidden_size` is landmarks plus classes."""
+class LandmarkEfficientNetConfig(DetailedEfficientNetConfig):
+    """The configuration of what lies below the head, but `hidden_size` is landmarks, inner features and classes."""
 
     model_type = "landmark_efficientnet"
     hidden_size: int = 1
@@ -63,38 +67,43 @@ class Landmarks(nn.Module):
 
 
 class Head(nn.Module):
-    """Likeness to landmarks and, beside it, class probabilities: (n, features) to (n, landmarks + classes)."""
+    """What takes the place of pooled features (n, features + inner): (n, landmarks + inner + classes).
+
+    Likeness to landmarks and class probabilities come from the first `features`; inner ones pass.
+    """
 
     def __init__(self, landmarks: int, classes: int, features: int, sharpness: float) -> None:
         super().__init__()
+        self.features = features
         self.landmarks = Landmarks(landmarks, features, sharpness)
         self.classifier: Any = nn.Linear(features, classes) if classes else None
         self.classes = classes
         self.temperature = nn.Parameter(torch.ones(()))
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Describe pooled features (n, features)."""
-        likeness: torch.Tensor = self.landmarks(features)
-        if self.classifier is None:
-            return likeness
-        return torch.cat([likeness, torch.softmax(self.classifier(features) / self.temperature, dim=1)], dim=1)
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Describe pooled features (n, features + inner)."""
+        last, inner = pooled[:, : self.features], pooled[:, self.features :]
+        described = [self.landmarks(last), inner]
+        if self.classifier is not None:
+            described.append(torch.softmax(self.classifier(last) / self.temperature, dim=1))
+        return torch.cat(described, dim=1)
 
 
-class LandmarkEfficientNetModel(EfficientNetModel):
-    """EfficientNet whose `pooler_output` (batch, landmarks + classes) is what its `Head` makes of pooled features."""
+class LandmarkEfficientNetModel(DetailedEfficientNetModel):
+    """EfficientNet whose `pooler_output` (batch, hidden size) is what its `Head` makes of pooled features."""
 
     config_class = LandmarkEfficientNetConfig
 
     def __init__(self, config: LandmarkEfficientNetConfig) -> None:
         super().__init__(config)
-        landmarks = config.hidden_size - config.classes
+        landmarks = config.hidden_size - config.classes - inner_width(self)
         self.head = Head(landmarks, config.classes, config.hidden_dim, config.sharpness)
 
     def forward(  # type: ignore[override]
         self, pixel_values: torch.Tensor | None = None, return_dict: bool | None = None, **kwargs: Any
     ) -> BaseModelOutputWithPoolingAndNoAttention | tuple[Any, ...]:
         """Encode pixels (batch, 3, height, width)."""
-        outputs = super().forward(pixel_values=pixel_values, return_dict=True, **kwargs)
+        outputs: Any = super().forward(pixel_values=pixel_values, return_dict=True, **kwargs)
         outputs.pooler_output = self.head(outputs.pooler_output)
         return outputs.to_tuple() if return_dict is False else outputs
 
@@ -104,22 +113,27 @@ def above_pooling(tower: EfficientNetModel) -> nn.Module:
     return tower.head if isinstance(tower, LandmarkEfficientNetModel) else nn.Identity()
 
 
+def below_head(tower: nn.Module) -> Callable[..., Any]:
+    """The forward pass of the tower's class that ends with pooled features, to be called with it or a copy."""
+    return DetailedEfficientNetModel.forward if isinstance(tower, DetailedEfficientNetModel) else type(tower).forward
+
+
 @torch.no_grad()
 def add_head(
     model: VisionTextDualEncoderModel, features: torch.Tensor, classifier: tuple[torch.Tensor, torch.Tensor] | None
 ) -> None:
-    """Give the model's EfficientNet a head: landmarks with pooled features (m, features), and perhaps a classifier.
+    """Give the model's EfficientNet a head: landmarks with pooled features (m, channels), and perhaps a classifier.
 
-    There may be no landmarks (m = 0).
-
+    Of the features count those of the last map, the first ones. There may be no landmarks (m = 0).
     The classifier is weight (classes, features) and bias (classes,). The layers below are the
     same objects as before; the projection of pictures starts afresh.
     """
-    landmarks, width = features.shape
-    classes = 0 if classifier is None else len(classifier[0])
     old = model.vision_model
+    landmarks, width = len(features), old.config.hidden_dim
+    features = features[:, :width]
+    classes = 0 if classifier is None else len(classifier[0])
     fields = {key: value for key, value in old.config.to_dict().items() if key not in ("model_type", "architectures")}
-    fields |= {"hidden_size": landmarks + classes, "classes": classes, "hidden_dim": width}
+    fields |= {"hidden_size": landmarks + inner_width(old) + classes, "classes": classes}
     config = LandmarkEfficientNetConfig(**fields)
     with torch.device("meta"):
         tower = LandmarkEfficientNetModel(config)

@@ -26,7 +26,7 @@ _HEAD = "vision_model.head"
 _LANDMARKS = f"{_HEAD}.landmarks.weight"
 HEADS = Path(__file__).parent / "mini_heads.safetensors"
 # Part of the cache folder's name: raise it when the conversion changes.
-_CONVERSION = 2
+_CONVERSION = 3
 
 
 def base_folder() -> Path:
@@ -84,7 +84,7 @@ def build() -> tuple[VisionTextDualEncoderModel, PreTrainedTokenizerFast]:
         )
         model = VisionTextDualEncoderModel(config=config, vision_model=vision, text_model=text)
         torch.manual_seed(0)
-        # The constructor's own start is too small for 1,280 features; this is torch's default for a linear layer.
+        # The constructor's own start is too small for so many features; this is torch's default for a linear layer.
         model.visual_projection.reset_parameters()
         model.text_projection.reset_parameters()
     return model.eval(), tokenizer

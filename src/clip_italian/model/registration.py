@@ -11,6 +11,7 @@ from transformers import (
     SiglipTextModel,
 )
 
+from clip_italian.model.detailed_efficientnet import DetailedEfficientNetConfig, DetailedEfficientNetModel
 from clip_italian.model.landmark_efficientnet import LandmarkEfficientNetConfig, LandmarkEfficientNetModel
 from clip_italian.model.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
 from clip_italian.model.mean_pooled_xlm_roberta import MeanPooledXLMRobertaConfig, MeanPooledXLMRobertaModel
@@ -19,6 +20,7 @@ from clip_italian.model.projections import MlpDualEncoderConfig, MlpDualEncoderM
 _OWN = (
     (MeanPooledBertConfig, MeanPooledBertModel),
     (MeanPooledXLMRobertaConfig, MeanPooledXLMRobertaModel),
+    (DetailedEfficientNetConfig, DetailedEfficientNetModel),
     (LandmarkEfficientNetConfig, LandmarkEfficientNetModel),
     (MlpDualEncoderConfig, MlpDualEncoderModel),
 )

@@ -33,8 +33,9 @@ def bridge(encoder: DualEncoder, classifier: tuple[torch.Tensor, torch.Tensor], 
     even = whitening(found)
     size = len(even)
     model.config.projection_dim = model.projection_dim = size
-    model.visual_projection = nn.Linear(len(names), size, bias=False)
-    model.visual_projection.weight.copy_(normalize(found @ even.T, dim=1).T)
+    model.visual_projection = nn.Linear(model.vision_embed_dim, size, bias=False)
+    model.visual_projection.weight.zero_()  # nothing of what comes before the classes
+    model.visual_projection.weight[:, -len(names) :] = normalize(found @ even.T, dim=1).T
     model.text_projection = nn.Linear(size, size, bias=False)
     model.text_projection.weight.copy_(even)
     return encoder

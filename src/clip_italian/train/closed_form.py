@@ -21,7 +21,7 @@ def set_head(
 ) -> torch.Tensor:
     """Give the vision tower landmarks, and perhaps ImageNet's classes; return its new output (n, hidden) for `images`.
 
-    `images` (n, features) are pooled features of the training pictures; landmarks are all of them,
+    `images` (n, channels) are pooled features of the training pictures; landmarks are all of them,
     or `most` drawn at random. Raises UsageError where the tower is no EfficientNet without a head.
     """
     tower = encoder.parts.vision
@@ -51,9 +51,10 @@ def set_projections(
     head = parts.vision.head if isinstance(parts.vision, LandmarkEfficientNetModel) else None
     guess, basis = None, torch.eye(images.shape[1])
     if head is not None and head.classes == len(class_names):
-        # On likenesses the penalty is the kernel's: a change of basis makes it the plain one.
+        # On likenesses the penalty is the kernel's: a change of basis makes it the plain one, as for inner features.
         images, probabilities = images.split([images.shape[1] - head.classes, head.classes], dim=1)
-        basis = head.landmarks.penalty_root()
+        root = head.landmarks.penalty_root()
+        basis = torch.block_diag(root, torch.eye(images.shape[1] - len(root)))
         if class_names:
             # Up to a constant in each row, which softmax ignores, these are the classifier's logits.
             guess = start.Guess(probabilities.clamp(min=torch.finfo().tiny).log(), embed(encoder, class_names))
