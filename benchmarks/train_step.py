@@ -2,6 +2,8 @@
 
     make peers                                                     # once: the environment that open_clip needs
     python benchmarks/train_step.py --captions captions.jsonl      # 2 cores: about 45 minutes
+    python benchmarks/train_step.py --device cuda --batch 128 --steps 40 --warmups 10 --precisions bf16
+    python benchmarks/train_step.py --device cuda --batch 4096 --chunk 512 --steps 3 --sides ours open_clip
 
 Random weights, a batch of 64 random pictures with captions of the given pairs file (without one: made-up
 captions with as many words as Flickr8k's in Italian have). Each side runs in a process of its own, in turns; a
@@ -29,7 +31,7 @@ from transformers import BertConfig, PreTrainedTokenizerFast
 
 from clip_italian import languages, pairs
 
-SIDES = ("ours", "ours-adamw", "open_clip", "transformers")
+SIDES = ("ours", "ours-adamw", "ours-compiled", "open_clip", "transformers")
 PEERS = Path(__file__).parent.parent / ".venv-peers/bin/python"
 WORKER = Path(__file__).parent / "train_step_sides.py"
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
@@ -41,6 +43,7 @@ WORDS = (0, 2, 10, 44, 118, 186, 300, 341, 444, 443, 443, 386, 331, 258, 187, 16
 LABELS = {
     "ours": "ours (AdaBelief, adaptive clipping)",
     "ours-adamw": "ours (AdamW, adaptive clipping)",
+    "ours-compiled": "ours, towers by torch.compile",
     "open_clip": "open_clip 3.3.0 (AdamW)",
     "transformers": "transformers loop (AdamW)",
 }
@@ -70,16 +73,19 @@ def write_text_tower(folder: Path, texts: Sequence[str]) -> None:
     BertConfig(vocab_size=ROWS, pad_token_id=tokenizer.token_to_id("[PAD]")).save_pretrained(folder)
 
 
-def measure(side: str, inputs: Path, precision: str, steps: int, python: Path | None = None) -> dict[str, Any]:
-    """Run one side in its environment; what it prints."""
+def measure(
+    side: str, inputs: Path, precision: str, steps: int, python: Path | None = None, more: Sequence[str] = (),
+    warmups: int = 2,
+) -> dict[str, Any]:  # fmt: skip
+    """Run one side in its environment; what it prints. `more` are the worker's last arguments."""
     python = python or (PEERS if side == "open_clip" else Path(sys.executable))
-    command = [str(python), str(WORKER), side, str(inputs), precision, "2", str(steps)]
+    command = [str(python), str(WORKER), side, str(inputs), precision, str(warmups), str(steps), *more]
     offline = os.environ | {"HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=offline)
     if done.returncode:
         raise SystemExit(f"{side}: {done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    seconds = f"{statistics.median(result['seconds']):.2f} s a step" if "seconds" in result else "done"
+    seconds = f"{statistics.median(result['seconds']):.4f} s a step" if "seconds" in result else "done"
     print(f"{side}, {precision}: {seconds}", file=sys.stderr)
     return result
 
@@ -97,33 +103,45 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a process")
     parser.add_argument("--rounds", type=int, default=2, help="processes of each side")
     parser.add_argument("--precisions", nargs="+", default=["bf16", "float32"], choices=["bf16", "float32"])
-    parser.add_argument("--sides", nargs="+", default=SIDES, choices=SIDES)
+    parser.add_argument("--sides", nargs="+", default=[s for s in SIDES if s != "ours-compiled"], choices=SIDES)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--chunk", type=int, default=0, help="pictures in memory at a time; 0: all")
+    parser.add_argument("--warmups", type=int, default=2, help="steps of a process before those that are timed")
+    parser.add_argument("--peers", type=Path, default=PEERS, help="the Python that has open_clip")
     args = parser.parse_args()
-    if not PEERS.is_file():
-        raise SystemExit(f"{PEERS}: not there; run make peers")
+    if "open_clip" in args.sides and not args.peers.is_file():
+        raise SystemExit(f"{args.peers}: not there; run make peers")
 
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         inputs = Path(temporary)
-        texts = captions(args.captions, args.batch * (args.steps + 2))
+        texts = captions(args.captions, args.batch * (args.steps + args.warmups))
         write_text_tower(inputs / "text", captions(args.captions, 4000))
         batches = [texts[start : start + args.batch] for start in range(0, len(texts), args.batch)]
         (inputs / "captions.json").write_text(json.dumps(batches), encoding="utf-8")
         bare = {
             (name, precision): measure("plain", inputs, precision, 9, python)
             for precision in args.precisions
-            for name, python in (("ours", Path(sys.executable)), ("open_clip's", PEERS))
+            for name, python in (("ours", Path(sys.executable)), ("open_clip's", args.peers))
+            if args.device == "cpu"
         }
+        more = (args.device, str(args.chunk))
         for _ in range(args.rounds):
             for precision in args.precisions:
                 for side in args.sides:
-                    result = measure(side, inputs, precision, args.steps)
+                    python = args.peers if side == "open_clip" else Path(sys.executable)
+                    result = measure(side, inputs, precision, args.steps, python, more, args.warmups)
                     found.setdefault((precision, side), []).append(result)
 
-    print(
-        f"{processor_name()}, {bare['ours', args.precisions[0]]['threads']} threads; Python {sys.version.split()[0]}\n"
-    )
-    print("| plain torch, ms, forwards and backwards | torch | linear | patch convolution |\n|---|---|---:|---:|")
+    print(f"{processor_name()}, {os.cpu_count()} threads; Python {sys.version.split()[0]}\n")
+    if bare:
+        print("| plain torch, ms, forwards and backwards | torch | linear | patch convolution |\n|---|---|---:|---:|")
+    else:
+        print(
+            "\n".join(
+                sorted({f"{result['device']}, torch {result['torch']}" for one in found.values() for result in one})
+            )
+        )
     for (name, precision), times in bare.items():
         linear, convolution = (statistics.median(times[key]) for key in ("linear", "convolution"))
         print(f"| {name} environment, {precision} | {times['torch']} | {linear:.0f} | {convolution:.0f} |")
@@ -135,8 +153,8 @@ def main() -> None:
         middle, peak = statistics.median(seconds), max(result["peak"] for result in results)
         work = statistics.median(second for result in results for second in result["cpu_seconds"])
         print(
-            f"| {LABELS[side]} | {precision} | {tokens:.0f} | {middle:.2f} ({min(seconds):.2f}–{max(seconds):.2f}) "
-            f"| {work:.1f} | {args.batch / middle:.2f} | {peak:.2f} |"
+            f"| {LABELS[side]} | {precision} | {tokens:.0f} | {middle:.3f} ({min(seconds):.3f}–{max(seconds):.3f}) "
+            f"| {work:.2f} | {args.batch / middle:,.2f} | {peak:.2f} |"
         )
 
 

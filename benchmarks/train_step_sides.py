@@ -1,10 +1,14 @@
 """One side of benchmarks/train_step.py, in a process of its own, so that the peak memory is its own.
 
-    python benchmarks/train_step_sides.py SIDE INPUTS PRECISION WARMUPS STEPS
+    python benchmarks/train_step_sides.py SIDE INPUTS PRECISION WARMUPS STEPS [DEVICE [CHUNK]]
 
-SIDE is ours, ours-adamw, open_clip, transformers or plain; INPUTS is the folder that train_step.py writes
-(captions, tokenizer, configuration of the text tower); PRECISION is bf16 or float32. Prints one line of JSON.
-The sides import their own library only: open_clip lives in another environment than the rest.
+SIDE is ours, ours-adamw, ours-compiled, open_clip, transformers or plain; INPUTS is the folder that train_step.py
+writes (captions, tokenizer, configuration of the text tower); PRECISION is bf16 or float32; DEVICE is cpu or cuda; with
+CHUNK so many pictures of a batch are in memory at a time (gradient caching; open_clip's --accum-freq). Prints one line
+of JSON. The sides import their own library only: open_clip lives in another environment than the rest.
+
+On a GPU every step has its pictures brought there: bytes by ours, which is how its loader gives them; pinned float32,
+what the others' loaders give, by the others.
 """
 
 import json
@@ -24,11 +28,14 @@ PICTURE = 224
 SCRIPT_TOKENS = 96  # the published script pads every caption to this length
 MODEL = "vit-b-32-bert-base"
 DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
+DEVICE = torch.device(sys.argv[6] if len(sys.argv) > 6 else "cpu")
+CHUNK = int(sys.argv[7]) if len(sys.argv) > 7 else 0
 
 
 def pixels(batch: int) -> torch.Tensor:
     """Pictures (batch, 3, 224, 224) as the vision tower takes them; their content does not matter for speed."""
-    return torch.randn(batch, 3, PICTURE, PICTURE, generator=torch.Generator().manual_seed(1))
+    made = torch.randn(batch, 3, PICTURE, PICTURE, generator=torch.Generator().manual_seed(1))
+    return made if DEVICE.type == "cpu" else made.pin_memory()
 
 
 class Clock:
@@ -40,6 +47,8 @@ class Clock:
 
     def step(self) -> None:
         """The step before, if any, is over and a new one begins."""
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
         self._marks.append((time.perf_counter(), time.process_time()))
 
     def seconds(self, kind: int) -> list[float]:
@@ -50,7 +59,10 @@ class Clock:
 Side = Callable[[Path, list[list[str]], str, Clock], None]
 
 
-def ours(inputs: Path, batches: list[list[str]], precision: str, clock: Clock, optimizer: str = "adabelief") -> None:
+def ours(
+    inputs: Path, batches: list[list[str]], precision: str, clock: Clock, optimizer: str = "adabelief",
+    compiled: bool = False,
+) -> None:  # fmt: skip
     """Steps of the paper's second stage, everything unfrozen, by the functions that `clip-italian train` calls."""
     from dataclasses import replace
 
@@ -58,16 +70,18 @@ def ours(inputs: Path, batches: list[list[str]], precision: str, clock: Clock, o
 
     from clip_italian.config import load_recipe
     from clip_italian.model.base import load_base
-    from clip_italian.model.cut import cut
+    from clip_italian.model.cut import Inputs, cut
+    from clip_italian.model.preprocess import Preprocess
     from clip_italian.train import freeze, optimiser
     from clip_italian.train.embedder import Embedder
+    from clip_italian.train.feed import to
     from clip_italian.train.processes import Processes
     from clip_italian.train.step import Batch, compute_gradients
 
     recipe = load_recipe("paper", ["model.init=random", f"optimizer.name={optimizer}"])
     stage = recipe.stage[-1]
     encoder = load_base(recipe.model)
-    encoder = replace(encoder, tokenizer=AutoTokenizer.from_pretrained(inputs / "text"))
+    encoder = replace(encoder, tokenizer=AutoTokenizer.from_pretrained(inputs / "text")).to(DEVICE)
     parts = encoder.parts
     moving = freeze.apply(encoder.model, stage.trainable, stage.frozen)
     steps = optimiser.build(optimiser.parameter_groups(moving, stage), recipe.optimizer, stage)
@@ -75,15 +89,28 @@ def ours(inputs: Path, batches: list[list[str]], precision: str, clock: Clock, o
     cuts = cut(parts.vision), cut(parts.text)
     embedder = Embedder(parts, *cuts, stage.image_dropout, stage.text_dropout, stage.tower_dropout, DTYPES[precision])
     images = {"pixel_values": pixels(len(batches[0]))}
+    preprocess = Preprocess.of(encoder.image_processor)
+    if DEVICE.type != "cpu":
+        images = {"pixel_values": (images["pixel_values"] * 64 + 128).clamp(0, 255).byte()}
+    if compiled:
+        parts.vision.compile()
+        parts.text.compile()
+
+    def ready(given: Inputs, _: int) -> Inputs:
+        if DEVICE.type == "cpu":
+            return given
+        return {"pixel_values": preprocess.normalise(given["pixel_values"].to(DEVICE, non_blocking=True))}
+
     for number, captions in enumerate(batches):
         clock.step()
         rows = torch.arange(len(captions))
         texts = encoder.tokenize(captions)
         clock.tokens.append(texts["input_ids"].numel())
         embedder.train()
+        batch = Batch(rows, images, to(texts, DEVICE), rows.to(DEVICE), ready)
         loss = compute_gradients(
-            embedder, Batch(rows, images, texts, rows), parts.logit_scale, parts.logit_bias, recipe.loss, None,
-            Processes(), (1, 1, 1, number),
+            embedder, batch, parts.logit_scale, parts.logit_bias, recipe.loss, CHUNK or None, Processes(),
+            (1, 1, 1, number),
         )  # fmt: skip
         loss.item()
         steps.step()
@@ -113,10 +140,15 @@ def open_clip(inputs: Path, batches: list[list[str]], precision: str, clock: Clo
     (inputs / f"{MODEL}.json").write_text(json.dumps(settings), encoding="utf-8")
     library.add_model_config(inputs / f"{MODEL}.json")
     name = {"bf16": "amp_bf16", "float32": "fp32"}[precision]
-    args = parse_args(["--model", MODEL, "--precision", name, "--batch-size", str(len(batches[0])), "--device", "cpu"])
+    size = CHUNK or len(batches[0])
+    parts = len(batches[0]) // size
+    given = {"model": MODEL, "precision": name, "batch-size": size, "device": DEVICE, "accum-freq": parts}
+    args = parse_args([word for key, value in given.items() for word in (f"--{key}", str(value))])
     vars(args).update(distributed=False, horovod=False, distill=False, rank=0, local_rank=0, world_size=1, wandb=False)
     torch.manual_seed(1)
-    model, _, _ = library.create_model_and_transforms(MODEL, precision=name, output_dict=True, pretrained_text=False)
+    model, _, _ = library.create_model_and_transforms(
+        MODEL, precision=name, output_dict=True, pretrained_text=False, device=DEVICE
+    )
     # From here on as open_clip_train/main.py, which has no function for it.
     plain = [p for n, p in model.named_parameters() if p.ndim < 2 or any(x in n for x in ("bn", "ln", "bias"))]
     others = {id(parameter) for parameter in plain}
@@ -126,10 +158,10 @@ def open_clip(inputs: Path, batches: list[list[str]], precision: str, clock: Clo
         lr=args.lr, betas=(args.beta1, args.beta2), eps=args.eps,
     )  # fmt: skip
     tokenize = library.get_tokenizer(MODEL)
-    images = pixels(len(batches[0]))
+    images = pixels(size)
 
     class Loader:
-        num_batches = len(batches)
+        num_batches = len(batches) * parts
         num_samples = len(batches) * len(batches[0])
 
         def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -137,7 +169,8 @@ def open_clip(inputs: Path, batches: list[list[str]], precision: str, clock: Clo
                 clock.step()
                 texts = tokenize(captions)
                 clock.tokens.append(texts.numel())
-                yield images, texts
+                for part in texts.split(size):
+                    yield images, part
 
     data = {"train": SimpleNamespace(dataloader=Loader(), set_epoch=lambda epoch: None)}
     schedule = cosine_lr(optimizer, args.lr, args.warmup, len(batches))
@@ -157,7 +190,7 @@ def transformers(inputs: Path, batches: list[list[str]], precision: str, clock: 
 
     vision = CLIPVisionModel(CLIPVisionConfig())  # whose defaults are ViT-B/32
     text = BertModel(BertConfig.from_pretrained(inputs / "text"))
-    model = VisionTextDualEncoderModel(vision_model=vision, text_model=text).train()
+    model = VisionTextDualEncoderModel(vision_model=vision, text_model=text).train().to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     tokenizer = AutoTokenizer.from_pretrained(inputs / "text")
     images = pixels(len(batches[0]))
@@ -167,8 +200,9 @@ def transformers(inputs: Path, batches: list[list[str]], precision: str, clock: 
             captions, padding="max_length", max_length=SCRIPT_TOKENS, truncation=True, return_tensors="pt"
         )
         clock.tokens.append(texts["input_ids"].numel())
-        with torch.autocast("cpu", DTYPES[precision], enabled=precision != "float32"):
-            loss = model(**texts, pixel_values=images, return_loss=True).loss
+        given = {key: value.to(DEVICE, non_blocking=True) for key, value in texts.items()}
+        with torch.autocast(DEVICE.type, DTYPES[precision], enabled=precision != "float32"):
+            loss = model(**given, pixel_values=images.to(DEVICE, non_blocking=True), return_loss=True).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -178,6 +212,7 @@ def transformers(inputs: Path, batches: list[list[str]], precision: str, clock: 
 SIDES: dict[str, Side] = {
     "ours": ours,
     "ours-adamw": partial(ours, optimizer="adamw"),
+    "ours-compiled": partial(ours, compiled=True),
     "open_clip": open_clip,
     "transformers": transformers,
 }
@@ -202,12 +237,14 @@ def plain(precision: str, runs: int) -> dict[str, Any]:
 
 
 def peak_gigabytes() -> float:
-    """Peak resident memory of this process (Linux counts kB)."""
+    """Peak memory of tensors on the GPU, or peak resident memory of this process (Linux counts kB)."""
+    if DEVICE.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def main() -> None:
-    side, folder, precision, warmups, steps = sys.argv[1:]
+    side, folder, precision, warmups, steps = sys.argv[1:6]
     inputs, count = Path(folder), int(warmups) + int(steps)
     result: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     if side == "plain":
@@ -219,6 +256,8 @@ def main() -> None:
     SIDES[side](inputs, batches, precision, clock)
     clock.step()
     result |= {"seconds": clock.seconds(0)[first:], "cpu_seconds": clock.seconds(1)[first:]}
+    if DEVICE.type == "cuda":
+        result["device"] = torch.cuda.get_device_name(DEVICE)
     print(json.dumps(result | {"tokens": clock.tokens[first:], "peak": peak_gigabytes()}))
 
 

@@ -1,6 +1,7 @@
 """Safe decoding of pictures: every failure becomes a `PictureError` with the path and the reason."""
 
 import io
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ MAX_BYTES = 1_000_000_000
 
 # Pillow warns of what is refused below, and of odd metadata that nobody asked for.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# Decoding and resizing let go of Python's lock; beyond this many threads what holds it is in the way.
+_MOST_THREADS = 16
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -152,9 +156,10 @@ def decode_batches(
 
 
 def ahead(
-    items: Iterable[S], size: int, work: Callable[[S], T], threads: int = 2
+    items: Iterable[S], size: int, work: Callable[[S], T]
 ) -> Iterator[list[tuple[S, T | PictureError]]]:
     """Each item with what `work` made of it, or the PictureError that it raised; a batch ahead of the reader."""
+    threads = min(_MOST_THREADS, max(2, os.cpu_count() or 1))
 
     def attempt(item: S) -> T | PictureError:
         try:

@@ -15,6 +15,7 @@ class FakeEncoder:
 
     dim = DIM
     at_least = None
+    picture_batch = 8
 
     def __init__(self, seed=0):
         self.embedded = 0

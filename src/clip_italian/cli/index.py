@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clip_italian import console
-from clip_italian.cli.options import Json, PairsArgument, Ray
+from clip_italian.cli.options import Device, Json, PairsArgument, Ray
 
 if TYPE_CHECKING:
     from clip_italian.search.update import Change, Model
@@ -33,6 +33,7 @@ def build(
         str | None, typer.Option(metavar="URL", help="Keep vectors and rows in milvus://HOST:PORT/COLLECTION.")
     ] = None,
     pictures: Pictures = None,
+    device: Device = "auto",
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
@@ -45,7 +46,7 @@ def build(
     from clip_italian.search import update
 
     _check(inputs)
-    _show(update.build(output, inputs, _model(model), exact, store, ray, pictures), output, as_json)
+    _show(update.build(output, inputs, _model(model, device), exact, store, ray, pictures), output, as_json)
 
 
 @app.command("add")
@@ -54,6 +55,7 @@ def add(
     inputs: Inputs,
     model: Annotated[str | None, typer.Option("--model", help="Model folder; by default the index's own.")] = None,
     pictures: Pictures = None,
+    device: Device = "auto",
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
@@ -65,7 +67,7 @@ def add(
 
     _check(inputs)
     name = model or manifest.read(index).model_name
-    _show(update.add(index, inputs, _model(name), ray, pictures), index, as_json)
+    _show(update.add(index, inputs, _model(name, device), ray, pictures), index, as_json)
 
 
 @app.command("remove")
@@ -200,11 +202,12 @@ def _check(inputs: list[Path]) -> None:
         kind(path)
 
 
-def _model(name: str) -> "Model":
+def _model(name: str, device: str) -> "Model":
     from clip_italian.model.load import load
     from clip_italian.search.update import Model
+    from clip_italian.train.processes import choose_device
 
-    encoder = load(name)
+    encoder = load(name, choose_device(device))
     folder = Path(name)
     return Model(encoder, str(folder.resolve()) if folder.is_dir() else name)
 

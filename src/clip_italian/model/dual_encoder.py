@@ -26,12 +26,12 @@ from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.images import on_white
 from clip_italian.model import folders, mini, open_clip
-from clip_italian.model.encoder import SearchEncoder, encode_by_length, with_margin
+from clip_italian.model.encoder import SearchEncoder, encode_by_length, picture_batch, with_margin
 from clip_italian.model.folders import INFO_FILE, load_image_processor, looks_like_hub_id, read_info
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
 from clip_italian.model.landmark_efficientnet import above_pooling, below_head
-from clip_italian.model.preprocess import needed_side
+from clip_italian.model.preprocess import Preprocess, needed_side
 from clip_italian.model.projections import add_logit_bias
 from clip_italian.model.registration import register
 from clip_italian.model.towers import Parts, embedding_dim, parts, reads_padding, text_positions
@@ -212,8 +212,16 @@ class DualEncoder(SearchEncoder):
         """See `Encoder.at_least`."""
         return with_margin(needed_side(self.image_processor))
 
+    @property
+    def picture_batch(self) -> int:
+        """See `Encoder.picture_batch`."""
+        return picture_batch(self.device)
+
     def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """Pixels (3, height, width) as the vision tower wants them."""
+        """Pixels (3, height, width) as the vision tower wants them: the image processor's, to 2e-6."""
+        fast = self._fast_preprocess
+        if fast is not None:
+            return fast.normalise(torch.from_numpy(fast.pixels(image)))
         pixels: torch.Tensor = self.image_processor(images=image, return_tensors="pt")["pixel_values"][0]
         return pixels
 
@@ -249,6 +257,14 @@ class DualEncoder(SearchEncoder):
     @cached_property
     def _fast_vision(self) -> nn.Module:
         return inference_copy(self.parts.vision)
+
+    @cached_property
+    def _fast_preprocess(self) -> Preprocess | None:
+        """What the image processor does, at half its price; None for one that does not treat every pixel alike."""
+        try:
+            return Preprocess.of(self.image_processor)
+        except UserError:
+            return None
 
 
 def _unit(embeddings: torch.Tensor) -> np.ndarray:

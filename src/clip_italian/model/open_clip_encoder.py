@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from clip_italian.errors import UserError
-from clip_italian.model.encoder import Encoder
+from clip_italian.model.encoder import Encoder, picture_batch
 from clip_italian.model.hashes import PROBE, settings_hash, tokenizer_hash, weights_hash
 
 PREFIX = "open_clip:"
@@ -92,6 +92,10 @@ class OpenClipEncoder(Encoder):
             tokens = self.tokenizer(list(texts[start : start + _TEXT_BATCH])).to(self.device)
             result[start : start + len(tokens)] = self.model.encode_text(tokens, normalize=True).float().cpu().numpy()
         return result
+
+    @property
+    def picture_batch(self) -> int:
+        return picture_batch(self.device)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         pixels: torch.Tensor = self.transform(image)

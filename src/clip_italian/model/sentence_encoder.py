@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from clip_italian.errors import UserError
-from clip_italian.model.encoder import Encoder
+from clip_italian.model.encoder import Encoder, picture_batch
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
 
 PREFIX = "sentence-transformers:"
@@ -54,6 +54,10 @@ class SentenceEncoder(Encoder):
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         return _encode(self.text, list(texts)).reshape(len(texts), self.dim)
+
+    @property
+    def picture_batch(self) -> int:
+        return picture_batch(self.images.device)
 
     def preprocess(self, image: Image.Image) -> Image.Image:
         """The picture itself: the library prepares pictures where it embeds them."""

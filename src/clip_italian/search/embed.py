@@ -27,7 +27,6 @@ from clip_italian.search.vectors import to_bf16
 ROWS_FILE = "rows.parquet"
 VECTORS_FILE = "vectors.npy"
 LEFT_OUT_FILE = "left-out.jsonl"
-_BATCH = 8  # larger batches are slower on few cores: the activations leave the cache
 _HASHED_SIDE = 256  # pixels that a hash is made of are enough; of large pictures it would take as long as decoding
 _EXIF_IFD, _TAKEN, _CHANGED = 0x8769, 0x9003, 0x0132
 
@@ -60,6 +59,9 @@ class PictureEncoder(Protocol):
     @property
     def at_least(self) -> int | None: ...
 
+    @property
+    def picture_batch(self) -> int: ...
+
     def preprocess(self, image: Image.Image) -> Any: ...
 
     def encode_pixels(self, pixels: Sequence[Any]) -> np.ndarray: ...
@@ -82,7 +84,7 @@ class Embed:
         encoder = self.encoder or _loaded(self.model, self.weights_hash)
         table = pq.read_table(self.todo, memory_map=True).slice(number * self.size, self.size)
         found, vectors, left_out = [], [np.zeros((0, encoder.dim), np.float32)], []
-        for batch in ahead(table.to_pylist(), _BATCH, lambda row: _read(row, encoder)):
+        for batch in ahead(table.to_pylist(), encoder.picture_batch, lambda row: _read(row, encoder)):
             good = []
             for row, result in batch:
                 if isinstance(result, PictureError):

@@ -37,6 +37,10 @@ class SharedEncoder(SearchEncoder):
         return self._stack(self._pictures.ask(pixels))
 
     @property
+    def picture_batch(self) -> int:
+        return self.encoder.picture_batch
+
+    @property
     def at_least(self) -> int | None:
         return self.encoder.at_least
 
