@@ -72,7 +72,10 @@ def tiny_model(scale: float = 20.0) -> VisionTextDualEncoderModel:
     )
     text = tiny_bert(hidden_size=24, layers=2)
     config = VisionTextDualEncoderConfig(
-        vision_config=vision.config, text_config=text.config, projection_dim=24, logit_scale_init_value=math.log(scale)
+        vision_config=vision.config.to_dict(),
+        text_config=text.config.to_dict(),
+        projection_dim=24,
+        logit_scale_init_value=math.log(scale),
     )
     return VisionTextDualEncoderModel(config=config, vision_model=vision, text_model=text).eval()
 

@@ -155,9 +155,7 @@ def decode_batches(
         yield [path for path, _ in good], [result for _, result in good], bad
 
 
-def ahead(
-    items: Iterable[S], size: int, work: Callable[[S], T]
-) -> Iterator[list[tuple[S, T | PictureError]]]:
+def ahead(items: Iterable[S], size: int, work: Callable[[S], T]) -> Iterator[list[tuple[S, T | PictureError]]]:
     """Each item with what `work` made of it, or the PictureError that it raised; a batch ahead of the reader."""
     threads = min(_MOST_THREADS, max(2, os.cpu_count() or 1))
 

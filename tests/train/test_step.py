@@ -46,9 +46,9 @@ def by_autograd(towers, given, chunk, scale):
         images.append(image)
         texts.append(text)
     logits = scale.exp() * normalize(torch.cat(images), dim=1) @ normalize(torch.cat(texts), dim=1).T
-    same = (given.groups[:, None] == given.groups) & ~torch.eye(len(logits), dtype=torch.bool)
+    same = (given.groups[:, None] == given.groups) & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     logits = logits.masked_fill(same, float("-inf"))
-    right = torch.arange(len(logits))
+    right = torch.arange(len(logits), device=logits.device)
     loss = (cross_entropy(logits, right) + cross_entropy(logits.T, right)) / 2
     loss.backward()
     return loss

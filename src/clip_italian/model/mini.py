@@ -77,8 +77,8 @@ def build() -> tuple[VisionTextDualEncoderModel, PreTrainedTokenizerFast]:
         vision = efficientnet_lite.load(assets.member(assets.VISION, _VISION_MEMBER))
         text, tokenizer = e5.load(assets.member(assets.TEXT, _TEXT_MEMBER))
         config = VisionTextDualEncoderConfig(
-            vision_config=vision.config,
-            text_config=text.config,
+            vision_config=vision.config.to_dict(),
+            text_config=text.config.to_dict(),
             projection_dim=PROJECTION_DIM,
             logit_scale_init_value=math.log(LOGIT_SCALE),
         )

@@ -61,8 +61,8 @@ def join(
     """
     attention = [(tower, tower.config._attn_implementation) for tower in (vision, text)]
     fields: dict[str, Any] = {
-        "vision_config": vision.config,
-        "text_config": text.config,
+        "vision_config": vision.config.to_dict(),  # before transformers 5.23 nothing else is taken
+        "text_config": text.config.to_dict(),
         "projection_dim": size,
         "logit_scale_init_value": logit_scale,
     }
