@@ -61,7 +61,7 @@ def join(
     """
     attention = [(tower, tower.config._attn_implementation) for tower in (vision, text)]
     fields: dict[str, Any] = {
-        "vision_config": vision.config.to_dict(),  # before transformers 5.23 nothing else is taken
+        "vision_config": vision.config.to_dict(),  # transformers 5.17 takes nothing else
         "text_config": text.config.to_dict(),
         "projection_dim": size,
         "logit_scale_init_value": logit_scale,

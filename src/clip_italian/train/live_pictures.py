@@ -92,7 +92,7 @@ class LivePictures:
     def on_device(self, pixels: torch.Tensor, augment: bool, device: torch.device) -> torch.Tensor:
         """What the vision tower takes, on `device`, of pixels (b, 3, height, width) uint8.
 
-        Distortion draws from torch's global generator of the CPU (kornia's default; not run on a GPU here).
+        Distortion draws from torch's global generator of the CPU (kornia's default, also for pictures on a GPU).
         """
         pixels = pixels.to(device, non_blocking=True)
         if not augment:
