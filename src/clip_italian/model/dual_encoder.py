@@ -26,7 +26,7 @@ from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.images import on_white
 from clip_italian.model import folders, mini, open_clip
-from clip_italian.model.encoder import SearchEncoder, encode_by_length, picture_batch, with_margin
+from clip_italian.model.encoder import SearchEncoder, picture_batch, with_margin
 from clip_italian.model.folders import INFO_FILE, load_image_processor, looks_like_hub_id, read_info
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
@@ -34,6 +34,7 @@ from clip_italian.model.landmark_efficientnet import above_pooling, below_head
 from clip_italian.model.preprocess import Preprocess, needed_side
 from clip_italian.model.projections import add_logit_bias
 from clip_italian.model.registration import register
+from clip_italian.model.shapes import encode_in_shapes, filled
 from clip_italian.model.towers import Parts, embedding_dim, parts, reads_padding, text_positions
 
 MAX_TOKENS = 96  # the paper's limit for captions
@@ -168,10 +169,20 @@ class DualEncoder(SearchEncoder):
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit length."""
-        return encode_by_length(texts, self.dim, self._embed)
+        return encode_in_shapes(texts, self.dim, self.max_tokens, self._ids, self._embed)
 
-    def _embed(self, texts: list[str]) -> np.ndarray:
-        tokens = self.tokenize(texts)
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        """Token ids, cut at `max_tokens`; SigLIP's filled up to that."""
+        padding = "max_length" if reads_padding(self.model) else False
+        limits = {"truncation": True, "max_length": self.max_tokens, "return_attention_mask": False}
+        found: list[list[int]] = self.tokenizer(self._spelling(texts), padding=padding, **limits)["input_ids"]
+        return found
+
+    def _embed(self, ids: list[list[int]], length: int) -> np.ndarray:
+        pad, left = self.tokenizer.pad_token_id, self.tokenizer.padding_side == "left"
+        tokens = filled(ids, length, pad, left)
+        if reads_padding(self.model):
+            del tokens["attention_mask"]
         pooled = self.parts.text(**{key: value.to(self.device) for key, value in tokens.items()}).pooler_output
         return _unit(self.parts.text_projection(pooled))
 
