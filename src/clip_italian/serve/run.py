@@ -13,6 +13,7 @@ from clip_italian.errors import UserError
 from clip_italian.model.load import load
 from clip_italian.search import manifest
 from clip_italian.serve.app import create
+from clip_italian.serve.arenas import limit_arenas
 from clip_italian.serve.library import Library
 from clip_italian.serve.metrics import Metrics
 from clip_italian.serve.service import Service, shown_name
@@ -39,6 +40,7 @@ def service(folder: Path, model: str | None, language: str, limits: Limits, metr
 
 def serve(folder: Path, model: str | None, language: str, address: Address, access: Access, limits: Limits) -> None:
     """Answer requests until SIGTERM or Ctrl-C. Raises UserError where it cannot start."""
+    limit_arenas()
     listening = listen(address)
     metrics = Metrics()
     with listening:
