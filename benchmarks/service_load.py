@@ -1,10 +1,12 @@
 """Requests a second of `clip-italian serve`, text search among many pictures, by how many ask at once.
 
     python benchmarks/service_load.py                     # 100,000 pictures, mini, 10,000 requests for each row
+    python benchmarks/service_load.py --clients 64 --every 1000        # and the memory at each 1,000 of them
 
 The index is built from embeddings drawn around those of captions, so that hits differ; each request asks
 for other words. Clients keep their connections and ask again at once; they run on the same cores as the service.
-Memory is what the service's process has in memory after warming up, and at the end. Prints Markdown.
+Memory is what the service's process has in memory after warming up, and at the end, and with `--every` on the way.
+Prints Markdown.
 """
 
 import argparse
@@ -19,7 +21,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -51,10 +54,12 @@ def resident(process: int) -> float:
 
 
 class Clients:
-    """Threads that ask one request after the other, `total` together."""
+    """Threads that ask one request after the other, `total` together; `look` is called after each `every` answers."""
 
-    def __init__(self, port: int, queries: Sequence[str], total: int) -> None:
-        self.port, self.queries = port, iter(queries[:total])
+    def __init__(
+        self, port: int, queries: Sequence[str], total: int, every: int = 0, look: Callable[[], None] = lambda: None
+    ) -> None:
+        self.port, self.queries, self.every, self.look = port, iter(queries[:total]), every, look
         self.seconds: list[float] = []
         self.errors: list[str] = []
         self._lock = threading.Lock()
@@ -80,7 +85,11 @@ class Clients:
             connection.request("GET", f"/v1/search?text={quote(query)}&k=20")
             answer = connection.getresponse()
             body = answer.read()
-            self.seconds.append(time.perf_counter() - start)
+            took = time.perf_counter() - start
+            with self._lock:
+                self.seconds.append(took)
+                if self.every and len(self.seconds) % self.every == 0:
+                    self.look()
             if answer.status != 200 or len(json.loads(body)["hits"]) != 20:
                 self.errors.append(f"{answer.status} {body[:200]!r}")
 
@@ -103,6 +112,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000, help="pictures in the index")
     parser.add_argument("--requests", type=int, default=10_000, help="for each number of clients")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--every", type=int, default=0, help="requests from one look at the memory to the next")
     parser.add_argument("--model", default="mini")
     options = parser.parse_args()
     from train_step import captions, processor_name
@@ -126,12 +136,15 @@ def main() -> None:
             print(f"{options.count:,} pictures, {options.requests:,} requests a row\n")
             print("| clients | requests/s | p50 | p99 | errors | memory before | after |")
             print("|---:|---:|---:|---:|---:|---:|---:|")
+            curves: dict[int, list[float]] = {}
             for number, clients in enumerate(options.clients):
                 words = captions(None, 4 * (options.requests + WARM_UP))
                 random.Random(number).shuffle(words)
                 Clients(port, words[options.requests :], WARM_UP).run(clients)
                 before = resident(process.pid)
-                asked = Clients(port, words, options.requests)
+                way: list[float] = []
+                look = partial(lambda way: way.append(resident(process.pid)), way)
+                asked = Clients(port, words, options.requests, options.every, look)
                 took = asked.run(clients)
                 cuts = [1000 * cut for cut in statistics.quantiles(asked.seconds, n=100)]
                 after = resident(process.pid)
@@ -140,8 +153,13 @@ def main() -> None:
                     f"| {len(asked.errors)} | {before:,.0f} MB | {after:,.0f} MB |",
                     flush=True,
                 )
+                if way:
+                    curves[clients] = way
                 for error in asked.errors[:3]:
                     print(error, file=sys.stderr)
+            for clients, way in curves.items():
+                figures = ", ".join(f"{megabytes:,.0f}" for megabytes in way)
+                print(f"\nMB at each {options.every:,} requests of {clients} clients: {figures}")
         finally:
             process.terminate()
             process.wait()
