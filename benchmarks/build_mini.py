@@ -4,13 +4,15 @@
 
 Cross-validates the recipe on the pairs, then trains it on all of them (a share for validation) and writes
 `mini_heads.safetensors` and `mini_facts.json.gz` into the package: recipe, fingerprints of data and training pictures,
-cross-validated results, and what both steps cost. Runs that are finished are not done again (-o).
+cross-validated results, what both steps cost, and the probes' figures (`probe_mini.py`). Runs that are finished are
+not done again (-o).
 """
 
 import argparse
 import json
 from pathlib import Path
 
+import probe_mini
 from cross_validate import cross_validate, write
 
 from clip_italian.cli.train import show_record
@@ -83,6 +85,7 @@ def main() -> None:
     names = mini.write_heads(model, options.heads)
     print(f"{options.heads}: {len(names)} tensors, {options.heads.stat().st_size / 1e6:.1f} MB")
     print(facts(model, found, spent, options.heads))
+    probe_mini.add(options.heads)
 
 
 if __name__ == "__main__":

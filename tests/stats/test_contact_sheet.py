@@ -9,7 +9,7 @@ from clip_italian.stats import contact_sheet
 from clip_italian.stats.contact_sheet import CELL, GAP, LINES, shorten, wrap
 from clip_italian.stats.gather import Picture
 
-FONT = contact_sheet._font("DejaVu Sans", 15)
+FONT = contact_sheet.load_font("DejaVu Sans", 15)
 
 
 @given(st.text(max_size=200))

@@ -33,15 +33,14 @@ def card(
     from clip_italian.release.facts import gather
 
     found = cards.with_licence(gather(model, results or [], name), licence)
-    text = cards.card(found)
     target = output or (found.folder and found.folder / cards.CARD)
     if target is not None:
-        cards.write(text, target)
+        cards.publish(found, target)
     for what in found.missing:
         console.notice(f"missing: {what}")
     if as_json:
         print(json.dumps({"card": target and str(target), "missing": found.missing, "results": len(found.results)}))
     elif target is None:
-        print(text, end="")
+        print(cards.card(found), end="")
     else:
         console.output.print(f"{target}: {len(found.results)} results", markup=False)

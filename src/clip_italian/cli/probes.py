@@ -42,11 +42,12 @@ def probe(
         save_cases(cases.make(words, each, seed), save)
     total = each * (len(cases.NUMBERS) + len(words.colours) + len(cases.RELATIONS))
     with console.progress("drawings", total) as advance:
-        figures: dict[str, Any] = score.measure(encoder, cases.make(words, each, seed), advance)
+        figures: dict[str, Any] = score.probe(encoder, words, language, each, seed, advance)
     if as_json:
-        print(json.dumps({"model": model, "language": language, "seed": seed} | figures, ensure_ascii=False))
+        print(json.dumps({"model": model} | figures, ensure_ascii=False))
         return
-    for kind, found in figures.items():
+    for kind in cases.KINDS:
+        found = figures[kind]
         table = Table(kind, "accuracy", "95 % interval", "chance", "pictures", title_justify="left")
         rows = {**found["by_value"], "all": found}
         for value, row in rows.items():

@@ -47,19 +47,20 @@ def classifier() -> tuple[torch.Tensor, torch.Tensor]:
     return efficientnet_lite.classifier(assets.member(assets.VISION, _VISION_MEMBER))
 
 
-def trained_folder() -> Path:
-    """Folder of `mini` with the trained weights that the package carries; made on first use.
+def trained_folder(heads: Path | None = None) -> Path:
+    """Folder of `mini` with the trained weights that the package carries, or of another heads file; made on first use.
 
     They come from 800 photos with Italian captions and the recipe `mini` (see docs/LOG.md).
     """
-    folder = assets.cache_dir() / "encoders" / f"mini-trained-{_CONVERSION}-{assets.sha256_of(HEADS)[:12]}"
+    heads = heads or HEADS
+    folder = assets.cache_dir() / "encoders" / f"mini-trained-{_CONVERSION}-{assets.sha256_of(heads)[:12]}"
     if not (folder / "complete").is_file():
         with assets.staged(folder) as temporary:
             shutil.copytree(base_folder(), temporary)
             model = VisionTextDualEncoderModel.from_pretrained(temporary)
-            heads = load_file(HEADS)
-            add_head(model, torch.zeros_like(heads[_LANDMARKS], dtype=torch.float32), classifier())
-            model.load_state_dict({name: value.float() for name, value in heads.items()}, strict=False)
+            trained = load_file(heads)
+            add_head(model, torch.zeros_like(trained[_LANDMARKS], dtype=torch.float32), classifier())
+            model.load_state_dict({name: value.float() for name, value in trained.items()}, strict=False)
             model.save_pretrained(temporary)
     return folder
 

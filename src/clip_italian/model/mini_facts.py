@@ -1,9 +1,11 @@
 """What is known of the packaged `mini`: how its heads were trained, on what, at what cost, and how well it did.
 
-    {"format": 1, "heads_sha256": …, "info": {…}, "results": [{…}], "costs": {"cross-validation": {…}}}
+    {"format": 1, "heads_sha256": …, "info": {…}, "results": [{…}], "costs": {"cross-validation": {…}},
+     "probe": {…}}
 
 `info` is the `clip_italian.json` of the run that the heads come from, fingerprints of its training pictures included;
-`results` are result files (`evaluate.results`) without their ranks, `costs` what else was spent (`train.cost`).
+`results` are result files (`evaluate.results`) without their ranks, `costs` what else was spent (`train.cost`),
+`probe` the figures of `evaluate.probes.score.probe`.
 `benchmarks/build_mini.py` writes the file, which lies beside the heads. It is compressed: nearly all of it is
 fingerprints, and the rest is for `clip-italian card mini` to show.
 """
@@ -33,6 +35,7 @@ class MiniFacts(BaseModel):
     info: dict[str, Any]
     results: list[dict[str, Any]] = []
     costs: dict[str, dict[str, Any]] = {}
+    probe: dict[str, Any] | None = None
 
 
 def read(heads: Path) -> MiniFacts | None:
@@ -50,11 +53,15 @@ def read(heads: Path) -> MiniFacts | None:
     return facts
 
 
-def write(heads: Path, info: Mapping[str, Any], results: Sequence[Mapping[str, Any]], costs: Mapping[str, Any]) -> Path:
+def write(
+    heads: Path, info: Mapping[str, Any], results: Sequence[Mapping[str, Any]], costs: Mapping[str, Any],
+    probe: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
     """Write the facts beside their heads file; return the path."""
     facts = MiniFacts(
-        heads_sha256=sha256_of(heads), info=dict(info), results=[dict(one) for one in results], costs=dict(costs)
-    )
+        heads_sha256=sha256_of(heads), info=dict(info), results=[dict(one) for one in results], costs=dict(costs),
+        probe=None if probe is None else dict(probe),
+    )  # fmt: skip
     path = heads.with_name(FILE)
     with staged(path) as temporary:
         text = json.dumps(facts.model_dump(mode="json"), ensure_ascii=False)

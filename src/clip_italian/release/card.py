@@ -17,7 +17,7 @@ from clip_italian import languages, leaks
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.pages import render
-from clip_italian.release import figures
+from clip_italian.release import failure_sheet, failures, figures
 from clip_italian.release.bases import Base, bases
 from clip_italian.release.facts import Found, short
 from clip_italian.stats.card import table
@@ -40,19 +40,34 @@ def with_licence(found: Found, licence: str | None) -> Found:
     return replace(found, info=info, missing=[one for one in found.missing if not one.startswith("licence")])
 
 
-def card(found: Found) -> str:
-    """The card's text: YAML between lines of dashes, then Markdown."""
-    text = f"---\n{metadata(found).to_yaml()}\n---\n{MARK}\n\n{_body(found)}\n"
+def card(found: Found, picture: str | None = None) -> str:
+    """The card's text: YAML between lines of dashes, then Markdown; `picture` is a sheet of mistakes to link to."""
+    text = f"---\n{metadata(found).to_yaml()}\n---\n{MARK}\n\n{_body(found, picture)}\n"
     ModelCard(text)  # what cannot be read back is a mistake of ours, and better found now
     return text
 
 
+def publish(found: Found, path: Path) -> None:
+    """Write a card, and the sheet of mistakes beside it (`failures.jpg`, or NAME-failures.jpg beside NAME.md).
+
+    Raises UserError as `write` and `failure_sheet.write` do.
+    """
+    _check_ours(path)
+    sheet = path.with_name(failure_sheet.FILE if path.name == CARD else f"{path.stem}-{failure_sheet.FILE}")
+    shows = found.probe is not None and failure_sheet.write(found.probe, sheet)
+    write(card(found, sheet.name if shows else None), path)
+
+
 def write(text: str, path: Path) -> None:
     """Write a card in place at the end; raises UserError where there is one that somebody else wrote."""
-    if path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
-        raise UserError(f"{path}: written by somebody else; choose another name (-o)")
+    _check_ours(path)
     with staged(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _check_ours(path: Path) -> None:
+    if path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(f"{path}: written by somebody else; choose another name (-o)")
 
 
 def metadata(found: Found) -> ModelCardData:
@@ -91,7 +106,7 @@ def _emissions(spent: Spent | None) -> dict[str, Any]:
     return {"co2_eq_emissions": told}
 
 
-def _body(found: Found) -> str:
+def _body(found: Found, picture: str | None) -> str:
     code = found.info.get("language")
     language = languages.get(code) if code in languages.available() else None
     recipe, trained_on = found.recipe, found.info.get("data") or {}
@@ -115,7 +130,10 @@ def _body(found: Found) -> str:
         costs=_cost_table(found),
         spent=found.costs.get("training"),
         licences=_licence_table(found),
-        probe=_probe_table(found),
+        fails=failures.told(found.probe) if found.probe else None,
+        picture=picture,
+        of_each=failure_sheet.OF_EACH,
+        credit=failure_sheet.CREDIT,
         bias=_bias(found),
         version=version("clip-italian"),
     )
@@ -176,22 +194,6 @@ def _cost_table(found: Found) -> str:
 
 def _amount(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:.3g}"
-
-
-def _probe_table(found: Found) -> str:
-    if not found.probe:
-        return ""
-    rows = [
-        (
-            kind,
-            f"{one['accuracy']:.3f}",
-            f"{one['interval'][0]:.3f} to {one['interval'][1]:.3f}",
-            f"{one['chance']:.3f}",
-        )
-        for kind, one in found.probe.items()
-        if isinstance(one, dict) and "accuracy" in one
-    ]
-    return table(("drawings", "accuracy", "95 % interval", "chance"), rows)
 
 
 def _bias(found: Found) -> dict[str, Any] | None:

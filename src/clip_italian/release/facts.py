@@ -61,9 +61,10 @@ def gather(place: str, given: Sequence[Path] = (), name: str | None = None) -> F
     encoder = DualEncoder.load(folder or "mini")
     info = encoder.info
     known: list[dict[str, Any]] = []
+    probe: Mapping[str, Any] | None = None
     costs: dict[str, cost.Spent] = {}
     if folder is None and (facts := mini_facts.read(mini.HEADS)):
-        known = facts.results
+        known, probe = facts.results, facts.probe
         costs = {key: cost.Spent.from_json(value) for key, value in facts.costs.items()}
     if spent := (cost.Spent.from_json(info["cost"]) if "cost" in info else run and cost.read(run / cost.COST_FILE)):
         costs = {"training": spent} | costs
@@ -80,7 +81,8 @@ def gather(place: str, given: Sequence[Path] = (), name: str | None = None) -> F
         folder=folder, info=info, weights=encoder.weights_hash,
         parameters=sum(weight.numel() for weight in encoder.model.parameters()), dim=encoder.dim,
         max_tokens=encoder.max_tokens, model_type=config.model_type, own_classes=bool(OWN_TYPES & _types(config)),
-        results=[*known, *mine], probe=next((one for one in lying if _is_probe(one, place, folder)), None),
+        results=[*known, *mine],
+        probe=probe or next((one for one in lying if _is_probe(one, encoder.weights_hash, place, folder)), None),
         bias=next((one for one in lying if _is_bias(one, place, folder)), None), costs=costs,
     )  # fmt: skip
     found.missing.extend(_missing(found))
@@ -141,9 +143,13 @@ def _of_model(result: Mapping[str, Any], weights: str, info: Mapping[str, Any]) 
     return bool((result.get("model") or {}).get("weights_sha256") == weights)
 
 
-def _is_probe(value: Mapping[str, Any], place: str, folder: Path | None) -> bool:
-    """Whether it is what `evaluate probe --json` prints of this model."""
-    return {"model", "language", "number", "colour"} <= value.keys() and _same_place(value["model"], place, folder)
+def _is_probe(value: Mapping[str, Any], weights: str, place: str, folder: Path | None) -> bool:
+    """Whether it is what `evaluate probe --json` prints of this model; before it told the weights, by the place."""
+    if not {"model", "language", "number", "colour"} <= value.keys():
+        return False
+    if "weights_sha256" in value:
+        return bool(value["weights_sha256"] == weights)
+    return _same_place(value["model"], place, folder)
 
 
 def _is_bias(value: Mapping[str, Any], place: str, folder: Path | None) -> bool:

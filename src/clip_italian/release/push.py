@@ -18,6 +18,8 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from clip_italian.errors import UsageError, UserError
 from clip_italian.images import SUFFIXES
 from clip_italian.release.card import CARD
+from clip_italian.release.failure_sheet import FILE as FAILURES
+from clip_italian.release.failure_sheet import is_ours
 
 # By their ends: what transformers, sentence-transformers, open_clip, ONNX and OpenVINO load, and what goes with it.
 _MODEL_FILES = re.compile(
@@ -55,10 +57,12 @@ def plan(folder: Path) -> Plan:
     """Look at a folder; raises UserError where it is none or empty."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a model's, such as RUN/model")
+    shown = FAILURES if is_ours(folder / FAILURES) else None
     files = [
-        File(path.relative_to(folder).as_posix(), path.stat().st_size, _refused(path.relative_to(folder).as_posix()))
+        File(name, path.stat().st_size, None if name == shown else _refused(name))
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.relative_to(folder).parts[0] not in _SKIPPED
+        for name in [path.relative_to(folder).as_posix()]
     ]
     if not files:
         raise UserError(f"{folder}: empty; give a model's folder, such as RUN/model")

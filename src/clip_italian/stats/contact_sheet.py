@@ -21,8 +21,8 @@ EMPTY = "None of the pictures is on this machine, so there is nothing to show."
 
 def draw(candidates: Sequence[Picture], path: Path) -> int:
     """Write a PNG of the first dozen pictures that can be read; return how many there are."""
-    font = _font("DejaVu Sans", FONT_SIZE)
-    small = _font("DejaVu Sans", FONT_SIZE - 3)
+    font = load_font("DejaVu Sans", FONT_SIZE)
+    small = load_font("DejaVu Sans", FONT_SIZE - 3)
     cells = list(_readable(candidates))
     if not cells:
         _empty(font).save(path)
@@ -76,6 +76,11 @@ def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     return f"{text}…"
 
 
+def load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    """matplotlib's own font: it has all letters of European languages, on every machine."""
+    return ImageFont.truetype(font_manager.findfont(name), size)
+
+
 def _readable(candidates: Sequence[Picture]) -> Iterator[tuple[Picture, Image.Image]]:
     found = 0
     for picture in candidates:
@@ -96,8 +101,3 @@ def _empty(font: ImageFont.FreeTypeFont) -> Image.Image:
     pen.rectangle((GAP, GAP, width - GAP, 4 * GAP), outline=FRAME)
     pen.text((width / 2, 2.5 * GAP), EMPTY, GREY, font, anchor="mm")
     return sheet
-
-
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    """matplotlib's own font: it has all letters of European languages, on every machine."""
-    return ImageFont.truetype(font_manager.findfont(name), size)
