@@ -2,7 +2,7 @@
 
     python benchmarks/probe_mini.py
 
-Nothing is trained; `build_mini.py` does the same at its end. Takes about a minute and a half.
+Nothing is trained; `build_mini.py` does the same at its end. Takes about three minutes of processor time.
 """
 
 import argparse

@@ -11,11 +11,17 @@ def test_probe(run, tiny_folder, tmp_path, borrowed_cache):
     assert code == 0, err
     figures = json.loads(out)
     assert [figures[kind]["cases"] for kind in ("number", "colour", "relation")] == [6, 10, 4]
+    assert (figures["language"], figures["each"], figures["seed"]) == ("it", 1, 1)
     saved = pairs.read(tmp_path / "p/pairs.jsonl")
     choices = [json.loads(line) for line in (tmp_path / "p/choices.jsonl").read_text().splitlines()]
     assert len(saved) == len(choices) == 20
     assert all(tuple(c["choices"][c["right"]]) == pair.captions for c, pair in zip(choices, saved, strict=True))
     assert all((tmp_path / "p" / pair.image).is_file() for pair in saved)
+    numbers = [choice for choice in choices if choice["id"].startswith("number")]
+    for mistake in figures["number"]["mistakes"]:
+        case = numbers[mistake["number"]]
+        assert case["right"] == mistake["right"]["value"] != mistake["taken"]["value"]
+        assert all(said["caption"] in case["choices"][said["value"]] for said in (mistake["right"], mistake["taken"]))
     code, out, _ = run("evaluate", "probe", "--model", tiny_folder, "--each", 1)
     assert "95 % interval" in out
     assert "rosso" in out

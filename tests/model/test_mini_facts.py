@@ -46,11 +46,13 @@ def test_the_card_of_mini_tells_its_facts(heads):
     }  # fmt: skip
     costs = {"cross-validation": {"parts": [part().model_dump()]}}
     recipe = {"license": "cc-by-nc-4.0", "model": {"base": "mini"}}
-    mini_facts.write(heads, {"language": "it", "recipe": recipe}, [result], costs)
+    share = {"accuracy": 0.25, "interval": [0.2, 0.3], "chance": 0.1667, "answers": {"1": {"2": 4}}}
+    mini_facts.write(heads, {"language": "it", "recipe": recipe}, [result], costs, {"number": share})
     text = card(gather("mini"))
     assert "0.4321" in text and "0.4 to 0.5" in text
     assert "gallery of 4 to 6" in text and "5 models of this recipe" in text
     assert "cross-validation" in text
+    assert "0.200 to 0.300" in text and "1 taken for 2: 4 of 4" in text
     assert "intfloat/multilingual-e5-small" in text and "Apache-2.0" in text
     assert 'DualEncoder.load("mini")' in text
 

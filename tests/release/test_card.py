@@ -120,9 +120,12 @@ def test_a_cross_validation_counts_where_its_recipe_is_the_models(measured):
 
 def test_probes_and_biases_that_were_measured_are_told(measured):
     folder = measured.folder / "results"
-    share = {"accuracy": 0.25, "interval": [0.2, 0.3], "chance": 0.1667}
+    share = {
+        "accuracy": 0.25, "interval": [0.2, 0.3], "chance": 0.1667,
+        "answers": {"uno": {"uno": 5, "due": 3}, "due": {"uno": 7, "due": 1}},
+    }  # fmt: skip
     place = str(measured.folder / "model")
-    probe = {"model": place, "language": "it", "seed": 1, "number": share, "colour": share}
+    probe = {"model": place, "language": "it", "seed": 1, "number": share, "colour": share | {"chance": 0.25}}
     groups = {
         "donne": {"association": 0.0123, "beside_zero": True},
         "uomini": {"association": -0.0123, "beside_zero": True},
@@ -135,7 +138,9 @@ def test_probes_and_biases_that_were_measured_are_told(measured):
     (folder / "probe.json").write_text(json.dumps(probe))
     (folder / "bias.json").write_text(json.dumps(bias))
     text = card(gather(str(measured.folder)))
-    assert cells(text, "number") == ["number", "0.250", "0.200 to 0.300", "0.167"]
+    assert cells(text, "number")[:4] == ["number", "0.250", "0.200 to 0.300", "0.167"]
+    assert cells(text, "number")[4:] == ["uno: 12 of 16", "due taken for uno: 7 of 8"]
+    assert "At chance, which the interval holds: colour. Above chance: number. Always" in text
     assert cells(text, "che cucina") == ["che cucina", "+0.012", "-0.012"]
     assert "che dorme" not in text
     assert "few pictures" in text

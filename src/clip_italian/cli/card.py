@@ -25,7 +25,7 @@ def card(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model card in the Hub's format: results, data, recipe, cost, licences; what is missing is said.
+    """Write a model card in the Hub's format, and failures.jpg with mistakes in drawings; what is missing is said.
 
     Example: clip-italian card runs/photos --name you/photos
     """

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from clip_italian import assets, console, languages
 from clip_italian.assets import staged
@@ -22,7 +22,7 @@ CREDIT = f"Drawings: OpenMoji {assets.DRAWINGS.version}, {assets.DRAWINGS.home},
 _MARK = "Written by clip-italian card"  # the JPEG's comment
 _CELL, _GAP, _LINE, _LINES = 220, 20, 19, 2
 _HEADING = 34
-_ROW = _HEADING + _CELL + 8 + 2 * _LINES * _LINE + _GAP
+_ROW = _HEADING + _CELL + 8 + 2 * _LINES * _LINE + _GAP  # at most
 _RIGHT, _WRONG = "#00703c", "#b3261e"
 _QUALITY = 80
 
@@ -58,7 +58,7 @@ def write(probe: Mapping[str, Any], path: Path) -> int:
 
 
 def _heading(kind: str, figures: Mapping[str, Any]) -> str:
-    return f"{kind}: {figures['accuracy']:.0%} right, chance {figures['chance']:.0%}"
+    return f"{kind}: accuracy {figures['accuracy']:.3f}, chance {figures['chance']:.3f}"
 
 
 def _drawn_again(
@@ -85,24 +85,21 @@ def _sheet(rows: Sequence[tuple[str, Sequence[tuple[Image.Image, Mapping[str, An
     bold, font, small = load_font("DejaVu Sans:bold", 15), load_font("DejaVu Sans", 14), load_font("DejaVu Sans", 12)
     sheet = Image.new("RGB", (OF_EACH * (_CELL + _GAP) + _GAP, len(rows) * _ROW + 2 * _GAP), "white")
     pen = ImageDraw.Draw(sheet)
-    for number, (heading, cells) in enumerate(rows):
-        top = number * _ROW
+    top = 0
+    for heading, cells in rows:
         pen.text((_GAP, top + _HEADING - 7), heading, INK, bold, anchor="ls")
+        top += _HEADING
+        ends = []
         for column, (image, mistake) in enumerate(cells):
-            x, y = _GAP + column * (_CELL + _GAP), top + _HEADING
+            x, y = _GAP + column * (_CELL + _GAP), top
             sheet.paste(image.resize((_CELL, _CELL), Image.Resampling.LANCZOS), (x, y))
             pen.rectangle((x, y, x + _CELL - 1, y + _CELL - 1), outline=FRAME)
             y += _CELL + 8
             for mark, colour, said in (("✓", _RIGHT, mistake["right"]), ("✗", _WRONG, mistake["taken"])):
-                y = _write(pen, (x, y), f"{mark} {said['cosine']:.3f} {said['caption']}", colour, font)
-    pen.text((_GAP, len(rows) * _ROW), CREDIT, GREY, small)
-    return sheet
-
-
-def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: str, font: ImageFont.FreeTypeFont) -> int:
-    """Write a text of a few lines; return where the next begins."""
-    x, y = at
-    for line in wrap(text, font, _CELL, _LINES):
-        pen.text((x, y), line, colour, font)
-        y += _LINE
-    return y
+                for line in wrap(f"{mark} {said['cosine']:.3f} {said['caption']}", font, _CELL, _LINES):
+                    pen.text((x, y), line, colour, font)
+                    y += _LINE
+            ends.append(y)
+        top = max(ends) + _GAP
+    pen.text((_GAP, top), CREDIT, GREY, small)
+    return sheet.crop((0, 0, sheet.width, top + 2 * _GAP))

@@ -46,12 +46,37 @@ def test_counts_by_hand():
     assert figures["answers"] == {"rosso": {"rosso": 2, "blu": 1}, "verde": {"verde": 1}, "blu": {"blu": 1, "verde": 1}}
     assert (figures["accuracy"], figures["cases"], figures["chance"]) == (0.6667, 6, 0.3333)
     assert figures["by_value"]["rosso"]["accuracy"] == 0.6667
+    long = np.hypot(160, 255)
+    assert figures["mistakes"] == [
+        {
+            "number": 2,
+            "right": {"value": "rosso", "caption": "una mela rossa", "cosine": 0.0},
+            "taken": {"value": "blu", "caption": "una mela blu", "cosine": 1.0},
+        },
+        {
+            "number": 5,
+            "right": {"value": "blu", "caption": "una mela blu", "cosine": round(255 / long, 4)},
+            "taken": {
+                "value": "verde", "caption": "una mela verde", "cosine": round((2 * 160 + 255) / 5**0.5 / long, 4),
+            },
+        },
+    ]  # fmt: skip
     # Wilson's interval for 4 of 6 by its formula.
     z, p, n = 1.959964, 4 / 6, 6
     middle, half = (p + z * z / 2 / n), z * np.sqrt(p * (1 - p) / n + z * z / 4 / n / n)
     assert figures["interval"] == pytest.approx(
         [(middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)], abs=1e-4
     )
+
+
+def test_of_each_value_the_widest_mistake_is_told():
+    cases = [case("rosso", colour) for colour in ((90, 100, 0), (10, 100, 0), (50, 100, 0), (255, 0, 0))]
+    cases.append(case("blu", (255, 250, 249)))
+    told = score.measure(Scripted(), cases)["colour"]["mistakes"]
+    assert [(one["number"], one["right"]["value"]) for one in told] == [(1, "rosso"), (4, "blu")]
+    # Cosines of (10, 100, 0) with red, and with the two ways to say green on average.
+    assert told[0]["right"]["cosine"] == pytest.approx(10 / np.hypot(10, 100), abs=1e-4)
+    assert told[0]["taken"]["cosine"] == pytest.approx(0.894427 * 100 / np.hypot(10, 100), abs=1e-4)
 
 
 def test_the_same_score_for_all_is_no_answer():
@@ -62,6 +87,7 @@ def test_the_same_score_for_all_is_no_answer():
     figures = score.measure(Blind(), [case("rosso", (255, 0, 0))] * 3)["colour"]
     assert figures["answers"] == {"rosso": {"none": 3}}
     assert figures["accuracy"] == 0
+    assert figures["mistakes"] == []
 
 
 @settings(deadline=None, max_examples=30)
@@ -79,7 +105,8 @@ def test_order_of_cases_and_length_of_vectors_change_nothing(values, seed):
 
     before = score.measure(Scripted(), cases)["colour"]
     after = score.measure(Longer(), [cases[place] for place in rng.permutation(len(cases))])["colour"]
-    assert after == before | {"answers": after["answers"], "by_value": after["by_value"]}
+    numbered = {"mistakes": after["mistakes"]}  # by the order of the cases
+    assert after == before | {"answers": after["answers"], "by_value": after["by_value"]} | numbered
     for part in ("answers", "by_value"):
         assert dict(sorted(after[part].items())) == dict(sorted(before[part].items()))
 
