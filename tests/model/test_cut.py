@@ -7,7 +7,6 @@ from clip_italian.model.detailed_efficientnet import DetailedEfficientNetConfig,
 from clip_italian.model.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
 from clip_italian.train import freeze
 
-
 SHAPE = {
     "width_coefficient": 0.25, "depth_coefficient": 0.3, "image_size": 32, "hidden_dim": 320, "hidden_act": "relu6",
 }  # fmt: skip
