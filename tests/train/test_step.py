@@ -129,4 +129,5 @@ def test_pictures_are_made_ready_chunk_by_chunk_and_the_same_twice():
         compute_gradients(towers, one, scale, None, Loss(), 3, Processes(), POSITION)
         found.append([parameter.grad for parameter in towers.parameters()])
     assert seen == [(0, 3), (1, 3), (2, 1)] * 2
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    # Not to the last bit: some processors' products depend on where in memory a matrix lies.
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*found, strict=True))
