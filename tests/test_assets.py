@@ -1,8 +1,11 @@
+import os
 import subprocess
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from clip_italian import assets
 from clip_italian.errors import UserError
@@ -114,3 +117,18 @@ def test_staged_never_replaces_a_folder_of_something_else(tmp_path, is_folder):
             temporary.touch()
     assert (photos / "a.jpg").read_text() == "precious"
     assert list(tmp_path.iterdir()) == [photos]
+
+
+@pytest.mark.parametrize("place", ["model.safetensors", "model/0_CLIPModel/model.safetensors"])
+def test_weights_are_for_those_whom_the_umask_lets_read(place, tmp_path):
+    target = tmp_path / place.partition("/")[0]
+    before = os.umask(0o027)
+    try:
+        with assets.staged(target) as temporary:
+            written = temporary.parent / place
+            written.parent.mkdir(parents=True, exist_ok=True)
+            save_file({"a": np.zeros(2)}, written)
+    finally:
+        os.umask(before)
+    assert (tmp_path / place).stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]

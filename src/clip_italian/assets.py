@@ -9,6 +9,7 @@ at each use; a damaged or half-written one is fetched again. Nothing is installe
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -108,18 +109,32 @@ def sha256_of(path: Path) -> str:
 def staged(target: Path) -> Iterator[Path]:
     """A temporary path beside `target` that takes its place when the block ends well.
 
-    Works for a file or a folder. When the block raises, nothing of it is left behind. Raises UserError
-    where the target is a folder of something else: a mistaken output must cost nobody's pictures.
+    Works for a file or a folder. When the block raises, nothing of it is left behind. Weights get the rights
+    of any other new file: safetensors lets nobody but their owner read them. Raises UserError where the target
+    is a folder of something else: a mistaken output must cost nobody's pictures.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
         temporary = Path(room) / target.name
         yield temporary
+        _share(temporary)
         if target.is_dir() and not target.is_symlink():
             _check_replaceable(target, temporary)
             # A folder cannot be replaced in one step: move the old one aside first.
             target.rename(Path(room) / "old")
         temporary.replace(target)
+
+
+def _share(path: Path) -> None:
+    """Let those read safetensors files at `path` or below it whom the user's umask allows to."""
+    written = [path] if path.is_file() else path.rglob("*")
+    weights = [one for one in written if one.suffix == ".safetensors"]
+    if weights:
+        probe = path.parent / "probe"  # os.umask tells only by changing it, for all threads
+        probe.touch()
+        rights = stat.S_IMODE(probe.stat().st_mode)
+        for one in weights:
+            one.chmod(rights | stat.S_IMODE(one.stat().st_mode))
 
 
 def _check_replaceable(old: Path, new: Path) -> None:
