@@ -1,0 +1,12 @@
+# The service of docs/serve.md. With --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu torch comes without CUDA.
+FROM python:3.11-slim
+ARG TORCH_INDEX=
+COPY . /src
+RUN torch=$(grep '^torch==' /src/constraints.txt) \
+ && pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$torch" \
+ && pip install --no-cache-dir -c /src/constraints.txt "/src[serve]"
+RUN useradd --create-home clip && install -d -o clip -g clip /cache
+ENV CLIP_ITALIAN_CACHE=/cache
+USER clip
+EXPOSE 7860
+ENTRYPOINT ["clip-italian", "serve", "--index", "/index", "--host", "0.0.0.0", "--keys", "/run/secrets/keys"]
