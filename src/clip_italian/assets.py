@@ -114,7 +114,11 @@ def staged(target: Path) -> Iterator[Path]:
     is a folder of something else: a mistaken output must cost nobody's pictures.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
+    try:
+        made = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(target)) from error  # a name that the user knows
+    with made as room:
         temporary = Path(room) / target.name
         yield temporary
         _share(temporary)

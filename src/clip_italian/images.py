@@ -131,14 +131,25 @@ def fit_square(image: Image.Image, size: int, margin: float = 0.03) -> Image.Ima
     return canvas
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """All picture files below a folder, sorted; raises UserError where there is none."""
+def find_pictures(folder: Path, closed: Callable[[OSError], None] | None = None) -> list[Path]:
+    """All picture files below a folder, sorted; raises UserError where there is none.
+
+    `closed` gets the error of each folder below that cannot be looked into.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder with pictures")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = (Path(place, name) for place, _, names in os.walk(folder, onerror=closed) for name in names)
+    found = sorted(path for path in files if path.suffix.lower() in SUFFIXES and _may_be_file(path))
     if not found:
         raise UserError(f"{folder}: no pictures in it (looked for {', '.join(sorted(SUFFIXES))})")
     return found
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # its folder tells names and nothing else: whoever opens it learns why
+        return True
 
 
 def decode_batches(

@@ -1,6 +1,8 @@
 """Outputs that would cost something else, or that cannot be written: one line, and nothing is lost."""
 
 import errno
+import os
+import tempfile
 
 import pytest
 
@@ -77,3 +79,16 @@ def test_a_command_that_got_nowhere_leaves_nothing(run, tmp_path):
     (tmp_path / "bad.json").write_text("{")
     assert run("collect", "mscoco-it", tmp_path / "bad.json", "-o", tmp_path / "out.parquet")[0] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_place_where_nothing_may_be_written_is_named(run, shapes, tiny_folder, tmp_path, monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number), f"{tmp_path}/.sheet.html-x1")
+
+    built = run("index", "build", shapes, "-o", tmp_path / "idx", "--model", tiny_folder)
+    assert built[0] == 0, built[2]
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    code, _, err = run("search", tmp_path / "idx", "un gatto", "--html", tmp_path / "sheet.html")
+    said = f"clip-italian: {tmp_path}/sheet.html: {os.strerror(number)}; choose another place, or change who may"
+    assert code == 1 and err.startswith(said) and err.count("\n") == 1

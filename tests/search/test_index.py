@@ -1,6 +1,8 @@
 """An index of real pictures with a real, tiny model: searching, opening, refusing."""
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,13 +81,31 @@ def test_no_index_an_old_one_and_damaged_ones(built, tmp_path):
             Index.open(built.folder)
         path.write_bytes(whole)
     text = (built.folder / manifest.FILE).read_text()
-    for damage, words in (("{", "no index here"), ('{"format": 1}', "format 1"), ("[]", "format None")):
+    for damage, words in (("{", "damaged"), ('{"format": 1}', "format 1"), ("[]", "format None")):
         (built.folder / manifest.FILE).write_text(damage)
         with pytest.raises(UserError, match=words):
             Index.open(built.folder)
     (built.folder / manifest.FILE).write_text(json.dumps(json.loads(text) | {"new": 1}))
     with pytest.raises(UserError, match="damaged at new"):
         Index.open(built.folder)
+
+
+def test_an_index_that_may_not_be_read_is_told_from_none(built, pictures, tiny_encoder, monkeypatch):
+    place, read = built.folder / manifest.FILE, Path.open
+
+    def refuse(self, *arguments, **named):
+        if self == place:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return read(self, *arguments, **named)
+
+    before = place.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(UserError, match=r"index\.json: cannot be read \(Permission denied\); change who may"):
+            Index.open(built.folder)
+        with pytest.raises(PermissionError):
+            update.build(built.folder, [pictures], update.Model(tiny_encoder, "tiny"))
+    assert place.read_bytes() == before
 
 
 def test_odd_queries_are_refused(built):

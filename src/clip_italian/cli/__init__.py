@@ -104,7 +104,9 @@ def main() -> None:
         place = f"{error.filename}: " if error.filename else ""
         # Arrow's errors have the number in their text only.
         full = error.errno in (errno.ENOSPC, errno.EDQUOT) or f"[errno {errno.ENOSPC}]" in str(error)
-        advice = "make room on the disk, the same command goes on" if full else "--debug shows where"
+        closed = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        advice = "choose another place, or change who may read and write there" if closed else "--debug shows where"
+        advice = "make room on the disk, the same command goes on" if full else advice
         what = os.strerror(errno.ENOSPC) if full else error.strerror or error
         print(f"clip-italian: {place}{what}; {advice}", file=sys.stderr)
         sys.exit(1)

@@ -67,7 +67,9 @@ class DualEncoder(SearchEncoder):
         """
         place = mini.trained_folder() if str(name) == "mini" else Path(name)
         if not place.exists() and not looks_like_hub_id(str(name)):
-            raise UserError(f"{name}: no such model folder; give a folder that `clip-italian train` wrote, or a Hub id")
+            raise UserError(
+                f"{name}: no such model folder; give one that `clip-italian train` wrote, a Hub id, or mini"
+            )
         source = str(place)
         try:
             # A folder of ours is not looked at twice, and the Hub is asked for one file more.

@@ -106,7 +106,8 @@ def scan(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
 def _folder(folder: Path, roots: Roots) -> Iterator[Entry | Reject]:
     number = roots.add(folder)
     prefix = roots.prefix(number)
-    for path in find_pictures(folder):
+    closed: list[OSError] = []
+    for path in find_pictures(folder, closed.append):
         inside = path.relative_to(roots.paths[number]).as_posix()
         try:
             status = path.stat()
@@ -125,6 +126,9 @@ def _folder(folder: Path, roots: Roots) -> Iterator[Entry | Reject]:
                 status.st_mtime_ns,
                 source=Path(roots.paths[number]).name,
             )
+    for error in closed:
+        inside = os.path.relpath(error.filename, roots.paths[number]).encode(errors="replace").decode()
+        yield Reject(prefix + inside, "unreadable", detail=f"a folder that cannot be looked into ({error.strerror})")
 
 
 def _pairs(path: Path, roots: Roots) -> Iterator[Entry | Reject]:

@@ -1,5 +1,6 @@
 """The segments of an index folder, opened together."""
 
+import errno
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,9 +44,8 @@ class LocalStore:
             except OSError as error:
                 if attempt == _TRIES - 1 or manifest.read(folder).generation == settings.generation:
                     place = error.filename or folder
-                    raise UserError(
-                        f"{place}: missing or unreadable ({error.strerror}); build the index again"
-                    ) from error
+                    what = "change who may read it" if error.errno == errno.EACCES else "build the index again"
+                    raise UserError(f"{place}: missing or unreadable ({error.strerror}); {what}") from error
         raise AssertionError("unreachable")
 
     def __len__(self) -> int:

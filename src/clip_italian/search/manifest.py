@@ -80,8 +80,12 @@ def read(folder: Path) -> Manifest:
     path = folder / FILE
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{folder}: no index here; make one with `clip-italian index build`") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); change who may read it") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged, no JSON; build the index again with `clip-italian index build`") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         found = data.get("format") if isinstance(data, dict) else None
         raise UserError(

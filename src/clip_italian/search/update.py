@@ -187,7 +187,7 @@ def _update(
             seen = plan.scanned()
             rejects = [one for one in manifest.read_left_out(folder, before) if one.id not in seen] + rejects
         if everything and not plan.count_sources():
-            first = f" (first reason: {rejects[0].detail or rejects[0].reason})" if rejects else ""
+            first = f" (the first: {rejects[0].id}: {rejects[0].detail or rejects[0].reason})" if rejects else ""
             raise UserError(f"{sources[0]}: no picture could be read, no index was made{first}")
     removed = sum(map(len, gone.values()))
     embedded = sum(pq.read_metadata(part / embed.ROWS_FILE).num_rows for part in more)
@@ -254,7 +254,9 @@ def _new_run(room: Path) -> Path:
 
 
 def _before(folder: Path) -> Manifest | None:
-    """The index that is there, if it is one that this version reads."""
+    """The index that is there, if it is one that this version reads. Raises OSError where nobody can tell."""
+    if (path := folder / manifest.FILE).is_file():
+        path.open("rb").close()  # what may not be read must not be replaced
     try:
         return manifest.read(folder)
     except UserError:
