@@ -97,7 +97,7 @@ def test_filters(run, index):
     (result,) = found(run, index, "un cerchio", "--where", "caption=un cerchio rosso", "--folder", "images", "--copies")
     assert sorted(hit["id"] for hit in result["hits"]) == [f"cerchio-rosso-{number}" for number in range(3)]
     code, out, err = run("search", index, "un cerchio", "--source", "none")
-    assert (code, out, err) == (0, "", "no pictures found\n")
+    assert (code, out, err) == (0, "", "no pictures found; the filters leave none\n")
 
 
 def test_calibrating_and_exporting(run, index, shapes, tmp_path, tiny_folder):

@@ -80,7 +80,7 @@ def search(
         found = [{"query": name, "hits": [_as_data(hit) for hit in hits]} for name, hits in results]
         print(json.dumps({"index": str(index), "model": opened.manifest.model_name, "results": found}))
     else:
-        _print(results, paths)
+        _print(results, paths, chosen is not None and page == 1)
     if open_sheet and html is not None:
         webbrowser.open(html.resolve().as_uri())
 
@@ -131,7 +131,7 @@ def _as_data(hit: "Hit") -> dict[str, Any]:
     return data | {"probability": probability, "copies": [copy.id for copy in hit.copies]}
 
 
-def _print(results: Sequence[tuple[str, Sequence["Hit"]]], paths: bool) -> None:
+def _print(results: Sequence[tuple[str, Sequence["Hit"]]], paths: bool, filtered: bool) -> None:
     for number, (name, hits) in enumerate(results):
         if paths:
             for hit in hits:
@@ -146,4 +146,4 @@ def _print(results: Sequence[tuple[str, Sequence["Hit"]]], paths: bool) -> None:
             inside = f"  {hit.id}" if hit.part else ""
             print(f"{hit.rank:>4}  {hit.score:.3f}{probability}  {hit.path}{inside}{more}")
         if not hits:
-            console.notice("no pictures found")
+            console.notice(f"no pictures found{'; the filters leave none' if filtered else ''}")
