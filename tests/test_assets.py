@@ -132,3 +132,9 @@ def test_weights_are_for_those_whom_the_umask_lets_read(place, tmp_path):
         os.umask(before)
     assert (tmp_path / place).stat().st_mode & 0o777 == 0o640
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_an_error_in_staged_tells_what_was_to_be_written(tmp_path):
+    with pytest.raises(OSError, match="No space left") as caught, assets.staged(tmp_path / "out"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.__notes__ == [str(tmp_path / "out")]

@@ -120,7 +120,11 @@ def staged(target: Path) -> Iterator[Path]:
         raise type(error)(error.errno, error.strerror, str(target)) from error  # a name that the user knows
     with made as room:
         temporary = Path(room) / target.name
-        yield temporary
+        try:
+            yield temporary
+        except OSError as error:
+            error.add_note(str(target))  # what the user knows; a full disk is told of without any name
+            raise
         _share(temporary)
         if target.is_dir() and not target.is_symlink():
             _check_replaceable(target, temporary)

@@ -1,6 +1,7 @@
 """The command as people run it: exit codes, one-line errors, JSON on stdout."""
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -148,3 +149,10 @@ def test_the_command_by_the_name_of_the_package():
     done = subprocess.run([sys.executable, "-m", "clip_italian", "search", "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Example: clip-italian search" in done.stdout
+
+
+def test_tries_to_reach_the_hub_are_not_told_one_by_one(run):
+    hub = logging.getLogger("huggingface_hub")
+    hub.setLevel(logging.WARNING)
+    assert run("--version")[0] == 0
+    assert not hub.isEnabledFor(logging.WARNING)

@@ -70,7 +70,8 @@ def test_a_full_disk_is_one_line_with_advice(run, source, tmp_path, monkeypatch,
     monkeypatch.setattr(clean_run, "_write", full)
     code, out, err = run("clean", source, "-o", tmp_path / "out.parquet", "--workers", "1")
     assert (code, out) == (1, "")
-    assert err == "clip-italian: No space left on device; make room on the disk, the same command goes on\n"
+    said = "No space left on device; make room on the disk, the same command goes on"
+    assert err == f"clip-italian: {tmp_path / 'out.parquet'}: {said}\n"
     monkeypatch.undo()
     assert run("clean", source, "-o", tmp_path / "out.parquet", "--workers", "1")[0] == 0
 

@@ -7,6 +7,7 @@ import warnings
 from typing import Annotated
 
 import typer
+from huggingface_hub.utils import logging as hub_logging
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
@@ -88,6 +89,7 @@ def main() -> None:
     """Run the command: 0 done, 1 failed with one line on stderr, 2 wrong usage, 130 interrupted."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()  # without network it tells of each try, ten lines and more
     warnings.simplefilter("ignore", FutureWarning)
     try:
         app()
@@ -101,7 +103,8 @@ def main() -> None:
     except OSError as error:
         if "--debug" in sys.argv:
             raise
-        place = f"{error.filename}: " if error.filename else ""
+        known = error.filename or next(reversed(getattr(error, "__notes__", [])), "")  # the last note: the output
+        place = f"{known}: " if known else ""
         # Arrow's errors have the number in their text only.
         full = error.errno in (errno.ENOSPC, errno.EDQUOT) or f"[errno {errno.ENOSPC}]" in str(error)
         closed = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -87,7 +87,8 @@ class DualEncoder(SearchEncoder):
             processor = load_image_processor(source, model)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{name}: cannot load the model ({reason})") from error
+            what = "get its files again" if place.exists() else "check its name and the network"
+            raise UserError(f"{name}: cannot load the model ({reason}); {what}") from error
         info = mini.info() if str(name) == "mini" else read_info(place)
         expected = info.get("tokenizer_sha256")
         if expected and expected != tokenizer_hash(tokenizer):

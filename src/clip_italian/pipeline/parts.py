@@ -45,6 +45,9 @@ def alone(output: Path) -> Iterator[None]:
         raise UserError(f"{output}: another run is writing it; wait for it or choose another output") from None
     try:
         yield
+    except OSError as error:
+        error.add_note(str(output))  # a full disk is told of without a name
+        raise
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
