@@ -126,9 +126,9 @@ def _folder(folder: Path, roots: Roots) -> Iterator[Entry | Reject]:
                 status.st_mtime_ns,
                 source=Path(roots.paths[number]).name,
             )
-    for error in closed:
-        inside = os.path.relpath(error.filename, roots.paths[number]).encode(errors="replace").decode()
-        yield Reject(prefix + inside, "unreadable", detail=f"a folder that cannot be looked into ({error.strerror})")
+    for one in closed:
+        inside = os.path.relpath(one.filename, roots.paths[number]).encode(errors="replace").decode()
+        yield Reject(prefix + inside, "unreadable", detail=f"a folder that cannot be looked into ({one.strerror})")
 
 
 def _pairs(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
