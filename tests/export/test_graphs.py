@@ -127,8 +127,11 @@ def test_eight_bits(sources, copy):
     source, before = sources["dual"], (copy / "text.onnx").stat().st_size
     settings = to_onnx.shrink(source, copy, exported.read(copy))
     found = OnnxEncoder.load(copy)
-    assert settings.text.precision == "int8" and "MatMul by channel" in settings.text.quantised
-    assert "MatMulInteger" in {node.op_type for node in onnx.load(copy / "text.onnx").graph.node}
+    # Without VNNI a processor's sums of products in 8 bits overflow, and what comes second is taken.
+    first = "MatMul by channel" in settings.text.quantised
+    assert settings.text.precision == "int8" and (first or "MatMul by block" in settings.text.quantised)
+    product = "MatMulInteger" if first else "MatMulNBits"
+    assert product in {node.op_type for node in onnx.load(copy / "text.onnx").graph.node}
     assert (copy / "text.onnx").stat().st_size < before
     cosines = np.sum(found.encode_text(source.sample.texts) * source.encoder.encode_text(source.sample.texts), axis=1)
     assert cosines.min() == pytest.approx(settings.text.parity.least_cosine, abs=1e-6)
