@@ -6,10 +6,7 @@ from clip_italian.model.cut import cut
 from clip_italian.model.detailed_efficientnet import DetailedEfficientNetConfig, DetailedEfficientNetModel
 from clip_italian.model.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
 from clip_italian.train import freeze
-
-SHAPE = {
-    "width_coefficient": 0.25, "depth_coefficient": 0.3, "image_size": 32, "hidden_dim": 320, "hidden_act": "relu6",
-}  # fmt: skip
+from tests.model.test_landmark_efficientnet import PIXELS, SHAPE
 
 
 def efficientnet():
@@ -32,7 +29,6 @@ def bert():
     return MeanPooledBertModel(config).eval()
 
 
-PIXELS = {"pixel_values": torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))}
 TOKENS = {
     "input_ids": torch.tensor([[4, 5, 6, 7], [8, 9, 0, 0]]),
     "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),

@@ -9,12 +9,11 @@ from clip_italian.model.detailed_efficientnet import (
 )
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.landmark_efficientnet import LandmarkEfficientNetConfig, LandmarkEfficientNetModel
+from tests.model.test_landmark_efficientnet import PIXELS as INPUTS
+from tests.model.test_landmark_efficientnet import SHAPE
 
-SHAPE = {
-    "width_coefficient": 0.25, "depth_coefficient": 0.3, "image_size": 32, "hidden_dim": 320, "hidden_act": "relu6",
-}  # fmt: skip
 INNER = {"inner_blocks": [6, 7], "inner_scale": 0.5}
-PIXELS = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+PIXELS = INPUTS["pixel_values"]
 
 
 def towers():

@@ -33,7 +33,7 @@ from tests.train.test_loss import GROUPS, random_rows
 from tests.train.test_optimiser import stage
 from tests.train.test_processes import assert_close, plain
 from tests.train.test_resume import as_file, assert_same_run, losses, settings, wait_for_steps
-from tests.train.test_step import POSITION, Towers, batch, by_autograd
+from tests.train.test_step import POSITION, batch, check_gradients
 
 pytestmark = needs_gpu
 
@@ -58,15 +58,7 @@ def test_a_gpu_that_is_not_there_is_said(monkeypatch):
 
 @pytest.mark.parametrize("chunk", [None, 5, 1])
 def test_gradients_in_chunks_are_those_of_the_whole_batch(chunk):
-    given = on_gpu(batch(12, [0, 1, 2, 1, 4, 5, 5, 5, 8, 9, 10, 11]))
-    ours, reference = Towers().to(GPU), Towers().to(GPU)
-    scale, other_scale = (nn.Parameter(torch.tensor(2.5, device=GPU)) for _ in range(2))
-    loss = compute_gradients(ours, given, scale, None, Loss(), chunk, Processes(), POSITION)
-    expected = by_autograd(reference, given, chunk, other_scale)
-    torch.testing.assert_close(loss, expected.detach(), rtol=1e-5, atol=1e-6)
-    for (name, one), other in zip(ours.named_parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6, msg=name)
-    torch.testing.assert_close(scale.grad, other_scale.grad, rtol=1e-4, atol=1e-6)
+    check_gradients(on_gpu(batch(12, [0, 1, 2, 1, 4, 5, 5, 5, 8, 9, 10, 11])), chunk, GPU)
 
 
 @pytest.mark.parametrize("kind", ["contrastive", "sigmoid"])

@@ -54,18 +54,22 @@ def by_autograd(towers, given, chunk, scale):
     return loss
 
 
-@pytest.mark.parametrize("chunk", [None, 12, 5, 1])
-@pytest.mark.parametrize("groups", [None, [0, 1, 2, 1, 4, 5, 5, 5, 8, 9, 10, 11]])
-def test_gradients_are_those_of_the_whole_batch(chunk, groups):
-    given = batch(12, groups)
-    ours, reference = Towers(), Towers()
-    scale, other_scale = (nn.Parameter(torch.tensor(2.5)) for _ in range(2))
+def check_gradients(given, chunk, device="cpu"):
+    """Loss and gradients of the step are those of the whole batch in one graph."""
+    ours, reference = Towers().to(device), Towers().to(device)
+    scale, other_scale = (nn.Parameter(torch.tensor(2.5, device=device)) for _ in range(2))
     loss = compute_gradients(ours, given, scale, None, Loss(), chunk, Processes(), POSITION)
     expected = by_autograd(reference, given, chunk, other_scale)
     torch.testing.assert_close(loss, expected.detach(), rtol=1e-5, atol=1e-6)
     for (name, one), other in zip(ours.named_parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6, msg=name)
     torch.testing.assert_close(scale.grad, other_scale.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [None, 12, 5, 1])
+@pytest.mark.parametrize("groups", [None, [0, 1, 2, 1, 4, 5, 5, 5, 8, 9, 10, 11]])
+def test_gradients_are_those_of_the_whole_batch(chunk, groups):
+    check_gradients(batch(12, groups), chunk)
 
 
 def test_one_chunk_is_embedded_once_and_several_twice():
