@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 
 from clip_italian import assets, console, languages
 from clip_italian.assets import staged
@@ -32,7 +32,7 @@ def is_ours(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.info.get("comment") == _MARK.encode()
-    except (OSError, UnidentifiedImageError):
+    except OSError:
         return False
 
 
