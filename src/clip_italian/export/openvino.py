@@ -10,6 +10,7 @@ from clip_italian.errors import UserError
 from clip_italian.export import onnx
 from clip_italian.export.onnx import Source
 from clip_italian.model.exported import Exported, Precision
+from clip_italian.model.runtimes import openvino_core
 
 
 def export(source: Source, folder: Path, precision: Precision = "float32") -> Exported:
@@ -23,16 +24,15 @@ def export(source: Source, folder: Path, precision: Precision = "float32") -> Ex
 
 def translate(source: Source, folder: Path, settings: Exported, precision: Precision) -> Exported:
     """Replace a folder's ONNX graphs; returns what `export.json` says then."""
-    try:
-        import openvino as ov
-    except ImportError as error:
-        raise UserError(f"{folder}: needs OpenVINO; pip install 'clip-italian[openvino]'") from error
+    core = openvino_core(folder)
+    import openvino as ov
+
     graphs = []
     for graph in (settings.image, settings.text):
         file = folder / graph.file
         target = file.with_suffix(".xml")
         try:
-            ov.save_model(ov.Core().read_model(file), target, compress_to_fp16=False)
+            ov.save_model(core.read_model(file), target, compress_to_fp16=False)
         except RuntimeError as error:
             lines = [line for line in str(error).splitlines() if line.startswith("--")] or ["see --debug"]
             raise UserError(f"{graph.file}: OpenVINO cannot read it ({lines[0].strip('- ')})") from error

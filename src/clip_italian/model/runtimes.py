@@ -1,7 +1,10 @@
 """What runs an exported graph: onnxruntime or OpenVINO, by one call on numpy arrays."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -29,18 +32,38 @@ def onnx(file: Path, threads: int) -> Run:
 
 def openvino(file: Path, threads: int, precision: str = "float32") -> Run:
     """A graph by OpenVINO on the CPU, computing in float32 or, where the processor has it, bf16. Raises UserError."""
-    try:
-        import openvino as ov
-    except ImportError as error:
-        raise UserError(f"{file}: needs OpenVINO; pip install 'clip-italian[openvino]'") from error
+    core = openvino_core(file)
     hint = "bf16" if precision == "bf16" else "f32"
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     try:
-        compiled = ov.Core().compile_model(str(file), "CPU", settings)
+        compiled = core.compile_model(str(file), "CPU", settings)
     except RuntimeError as error:
         raise UserError(f"{file}: cannot be read by OpenVINO ({_line(error)}); export the model again") from error
     # A copy: the output's memory is used again by the next call.
     return lambda inputs: np.array(compiled(dict(inputs))[0])
+
+
+def openvino_core(file: Path) -> Any:
+    """The process's only `openvino.Core`. Raises UserError, which names `file`, where OpenVINO is missing.
+
+    OpenVINO's CPU plugin gives the thread that makes a `Core` an alternate signal stack and unmaps it with the `Core`.
+    Where another `Core` was made meanwhile, or the first goes in another thread, the thread keeps a pointer to
+    unmapped memory, and the next signal with a handler kills the process. So this one is made once and never destroyed.
+    """
+    try:
+        import openvino as ov
+    except ImportError as error:
+        raise UserError(f"{file}: needs OpenVINO; pip install 'clip-italian[openvino]'") from error
+    with _making_core:
+        return _core(ov.Core)
+
+
+_making_core = Lock()
+
+
+@cache
+def _core(make: Callable[[], Any]) -> Any:
+    return make()
 
 
 def _line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,10 @@ def serve(folder: Path, model: str | None, language: str, address: Address, acce
             f"{len(served.library.current()):,} pictures at http://{host}:{port}, API at http://{host}:{port}/docs; "
             "Ctrl-C ends it"
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        server = uvicorn.Server(config)
+        # uvicorn raises the signal again for the handler that it found: with this one the process exits with 0.
+        signal.signal(signal.SIGTERM, server.handle_exit)
+        server.run(sockets=[listening])
 
 
 def listen(address: Address) -> socket.socket:
