@@ -4,8 +4,12 @@ import os
 
 # Read by huggingface_hub when it is imported: no test may wait for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Read when numpy and torch are imported: processes that share the cores gain nothing by threads of their own.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -80,15 +84,26 @@ def tiny_model(scale: float = 20.0) -> VisionTextDualEncoderModel:
     return VisionTextDualEncoderModel(config=config, vision_model=vision, text_model=text).eval()
 
 
-@pytest.fixture
-def tiny_folder(tmp_path: Path) -> Path:
-    """A model folder with random weights, small enough to train in a second."""
+def save_tiny_model(room: Path) -> Path:
+    """The folder `tiny-model` in `room`: random weights, small enough to train in a second."""
     processor = CLIPImageProcessorPil(
         size={"height": 32, "width": 32}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
-    folder = tmp_path / "tiny-model"
+    folder = room / "tiny-model"
     DualEncoder(tiny_model(), tiny_tokenizer(), processor).save(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model folder that tests get copies of."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def tiny_folder(tiny_original: Path, tmp_path: Path) -> Path:
+    """A model folder with random weights that the test may change."""
+    return shutil.copytree(tiny_original, tmp_path / "tiny-model")
 
 
 @pytest.fixture
@@ -112,10 +127,9 @@ def draw_shape(shape: str, colour: str, seed: int) -> Image.Image:
     return image
 
 
-@pytest.fixture
-def shapes(tmp_path: Path) -> Path:
+def draw_shapes(room: Path) -> Path:
     """A pairs file of 54 coloured shapes with Italian captions, three pictures each, in JSON lines."""
-    folder = tmp_path / "shapes"
+    folder = room / "shapes"
     (folder / "images").mkdir(parents=True)
     pairs = []
     for shape in SHAPES:
@@ -126,6 +140,19 @@ def shapes(tmp_path: Path) -> Path:
                 pairs.append(Pair(Path(image).stem, image, (f"un {shape} {name}",), "shapes"))
     write(pairs, folder / "pairs.jsonl")
     return folder / "pairs.jsonl"
+
+
+@pytest.fixture(scope="session")
+def shapes_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pairs file that tests get copies of, with its pictures."""
+    return draw_shapes(tmp_path_factory.mktemp("shapes"))
+
+
+@pytest.fixture
+def shapes(shapes_original: Path, tmp_path: Path) -> Path:
+    """A pairs file of 54 coloured shapes, which the test may change with its pictures: see `draw_shapes`."""
+    shutil.copytree(shapes_original.parent, tmp_path / "shapes")
+    return tmp_path / "shapes" / shapes_original.name
 
 
 @pytest.fixture

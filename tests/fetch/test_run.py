@@ -4,12 +4,9 @@ import io
 import json
 import random
 import signal
-import subprocess
-import sys
 import tarfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +19,7 @@ from clip_italian.fetch.settings import Settings
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import read_rejects, rejects_path
 from tests.fetch.web import Web, photo
+from tests.forked import command
 from tests.wait import until
 
 pytest.importorskip("img2dataset")
@@ -128,13 +126,11 @@ def test_killed_at_random_moments_the_result_is_the_same(tmp_path, seed):
         pairs.write(rows(web, [*paths, "/missing"]), tmp_path / "in.parquet")
         settings = Settings(shard=8, workers=2, threads=2)
         fetch(tmp_path / "in.parquet", tmp_path / "whole", settings)
-        program = Path(sys.executable).with_name("clip-italian")
         options = ["--shard", "8", "--workers", "2", "--threads", "2"]
-        command = [program, "fetch", tmp_path / "in.parquet", "-o", tmp_path / "killed", *options]
         draw = random.Random(seed)
         for _ in range(2):
             web.hold_after = web.asked.total() + draw.randrange(1, 25)
-            process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = command("fetch", tmp_path / "in.parquet", "-o", tmp_path / "killed", *options)
             until(lambda: web.asked.total() > web.hold_after, process, seconds=120)
             time.sleep(draw.uniform(0, 0.3))
             process.send_signal(signal.SIGKILL)

@@ -1,6 +1,7 @@
 """A trained tiny model with results, as a run leaves it."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -23,9 +24,12 @@ def split(number: int) -> str:
     return ("train", "val", "test")[number % 3]
 
 
-@pytest.fixture
-def trained(shapes, tiny_folder, tmp_path, cache) -> Run:
-    """A run on 18 pictures of two sources, half of them without a licence."""
+@pytest.fixture(scope="session")
+def original(tmp_path_factory, tiny_original, shapes_original) -> Run:
+    """A run on 18 pictures of two sources, half of them without a licence, and a folder `results` that it measured."""
+    room = tmp_path_factory.mktemp("release")
+    shapes = room / "shapes" / shapes_original.name
+    shutil.copytree(shapes_original.parent, shapes.parent)
     pairs = [
         replace(
             pair, split=split(number), source="forme | <b>" if number < 27 else "shapes",
@@ -34,30 +38,38 @@ def trained(shapes, tiny_folder, tmp_path, cache) -> Run:
         for number, pair in enumerate(read(shapes))
     ]  # fmt: skip
     write(pairs, shapes)
-    return train(
-        Recipe.model_validate(
-            {
-                "output": tmp_path / "run", "data": {"pairs": shapes}, "model": {"base": str(tiny_folder)},
-                "license": "cc-by-sa-4.0", "cost": {"hourly": 3.0}, "stage": [STAGE],
-            }
-        )
+    recipe = Recipe.model_validate(
+        {
+            "output": room / "run", "data": {"pairs": shapes}, "model": {"base": str(tiny_original)},
+            "license": "cc-by-sa-4.0", "cost": {"hourly": 3.0}, "stage": [STAGE],
+        }
     )  # fmt: skip
-
-
-@pytest.fixture
-def measured(trained, shapes):
-    """The same with a retrieval and a zero-shot result in its results folder."""
-    folder = trained.folder / "results"
-    chosen = [pair for pair in read(shapes) if pair.split == "test"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIP_ITALIAN_CACHE", str(room / "cache"))
+        run = train(recipe)
+    chosen = [pair for pair in pairs if pair.split == "test"]
     rules = Rules(Resampling(50), allow_overlap=True)
-    subject = [Subject("run/model", "tiny", trained.encoder)]
+    subject = [Subject("run/model", "tiny", run.encoder)]
     for name, found in (
         ("retrieval", retrieval_on_pairs(subject, chosen, shapes, True, rules)),
         ("zeroshot", zeroshot_on_pairs(subject, chosen, shapes, ["una foto di {}"], rules)),
     ):
         (one,) = found
-        results.write(folder / f"{name}.json", one.result)
-    return trained
+        results.write(run.folder / "results" / f"{name}.json", one.result)
+    return run
+
+
+@pytest.fixture
+def measured(original, tmp_path, cache) -> Run:
+    """A copy of the run with its results."""
+    return replace(original, folder=shutil.copytree(original.folder, tmp_path / "run"))
+
+
+@pytest.fixture
+def trained(measured) -> Run:
+    """The same without results."""
+    shutil.rmtree(measured.folder / "results")
+    return measured
 
 
 def result(run: Run, name: str) -> dict:

@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-ALLOCATE = """
-import ctypes, threading
-from clip_italian.serve.arenas import limit_arenas
+from clip_italian.serve import arenas as arenas_module
 
-print(limit_arenas(), flush=True)
+ALLOCATE = """
+import ctypes, runpy, sys, threading
+
+print(runpy.run_path(sys.argv[1])["limit_arenas"](), flush=True)
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.fopen.restype = ctypes.c_void_p, ctypes.c_void_p
 together = threading.Barrier(16)
@@ -35,7 +36,7 @@ libc.fflush(file)
 def arenas(**environment):
     """What `limit_arenas` said, and how many arenas there are afterwards."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    command = [sys.executable, "-c", ALLOCATE]
+    command = [sys.executable, "-c", ALLOCATE, arenas_module.__file__]  # without the imports of its package
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=clean | environment)
     return run.stdout.splitlines()[0], len(re.findall("<heap nr=", run.stdout))
 

@@ -4,8 +4,6 @@ import gzip
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -21,6 +19,7 @@ from clip_italian.sources.ilpost import IlPost
 from clip_italian.sources.tables import JsonLines
 from clip_italian.sources.text import key_id
 from clip_italian.sources.web import Manners
+from tests.forked import Forked
 from tests.sources.site import Site, figure, html
 from tests.wait import until
 
@@ -178,9 +177,8 @@ def test_a_killed_run_asks_for_no_page_twice(read, tmp_path):
     addresses, output = tmp_path / "list.txt", tmp_path / "o.jsonl"
     with Site(answers) as site:
         addresses.write_text("\n".join(site.url(f"/{number}") for number in range(count)))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sources.slow_ilpost", addresses, output, tmp_path / "pages"]
-        )
+        slowly = IlPost(tmp_path / "pages", Manners(rate=20.0))
+        process = Forked(collect, "ilpost", slowly, {}, [addresses], output)
         until(lambda: "/10" in site.paths(), process)
         process.send_signal(signal.SIGKILL)
         killed.set()

@@ -27,6 +27,7 @@ from clip_italian.train.pictures import FilePictures
 from clip_italian.train.processes import Processes, choose_device, join
 from clip_italian.train.run import train
 from clip_italian.train.step import Batch, compute_gradients
+from tests.forked import command
 from tests.gpu import GPU, needs_gpu, needs_two_gpus
 from tests.tars import write_tar
 from tests.train.test_loss import GROUPS, random_rows
@@ -134,22 +135,17 @@ def as_shards(pairs):
     return folder
 
 
-def start(file, *more):
-    command = [sys.executable, "-m", "clip_italian", "train", str(file), *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.parametrize("source", ["files", "shards"])
 def test_a_killed_run_goes_on_to_the_last_bit(tmp_path, tiny_folder, shapes, cache, source):
     pairs = shapes if source == "files" else as_shards(shapes)
     train(Recipe.model_validate(cuda_settings(pairs, tiny_folder, tmp_path / "whole")))
     values = cuda_settings(pairs, tiny_folder, tmp_path / "killed")
     file = as_file(values, tmp_path / "killed.toml")
-    process = start(file)
+    process = command("train", file)
     wait_for_steps(process, tmp_path / "killed", 8)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    resumed = start(file, "--resume")
+    resumed = command("train", file, "--resume")
     _, err = resumed.communicate()
     assert resumed.returncode == 0, err
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
@@ -250,8 +246,8 @@ def test_torchrun_with_one_process_needs_no_group(monkeypatch):
 @pytest.mark.parametrize("sharding", [False, True])
 def test_two_gpus_are_as_one(tmp_path, tiny_folder, shapes, cache, sharding):
     values = plain(shapes, tiny_folder, tmp_path / "two", device="cuda", sharding=sharding)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     file = as_file(values, tmp_path / "two.toml")
-    subprocess.run([*command, "clip_italian", "train", str(file)], check=True, capture_output=True)
+    subprocess.run([*torchrun, "clip_italian", "train", str(file)], check=True, capture_output=True)
     train(Recipe.model_validate(values | {"output": str(tmp_path / "one"), "sharding": False}))
     assert_close(tmp_path / "two", tmp_path / "one")

@@ -17,6 +17,7 @@ from clip_italian.errors import UsageError
 from clip_italian.train import cost
 from clip_italian.train.processes import Processes, choose_device, join
 from clip_italian.train.run import train
+from tests.forked import command
 from tests.train.test_resume import ALL, as_file, lines, losses, settings, wait_for_steps
 
 PLAIN = {"views": 0, "image_dropout": 0.0, "text_dropout": 0.0, "tower_dropout": False}
@@ -30,23 +31,41 @@ def plain(pairs, base, output, **more):
     return values
 
 
-def start(file, *more):
-    """The command in two processes, as torchrun starts it."""
+def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+        return found.getsockname()[1]
+
+
+def start_ranks(file, *more):
+    """The command in two processes with the environment that torchrun gives each."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    return [
+        command("train", file, *more, environment=shared | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"})
+        for rank in "01"
+    ]
+
+
+def finish(ranks):
+    """What the processes said, once both have ended well."""
+    said = [err for _, err in [rank.communicate() for rank in ranks]]
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(said)[-3000:]
+    return "".join(said)
+
+
+def test_torchrun_starts_two_processes(tmp_path, tiny_folder, shapes, cache):
+    values = plain(shapes, tiny_folder, tmp_path / "two")
+    file = as_file(values, tmp_path / "two.toml")
     program = Path(sys.executable).with_name("clip-italian")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
-    return subprocess.Popen(
-        [*torchrun, str(program), "train", str(file), *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    done = subprocess.run(
+        [*torchrun, str(program), "train", str(file)], capture_output=True, text=True, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-
-
-def finish(process):
-    out, _ = process.communicate()
-    assert process.returncode == 0, out[-3000:]
-    return out
+    assert done.returncode == 0, done.stderr[-3000:]
+    train(Recipe.model_validate(values | {"output": str(tmp_path / "one")}))
+    assert_close(tmp_path / "two", tmp_path / "one")
+    assert cost.read(tmp_path / "two" / "cost.json").devices == 2
 
 
 def assert_close(one, other):
@@ -74,10 +93,10 @@ def test_two_processes_are_as_one(tmp_path, tiny_folder, shapes, cache, more):
     if "loss" in more:
         values["stage"][0] |= {"trainable": ["*projection.*", "logit_*"], "frozen": ["*_model.*"]}
         values["stage"][1] |= {"trainable": [*ALL, "logit_*"], "frozen": ["*"]}
-    process = start(as_file(values, tmp_path / "two.toml"))
+    ranks = start_ranks(as_file(values, tmp_path / "two.toml"))
     single = values | {"output": str(tmp_path / "one"), "sharding": False}
     train(Recipe.model_validate(single))
-    out = finish(process)
+    out = finish(ranks)
     assert_close(tmp_path / "two", tmp_path / "one")
     assert len(re.findall("weights move", out)) == 2  # one process speaks, once a stage
     assert lines(tmp_path / "two", "history.jsonl")[0]["stage"] == "untrained"
@@ -88,14 +107,14 @@ def test_two_processes_are_as_one(tmp_path, tiny_folder, shapes, cache, more):
 
 def test_two_killed_processes_go_on(tmp_path, tiny_folder, shapes, cache):
     values = settings(shapes, tiny_folder, tmp_path / "whole", checkpoints={"every": 2, "keep": 2})
-    whole = start(as_file(values, tmp_path / "whole.toml"))
-    finish(whole)
+    finish(start_ranks(as_file(values, tmp_path / "whole.toml")))
     file = as_file(values | {"output": str(tmp_path / "killed")}, tmp_path / "killed.toml")
-    process = start(file)
-    wait_for_steps(process, tmp_path / "killed", 5)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    finish(start(file, "--resume"))
+    ranks = start_ranks(file)
+    wait_for_steps(ranks[0], tmp_path / "killed", 5)
+    for rank in ranks:
+        rank.send_signal(signal.SIGKILL)
+        rank.communicate()
+    finish(start_ranks(file, "--resume"))
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     weights, expected = (load_file(tmp_path / name / "model/model.safetensors") for name in ("killed", "whole"))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)

@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,8 @@ from clip_italian.train import cost
 from clip_italian.train import run as run_module
 from clip_italian.train.run import train
 from clip_italian.train.stage import StoppedError
+from tests.conftest import draw_shapes, save_tiny_model
+from tests.forked import command
 from tests.wait import until
 
 ALL = ["vision_model.*", "text_model.*", "*projection.*"]
@@ -64,14 +64,18 @@ def assert_same_run(one, other):
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
-@pytest.fixture
-def undisturbed(tmp_path, tiny_folder, shapes, cache):
-    train(recipe(shapes, tiny_folder, tmp_path / "whole"))
-    return tmp_path / "whole"
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A run that came to its end at once, for all tests to compare with."""
+    room = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIP_ITALIAN_CACHE", str(room / "cache"))
+        train(recipe(draw_shapes(room), save_tiny_model(room), room / "whole"))
+    return room / "whole"
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_broken_off_at_every_step(tmp_path, tiny_folder, shapes, undisturbed, monkeypatch, every):
+def test_broken_off_at_every_step(tmp_path, tiny_folder, shapes, cache, undisturbed, monkeypatch, every):
     again = recipe(shapes, tiny_folder, tmp_path / "broken", checkpoints={"every": every, "keep": 1})
 
     class Fragile(run_module.Watch):
@@ -108,13 +112,6 @@ def test_broken_off_at_every_step(tmp_path, tiny_folder, shapes, undisturbed, mo
     assert cost.Spent.from_json(info["cost"]) == spent
 
 
-def start(recipe_file, *more):
-    program = Path(sys.executable).with_name("clip-italian")
-    return subprocess.Popen(
-        [str(program), "train", str(recipe_file), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 def as_file(values, path):
     """The settings as a TOML file: JSON's values are TOML's, but for tables."""
     parts = []
@@ -138,10 +135,10 @@ def wait_for_steps(process, output, steps):
 
 
 @pytest.mark.parametrize(("how", "steps"), [(signal.SIGKILL, 5), (signal.SIGTERM, 3)])
-def test_killed_or_asked_to_stop(tmp_path, tiny_folder, shapes, undisturbed, how, steps):
+def test_killed_or_asked_to_stop(tmp_path, tiny_folder, shapes, cache, undisturbed, how, steps):
     output = tmp_path / "killed"
     file = as_file(settings(shapes, tiny_folder, output), tmp_path / "killed.toml")
-    process = start(file)
+    process = command("train", file)
     wait_for_steps(process, output, steps)
     os.kill(process.pid, how)
     _, err = process.communicate()
@@ -150,22 +147,22 @@ def test_killed_or_asked_to_stop(tmp_path, tiny_folder, shapes, undisturbed, how
         assert "--resume goes on from here" in err
     assert not (output / "model").exists()
 
-    refused = start(file)
+    refused = command("train", file)
     _, err = refused.communicate()
     assert refused.returncode == 1
     assert "was not finished; --resume goes on with it" in err
 
-    resumed = start(file, "--resume")
+    resumed = command("train", file, "--resume")
     _, err = resumed.communicate()
     assert resumed.returncode == 0, err
     assert_same_run(output, undisturbed)
-    finished = start(file, "--resume")
+    finished = command("train", file, "--resume")
     _, err = finished.communicate()
     assert finished.returncode == 0, err
     assert "finished already" in err
 
 
-def test_a_picture_that_vanishes_costs_no_work(tmp_path, tiny_folder, shapes, undisturbed, monkeypatch):
+def test_a_picture_that_vanishes_costs_no_work(tmp_path, tiny_folder, shapes, cache, undisturbed, monkeypatch):
     images, hidden = shapes.parent / "images", shapes.parent / "hidden"
 
     class Thief(run_module.Watch):
@@ -188,7 +185,7 @@ def test_a_picture_that_vanishes_costs_no_work(tmp_path, tiny_folder, shapes, un
     assert_same_run(tmp_path / "robbed", undisturbed)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, tiny_folder, shapes, undisturbed, monkeypatch):
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, tiny_folder, shapes, cache, undisturbed, monkeypatch):
     again = recipe(shapes, tiny_folder, tmp_path / "full")
     saved = []
 

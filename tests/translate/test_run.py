@@ -5,8 +5,6 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -19,6 +17,7 @@ from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject, read_rejects, rejects_path
 from clip_italian.translate.deepl import DeepL, Options
 from clip_italian.translate.run import translate
+from tests.forked import Forked
 from tests.translate.fake_deepl import KEY, FakeDeepL, italian
 from tests.wait import until
 
@@ -200,11 +199,13 @@ def test_an_empty_and_a_missing_input(run, tmp_path):
 
 
 def start(tmp_path, server, name, parallel=3):
-    arguments = [tmp_path / "in.parquet", tmp_path / name, tmp_path / "cache.sqlite", server.url, parallel]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.translate.slow_run", *map(str, arguments)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    return Forked(
+        translate_by, server.url, parallel, tmp_path / "in.parquet", tmp_path / name, tmp_path / "cache.sqlite"
+    )
+
+
+def translate_by(url, parallel, source, output, cache):
+    translate(source, output, DeepL(ENGLISH, url, parallel), cache)
 
 
 def committed(tmp_path):
