@@ -151,3 +151,196 @@ def test_a_pairs_file_of_it(tmp_path):
 )
 def test_captions_of_an_object(data, captions):
     assert captions_of(data) == captions
+
+
+def service(path, **values):
+    """The JSON that a photo service exports beside a picture."""
+    told = {"title": "a.jpg", "description": "", "photoTakenTime": {"timestamp": "1717194600"}, "geoData": {}}
+    path.write_text(json.dumps(told | values))
+
+
+def darktable(path, properties):
+    path.write_text(
+        '<?xml version="1.0" encoding="UTF-8"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+        ' xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:Flash="0">'
+        f"{properties}</rdf:Description></rdf:RDF></x:xmpmeta>"
+    )
+
+
+def alternatives(name, *texts):
+    items = "".join(f'<rdf:li xml:lang="{language}">{text}</rdf:li>' for language, text in texts)
+    return f"<dc:{name}><rdf:Alt>{items}</rdf:Alt></dc:{name}>"
+
+
+def wide(**tags):
+    """Windows' own tags, and others by number."""
+    data = Image.Exif()
+    for name, text in tags.items():
+        data[{"title": 0x9C9B, "comment": 0x9C9C, "subject": 0x9C9F}[name]] = f"{text}\0".encode("utf-16-le")
+    return data
+
+
+def commented(raw):
+    data = Image.Exif()
+    data.get_ifd(0x8769)[0x9286] = raw
+    return data
+
+
+def test_every_source_of_a_caption_is_tried(tmp_path):
+    for number, name in enumerate("abcdefgh"):
+        picture(tmp_path / f"{name}.jpg", number, exif=exif(f"dentro {name}"))
+    (tmp_path / "a.txt").write_text("\n  \n")
+    (tmp_path / "b.json").write_text('{"caption": " ", "license": "CC0"}')
+    service(tmp_path / "c.jpg.json")  # a title that is a file name, an empty description
+    darktable(tmp_path / "d.jpg.xmp", alternatives("description", ("x-default", "")))
+    service(tmp_path / "e.jpg.json", description="dal servizio")
+    darktable(tmp_path / "f.xmp", alternatives("title", ("x-default", "un titolo")))
+    service(tmp_path / "g.jpg.json", description="dal servizio")
+    (tmp_path / "g.txt").write_text("scritto a mano")
+    (tmp_path / "h.txt").mkdir()
+    kept, rejects = read(tmp_path)
+    assert {name[0]: row.captions for name, row in kept.items()} == {
+        "a": ("dentro a",), "b": ("dentro b",), "c": ("dentro c",), "d": ("dentro d",), "e": ("dal servizio",),
+        "f": ("dentro f",), "g": ("scritto a mano",), "h": ("dentro h",),
+    }  # fmt: skip
+    assert kept["b.jpg"].license == "CC0"
+    assert rejects == []
+
+
+def test_xmp_sidecars(tmp_path):
+    for number, name in enumerate("abcd"):
+        picture(tmp_path / f"{name}.jpg", number)
+    darktable(
+        tmp_path / "a.jpg.xmp", alternatives("description", ("x-default", " "), ("it", "un gatto &amp; un micio"))
+    )
+    darktable(tmp_path / "b.XMP", alternatives("title", ("x-default", "la piazza vuota")))
+    (tmp_path / "c.xmp").write_bytes(XMP.encode("utf-16"))
+    darktable(tmp_path / "d.xmp", "")
+    text = (tmp_path / "d.xmp").read_text().replace('exif:Flash="0"', 'dc:description="un attributo"')
+    (tmp_path / "d.xmp").write_text(text)
+    kept, rejects = read(tmp_path)
+    assert [row.captions for row in kept.values()] == [
+        ("un gatto & un micio",), ("la piazza vuota",), ("un gatto sul tetto, perché no",), ("un attributo",)
+    ]  # fmt: skip
+    assert rejects == []
+
+
+LONG = "una passeggiata in montagna con tutta la famiglia e il cane"
+
+
+@pytest.mark.parametrize(
+    ("name", "sidecar", "title"),
+    [
+        ("IMG_1.jpg", "IMG_1.jpg.json", "IMG_1.jpg"),
+        ("IMG_1.JPG", "IMG_1.jpg.json", "IMG_1.jpg"),
+        ("IMG_1.jpg", "IMG_1.json", "IMG_1.jpg"),
+        ("IMG_1.jpg", "IMG_1.jpg.supplemental-metadata.json", "IMG_1.jpg"),
+        ("IMG_1.jpg", "IMG_1.jpg.supplemental-me.json", "IMG_1.jpg"),
+        ("IMG_1.jpg", "IMG_1.jpg.s.json", "IMG_1.jpg"),
+        ("IMG_1(2).jpg", "IMG_1.jpg(2).json", "IMG_1.jpg"),
+        ("IMG_1(2).jpg", "IMG_1.jpg.supplemental-metadata(2).json", "IMG_1.jpg"),
+        ("IMG_1-edited.jpg", "IMG_1.jpg.supplemental-metadata.json", "IMG_1.jpg"),
+        ("IMG_1-modificato.jpg", "IMG_1.jpg.json", "IMG_1.jpg"),
+        (f"{LONG[:47]}.jpg", f"{LONG[:46]}.json", f"{LONG}.jpg"),
+    ],
+)
+def test_names_of_takeout(tmp_path, name, sidecar, title):
+    picture(tmp_path / name)
+    service(tmp_path / sidecar, title=title, description="una foto dal telefono")
+    other = picture(tmp_path / "IMG_1x.jpg", 7)
+    kept, rejects = read(tmp_path)
+    assert {one: row.captions for one, row in kept.items()} == {name: ("una foto dal telefono",)}
+    assert rejects == [Reject("", "no-caption", other.name)]
+
+
+def test_a_cut_name_is_that_of_the_title(tmp_path):
+    for number, end in enumerate("AB"):
+        picture(tmp_path / f"{LONG[:46]}{end}.jpg", number)
+    service(tmp_path / f"{LONG[:46]}.json", title=f"{LONG[:46]}Altro.jpg", description="la prima")
+    service(tmp_path / f"{LONG[:46]}(1).json", title=f"{LONG[:46]}Basta.jpg", description="la seconda")
+    kept, _ = read(tmp_path)
+    assert [row.captions for row in kept.values()] == [("la prima",), ("la seconda",)]
+
+
+def test_windows_and_user_comments(tmp_path):
+    picture(tmp_path / "comment.jpg", 1, exif=wide(title="Il titolo", comment="È così, perché no"))
+    picture(tmp_path / "subject.jpg", 2, exif=wide(title="Il titolo", comment=" ", subject="L’oggetto"))
+    picture(tmp_path / "title.jpg", 3, exif=wide(title="Città di notte"))
+    picture(tmp_path / "ascii.jpg", 4, exif=commented(b"ASCII\0\0\0un commento\0\0\0"))
+    picture(tmp_path / "little.jpg", 5, exif=commented(b"UNICODE\0" + "perché".encode("utf-16-le")))
+    picture(tmp_path / "big.jpg", 6, exif=commented(b"UNICODE\0" + "perché".encode("utf-16-be")))
+    picture(tmp_path / "none.jpg", 7, exif=commented(b"\0\0\0\0\0\0\0\0" + "così".encode()))
+    picture(tmp_path / "empty.jpg", 8, exif=commented(b"ASCII\0\0\0" + b"\0" * 100))
+    picture(tmp_path / "noise.jpg", 9, exif=commented(bytes(range(1, 200))))
+    kept, rejects = read(tmp_path)
+    assert {name.partition(".")[0]: row.captions[0] for name, row in kept.items()} == {
+        "comment": "È così, perché no", "subject": "L’oggetto", "title": "Città di notte", "ascii": "un commento",
+        "little": "perché", "big": "perché", "none": "così",
+    }  # fmt: skip
+    assert [reject.text for reject in rejects] == ["empty.jpg", "noise.jpg"]
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "OLYMPUS DIGITAL CAMERA         ", "KONICA MINOLTA DIGITAL CAMERA", "SONY DSC", "Exif_JPEG_PICTURE", "oznorWO",
+        "cof_soft", "<KENOX S630  / Samsung S630>", "Created with GIMP", "Processed with VSCO with a6 preset",
+        "IMG_20240601_003000", "DSC01234.JPG", "PXL_20240601.MP.jpg", "Screenshot 2024-06-01", "a", "12345", "...",
+    ],
+)  # fmt: skip
+def test_what_cameras_write_is_no_caption(tmp_path, junk):
+    data = exif(junk)
+    data[0x9C9B] = "Una sera d’estate".encode("utf-16-le")
+    picture(tmp_path / "a.jpg", exif=data)
+    service(tmp_path / "a.jpg.json", title=junk, description=junk)
+    kept, _ = read(tmp_path)
+    assert kept["a.jpg"].captions == ("Una sera d’estate",)
+
+
+@pytest.mark.parametrize(
+    "text", ["Norvegia", "Foto di un gatto", "una digital camera sul tavolo", "Davide", "Immagine sacra", "P. Rossi"]
+)
+def test_words_that_look_like_junk_are_captions(tmp_path, text):
+    picture(tmp_path / "a.jpg", exif=exif(text))
+    assert read(tmp_path)[0]["a.jpg"].captions == (text,)
+
+
+BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.jpg.json", b"{", "not-json"),
+        ("a.json", b" " * (5 << 20), "sidecar-too-large"),
+        ("a.txt", b"a" * (2 << 20), "sidecar-too-large"),
+        ("a.txt", b"a\0b", "nul-byte"),
+        ("a.jpg.xmp", b"<x:xmpmeta", "not-xmp"),
+        ("a.xmp", BOMB.encode(), "not-xmp"),
+        ("a.xmp", b" " * (17 << 20), "sidecar-too-large"),
+    ],
+)
+def test_a_bad_sidecar_costs_neither_picture_nor_caption(tmp_path, name, content, reason):
+    picture(tmp_path / "a.jpg", exif=exif("un cane che corre"))
+    (tmp_path / name).write_bytes(content)
+    kept, rejects = read(tmp_path)
+    assert kept["a.jpg"].captions == ("un cane che corre",)
+    assert [(reject.reason, reject.text) for reject in rejects] == [(reason, "a.jpg")]
+
+
+@pytest.mark.parametrize("packet", [b"<broken", BOMB.encode(), b"", b"\xff" * 100, XMP.encode()[:-40]])
+def test_broken_metadata_costs_no_other_caption(tmp_path, packet):
+    picture(tmp_path / "a.jpg", xmp=packet, exif=exif("un cane che corre"))
+    picture(tmp_path / "b.png", xmp=XMP.encode())
+    assert read(tmp_path)[0]["a.jpg"].captions == ("un cane che corre",)
+
+
+def test_utf16_text_and_exiftool(tmp_path):
+    picture(tmp_path / "a.jpg", 1)
+    (tmp_path / "a.txt").write_bytes("un caffè\r\nuna tazza\r\n".encode("utf-16"))
+    picture(tmp_path / "b.jpg", 2)
+    (tmp_path / "b.jpg.json").write_text('[{"SourceFile": "b.jpg", "XMP:Description": "il mare d\'inverno"}]')
+    kept, rejects = read(tmp_path)
+    assert [row.captions for row in kept.values()] == [("un caffè", "una tazza"), ("il mare d'inverno",)]
+    assert rejects == []

@@ -201,7 +201,7 @@ def folder(
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
-    """Pictures with captions beside them (a.txt, a.json) or inside (XMP, IPTC, EXIF).
+    """Pictures with captions beside them (a.txt, a.json, a.xmp, Google Takeout) or inside (XMP, IPTC, EXIF).
 
     Example: clip-italian collect folder photos/ -o photos.parquet
     """

@@ -1,71 +1,245 @@
-"""Captions that picture files carry inside: XMP dc:description, IPTC caption, EXIF description."""
+"""What picture files say of themselves: captions and dates in XMP, IPTC, EXIF and the texts of a PNG.
 
+Of a description they are, in order: XMP (`dc:description`, the two IPTC texts for accessibility, the copies of
+EXIF's), IPTC caption, EXIF ImageDescription and UserComment, Windows' XPComment and XPSubject, PNG's Description and
+Comment. Of a title: XMP (`dc:title`, `photoshop:Headline`), IPTC headline and object name, XPTitle, PNG's Title. Each
+is read by itself: a damaged or oversized one costs none of the others.
+"""
+
+import io
+import re
+import unicodedata
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path, PurePath
 from typing import Any
 
 from PIL import Image, ImageFile, IptcImagePlugin
 
+from clip_italian import dates
+from clip_italian.images import MAX_PIXELS
+from clip_italian.sources import xmp
 from clip_italian.sources.text import decode, one_line
 
-_EXIF_DESCRIPTION = 0x010E
-_IPTC_CAPTION = (2, 120)
+_EXIF_IFD = 0x8769
+_DESCRIPTION, _USER_COMMENT = 0x010E, 0x9286
+_XP_TITLE, _XP_COMMENT, _XP_SUBJECT = 0x9C9B, 0x9C9C, 0x9C9F
+# Tags of EXIF's dates, with those of their offsets from UTC.
+_ORIGINAL, _DIGITIZED, _CHANGED = (0x9003, 0x9011), (0x9004, 0x9012), (0x0132, 0x9010)
+_XMP_TAG = 700  # of a TIFF
+_IPTC_CAPTION, _IPTC_HEADLINE, _IPTC_NAME = (2, 120), (2, 105), (2, 5)
+_IPTC_DATE, _IPTC_TIME = (2, 55), (2, 60)
+_MOST_TEXT = 1 << 16  # characters of a caption that are looked at
+
 # What cameras and programs write there by themselves.
-_SILENT = frozenset(
-    (
-        "olympus digital camera", "sony dsc", "minolta digital camera", "digital camera", "samsung digital camera",
-        "kodak digital still camera", "created with gimp", "dcim", "default", "untitled", "screenshot",
-    )
-)  # fmt: skip
+_JUNK = re.compile(
+    r"""
+    ((olympus|sony|konica|minolta|kodak|samsung|casio|pentax|nikon|canon|fuji(film)?|ricoh|panasonic|hp|polaroid|medion
+      |vivitar|sanyo|toshiba|aiptek|praktica|rollei|traveler|jvc|leica|epson|general[ ]imaging)[ ]){0,2}
+      digital([ ]still)?[ ]camera([ ][\w-]*\d[\w-]*)?
+    | (sony|maker):?[ ]dsc | dcim | dcf[ ][\d.]+ | <?\s*(kenox|digimax)\b.* | exif[_ ]jpeg([_ ]picture)? | applemark
+    | digital[ ]image | jpeg[ ]image | ascii | unicode | binary[ ]comment | default | untitled | senza[ ]titolo
+    | (no|without)[ ](title|caption|description) | user[ ]?comments? | image[ ]?description | image | picture
+    | (screen[ ]?shot|schermata)([ _-].*\d.*)? | file[ ]written[ ]by[ ].* | creator:.* | lead[ ]technologies.*
+    | (created|edited|processed|generated|optimi[sz]ed|compressed)[ ](with|by|in|using)[ ].{1,60}
+    | (shot|taken|captured)[ ](with|on|by)[ ]((an?|my)[ ])?(iphone|ipad|samsung|galaxy|pixel|xiaomi|huawei|dji|gopro).*
+    | (oz|fz|r|h)?(cof|hdr|edf|mde|nor|sdr|dav|ptr|bty|rpt|rbt)(rdr|pl|wo)?(_(soft|vivid))?
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+_FILE_NAME = re.compile(
+    r"""
+    .*\.(jpe?g|jpe|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf]|jxl|psd|dng|nef|cr[23w]|arw|orf|rw2|raf|mp4|mov|avi|3gp)
+    | _?(img|dscn?|dscf|imgp|pict?|pxl|mvimg|p|photo|foto|image|wp|cimg|sam|gopr|g|dji|mg|vid|dcp|sdc|ph|scan)
+      [-_ ]?\d[-\w.~]*([ ]?\(\d+\))?
+    | (?=.*\d)[0-9a-f]{8,}([-_][0-9a-f]+)*
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
 
 
-def caption(path: Path) -> str | None:
-    """The first of these that says something; None also where the file cannot be read."""
+@dataclass(frozen=True)
+class Texts:
+    """Descriptions and titles in the order to try them, without what cameras and programs write by themselves."""
+
+    descriptions: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+
+
+def texts(path: Path) -> Texts:
+    """What a file says of its picture; nothing where the file cannot be read."""
+    with _opened(path) as image:
+        if image is None:
+            return Texts()
+        exif = _Exif(image)  # first: a PNG reads its texts to the end for it
+        packet = _or(lambda: _xmp(image), xmp.Xmp())
+        iptc = _or(lambda: IptcImagePlugin.getiptcinfo(image), None) or {}
+        info = image.info
+        descriptions = [
+            *packet.descriptions, _one(iptc.get(_IPTC_CAPTION)), exif.get(_DESCRIPTION), exif.comment(),
+            _wide(exif.get(_XP_COMMENT)), _wide(exif.get(_XP_SUBJECT)), info.get("Description"), info.get("Comment"),
+        ]  # fmt: skip
+        titles = [
+            *packet.titles, _one(iptc.get(_IPTC_HEADLINE)), _one(iptc.get(_IPTC_NAME)), _wide(exif.get(_XP_TITLE)),
+            info.get("Title"),
+        ]  # fmt: skip
+        return Texts(said(descriptions, path.name), said(titles, path.name))
+
+
+def taken(source: Path | bytes) -> datetime | None:
+    """When a picture was taken by its own account, in wall time (see `dates`), None where it tells nothing sensible.
+
+    EXIF DateTimeOriginal and DateTimeDigitized with their offsets, XMP, IPTC, PNG's Creation Time, in this order.
+    """
+    with _opened(source) as image:
+        if image is None:
+            return None
+        exif = _Exif(image)
+        return (
+            exif.date(*_ORIGINAL)
+            or exif.date(*_DIGITIZED)
+            or _or(lambda: _xmp(image).taken, None)
+            or _or(lambda: _iptc_date(image), None)
+            or _or(lambda: _png_date(image.info.get("Creation Time")), None)
+        )
+
+
+def changed(source: Path | bytes) -> datetime | None:
+    """EXIF's DateTime, which programs set when they change the picture."""
+    with _opened(source) as image:
+        return None if image is None else _Exif(image).date(*_CHANGED)
+
+
+def said(found: Sequence[Any], name: str = "") -> tuple[str, ...]:
+    """Of texts, or bytes in any encoding, those that may describe a picture, each in one line.
+
+    `name` is the picture's file name, which is no caption.
+    """
+    lines = (_clean(text, name) for text in found)
+    return tuple(dict.fromkeys(line for line in lines if line))
+
+
+class _Exif:
+    """EXIF of which any part may be damaged."""
+
+    def __init__(self, image: ImageFile.ImageFile) -> None:
+        self._first: Any = _or(image.getexif, {})
+        self._second: Any = _or(lambda: self._first.get_ifd(_EXIF_IFD), {})
+
+    def get(self, tag: int) -> Any:
+        """A tag of either directory: some programs mix them up."""
+        value = _or(lambda: self._first.get(tag), None)
+        return _or(lambda: self._second.get(tag), None) if value is None else value
+
+    def date(self, tag: int, offset_tag: int) -> datetime | None:
+        told, offset = self.get(tag), self.get(offset_tag)
+        if isinstance(told, str) and isinstance(offset, str):
+            with_offset = dates.parse(told.replace("\0", " ").strip() + offset.replace("\0", " ").strip())
+            return with_offset or dates.parse(told)
+        return dates.parse(told)
+
+    def comment(self) -> str | None:
+        """UserComment: eight bytes name its encoding."""
+        raw = self.get(_USER_COMMENT)
+        if not isinstance(raw, bytes):
+            return raw if isinstance(raw, str) else None
+        raw = raw[: 4 * _MOST_TEXT]
+        code, rest = raw[:8].rstrip(b"\0 ").upper(), raw[8:]
+        if code == b"UNICODE":
+            return _wide(rest, big=getattr(self._first, "endian", None) == ">")
+        if code == b"JIS":
+            return rest.decode("iso2022_jp", errors="replace")
+        return decode(rest if code in (b"ASCII", b"") else raw)
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
+    """The picture, not decoded; None where it cannot be opened or is larger than any that is used."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = _or(lambda: Image.open(source if isinstance(source, Path) else io.BytesIO(source)), None)
+        if image is None:
+            yield None
+            return
+        with image:
+            yield image if image.width * image.height <= MAX_PIXELS else None
+
+
+def _or(read: Callable[[], Any], otherwise: Any) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return next((text for text in map(_clean, _texts(image)) if text), None)
+        return read()
     except Exception:  # decoders raise nearly anything on damaged files
+        return otherwise
+
+
+def _xmp(image: ImageFile.ImageFile) -> xmp.Xmp:
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    if not packet and hasattr(image, "tag_v2"):
+        packet = image.tag_v2.get(_XMP_TAG)
+    return xmp.read(packet) if packet else xmp.Xmp()
+
+
+def _iptc_date(image: ImageFile.ImageFile) -> datetime | None:
+    iptc = IptcImagePlugin.getiptcinfo(image) or {}
+    day, time = (decode(_one(iptc.get(tag)) or b"") for tag in (_IPTC_DATE, _IPTC_TIME))
+    if re.fullmatch(r"\d{8}", day) is None:
+        return None
+    clock = f"T{time[:2]}:{time[2:4]}:{time[4:6]}{time[6:]}" if re.match(r"\d{6}", time) else ""
+    return dates.parse(f"{day[:4]}-{day[4:6]}-{day[6:]}{clock}")
+
+
+def _png_date(told: Any) -> datetime | None:
+    if not isinstance(told, str):
+        return None
+    if found := dates.parse(told):
+        return found
+    try:
+        return dates.parse(parsedate_to_datetime(told[:100]).isoformat())
+    except (TypeError, ValueError):
         return None
 
 
-def _texts(image: ImageFile.ImageFile) -> Iterator[Any]:
-    yield _xmp_description(image.getxmp())
-    iptc = IptcImagePlugin.getiptcinfo(image) or {}
-    found = iptc.get(_IPTC_CAPTION)
-    yield found[0] if isinstance(found, list) else found
-    yield image.getexif().get(_EXIF_DESCRIPTION)
-    yield image.info.get("Description")  # of a PNG
+def _one(found: Any) -> bytes | None:
+    value = found[0] if isinstance(found, list) and found else found
+    return value if isinstance(value, bytes) else None
 
 
-def _xmp_description(xmp: dict[str, Any]) -> Any:
-    """dc:description in the language that is said to be the default, else in the first."""
-    place: Any = xmp
-    for name in ("xmpmeta", "RDF", "Description"):
-        place = place.get(name, {}) if isinstance(place, dict) else {}
-        if isinstance(place, list):  # several blocks of properties: that with a description
-            place = next((some for some in place if isinstance(some, dict) and "description" in some), {})
-    alternatives = place.get("description", {}) if isinstance(place, dict) else {}
-    for name in ("Alt", "li"):
-        alternatives = alternatives.get(name, alternatives) if isinstance(alternatives, dict) else alternatives
-    if isinstance(alternatives, list):
-        ordered = sorted(alternatives, key=lambda one: not (isinstance(one, dict) and one.get("lang") == "x-default"))
-        alternatives = ordered[0] if ordered else None
-    return alternatives.get("text") if isinstance(alternatives, dict) else alternatives
+def _wide(raw: Any, big: bool = False) -> str | None:
+    """UTF-16 of Windows and of UserComment, whose byte order programs get wrong: by the zeros of Latin letters."""
+    if isinstance(raw, tuple) and all(isinstance(one, int) and 0 <= one < 256 for one in raw):
+        raw = bytes(raw)
+    if not isinstance(raw, bytes):
+        return raw if isinstance(raw, str) else None
+    raw = raw[: 4 * _MOST_TEXT]
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return decode(raw)
+    if raw.rstrip(b"\0").isascii() and b"\0" not in raw.rstrip(b"\0"):
+        return raw.decode("latin-1")
+    even, odd = raw[::2].count(0), raw[1::2].count(0)
+    big = even > odd or (big and even == odd)
+    return raw.decode("utf-16-be" if big else "utf-16-le", errors="ignore")
 
 
-def _clean(text: Any) -> str:
+def _clean(text: Any, name: str) -> str:
     if isinstance(text, str):
+        text = text[:_MOST_TEXT]
         # Pillow reads EXIF as Latin-1, cameras and programs write UTF-8 as well.
         try:
-            text = text.encode("latin-1")
+            text = decode(text.encode("latin-1"))
         except UnicodeEncodeError:
-            return _said(text)
-    return _said(decode(text)) if isinstance(text, bytes) else ""
-
-
-def _said(text: str) -> str:
-    line = one_line(text.replace("\0", " "))
-    return "" if line.lower() in _SILENT else line
+            text = str(text)
+    elif isinstance(text, bytes):
+        text = decode(text[:_MOST_TEXT])
+    else:
+        return ""
+    text = text.lstrip("\0").partition("\0")[0]
+    line = one_line(text)
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Cn", "Co") or letter == "\ufffd" for letter in line):
+        return ""
+    own = {name.casefold(), PurePath(name).stem.casefold()}
+    silent = line.casefold() in own or _JUNK.fullmatch(line) or _FILE_NAME.fullmatch(line)
+    return "" if silent or not any(map(str.isalpha, line)) else line

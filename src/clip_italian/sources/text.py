@@ -40,7 +40,9 @@ class Row(NamedTuple):
 
 
 def decode(raw: bytes) -> str:
-    """Bytes as UTF-8, else Windows-1252, else Latin-1; a byte order mark is left out."""
+    """Bytes as UTF-8, else Windows-1252, else Latin-1; UTF-16 where a byte order mark says so. The mark is left out."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16", errors="replace")
     for encoding in ("utf-8-sig", "cp1252"):
         try:
             return raw.decode(encoding)

@@ -1,0 +1,119 @@
+"""Dates as picture files, their sidecars and people write them, on one clock: the wall time where a picture was taken.
+
+    written                                   read as
+    2024:06:01 00:30:00, 2024-06-01T00:30     as it stands; also with "/" or ".", and without a part at its end
+    2024-06-01T00:30:00+02:00                 00:30, the wall time at that offset
+    2024-05-31T22:30:00Z, or -00:00           an instant; its wall time here, by the time zone of this machine
+    seconds since 1970                        likewise
+
+An offset in figures tells the wall time where the picture was taken. "Z" and "-00:00" tell that nobody knew it
+(RFC 9557), so the time zone of the machine is the best guess.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+# Before and after these years, a date is a mistake of a clock or a program.
+FIRST_YEAR, LAST_YEAR = 1000, 2999
+_LONGEST = 64  # characters
+_MILLISECONDS_FROM = 100_000_000_000  # as seconds, the year 5138
+_DAY = re.compile(r"(\d{4})(?:([-:/.])(\d{1,2})(?:\2(\d{1,2}))?)?(?!\d)")
+_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*(Z|UTC|[-+]\d{2}:?\d{2})?", re.IGNORECASE)
+_UNKNOWN = ("Z", "UTC", "-00:00", "-0000")
+
+
+def span(text: str) -> tuple[datetime, datetime] | None:
+    """First and last millisecond of a year, month, day, minute or second; None where `text` is no such date."""
+    found = _parts(text.strip())
+    if found is None:
+        return None
+    first, day_end, rest = found
+    if not rest:
+        return _within(first, day_end)
+    time = _TIME.fullmatch(rest)
+    return None if time is None else _at(first, time)
+
+
+def parse(told: Any) -> datetime | None:
+    """The first moment of a date that a file tells; None where it tells none that makes sense.
+
+    The day counts where the time is missing or impossible, the year where the month is ("2024:00:00 00:00:00").
+    """
+    if isinstance(told, bytes):
+        told = told[:_LONGEST].decode("latin-1")
+    if not isinstance(told, str):
+        return None
+    text = told[:_LONGEST].replace("\0", " ").strip()
+    found = _parts(text, lenient=True)
+    if found is None:
+        return None
+    first, day_end, rest = found
+    time = _TIME.match(rest)
+    exact = _at(first, time) if time is not None and day_end - first == timedelta(1) else None
+    whole = exact or _within(first, day_end)
+    return whole[0] if whole else None
+
+
+def from_seconds(told: Any) -> datetime | None:
+    """The wall time on this machine at so many seconds (or milliseconds) since 1970, a number or its text.
+
+    None where it is no number, out of range, or 0, which programs write for an unknown date.
+    """
+    try:
+        seconds = float(told)
+        if abs(seconds) >= _MILLISECONDS_FROM:
+            seconds /= 1000
+        return _sensible(datetime.fromtimestamp(seconds)) if seconds else None
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def _parts(text: str, lenient: bool = False) -> tuple[datetime, datetime, str] | None:
+    """Start of the year, month or day, its end, and what follows the day."""
+    match = _DAY.match(text)
+    if match is None:
+        return None
+    year, month, day = int(match[1]), match[3], match[4]
+    rest = text[match.end() :]
+    if rest and not lenient and (day is None or not re.match(r"[T\s]\s*\d", rest, re.IGNORECASE)):
+        return None
+    if lenient and month is not None and int(month) == 0:
+        month = day = None
+    if lenient and day is not None and int(day) == 0:
+        day = None
+    try:
+        first = datetime(year, int(month or 1), int(day or 1))
+        if day is not None:
+            end = first + timedelta(1)
+        elif month is not None:
+            end = (first + timedelta(31)).replace(day=1)
+        else:
+            end = first.replace(year=year + 1)
+    except (ValueError, OverflowError):
+        return None
+    return first, end, rest.lstrip("Tt \t")
+
+
+def _at(day: datetime, time: re.Match[str]) -> tuple[datetime, datetime] | None:
+    hour, minute, second = int(time[1]), int(time[2]), int(time[3] or 0)
+    if hour > 23 or minute > 59 or second > 60:
+        return None
+    milliseconds = int((time[4] or "0")[:3].ljust(3, "0"))
+    first = day + timedelta(hours=hour, minutes=minute, seconds=min(second, 59), milliseconds=milliseconds)
+    length = timedelta(milliseconds=1) if time[4] else timedelta(seconds=1) if time[3] else timedelta(minutes=1)
+    if (time[5] or "").upper() in _UNKNOWN:
+        try:
+            first = first.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+        except (ValueError, OverflowError, OSError):
+            return None
+    return _within(first, first + length)
+
+
+def _within(first: datetime, end: datetime) -> tuple[datetime, datetime] | None:
+    return (first, end - timedelta(milliseconds=1)) if _sensible(first) else None
+
+
+def _sensible(moment: datetime) -> datetime | None:
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return moment if FIRST_YEAR <= moment.year <= LAST_YEAR else None
