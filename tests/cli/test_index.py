@@ -94,6 +94,8 @@ def test_filters(run, index):
     assert len(result["hits"]) == 5
     (result,) = found(run, index, "un cerchio", "--until", "2000-01-01")
     assert result["hits"] == []
+    (result,) = found(run, index, "un cerchio", "--since", "2020:01:01 00:30", "--until", "2999", "-k", 5)
+    assert len(result["hits"]) == 5
     (result,) = found(run, index, "un cerchio", "--where", "caption=un cerchio rosso", "--folder", "images", "--copies")
     assert sorted(hit["id"] for hit in result["hits"]) == [f"cerchio-rosso-{number}" for number in range(3)]
     code, out, err = run("search", index, "un cerchio", "--source", "none")
@@ -137,7 +139,7 @@ def test_bad_input_is_one_line(run, index, tmp_path, tiny_folder, shapes):
         (["search", index, "x", "--where", "colour=red"], 2, "no field to filter by"),
         (["search", index, "none.jpg"], 1, "no such picture"),
         (["search", index, "x", "--prompt", "una foto"], 2, "exactly one {}"),
-        (["search", index, "x", "--since", "yesterday"], 2, "yesterday"),
+        (["search", index, "x", "--since", "yesterday"], 2, "--since yesterday: no date; give one like 2024-06-01"),
     ]  # fmt: skip
     for arguments, expected, words in cases:
         code, out, err = run(*arguments)

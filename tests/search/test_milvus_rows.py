@@ -41,6 +41,7 @@ def test_numbers_are_made_of_ids():
         (Filter(source='w"it'), 'source == "w\\"it"'),
         (Filter(since=date(1970, 1, 2)), "taken >= 86400000"),
         (Filter(until=date(1970, 1, 1)), "taken < 86400000"),
+        (Filter(until=datetime(1970, 1, 1, 0, 0, 1)), "taken < 1001"),
         (Filter(folder="sub"), '((root == 0 and path >= "sub/" and path < "sub0"))'),
         (Filter(folder="/photos"), "(root == 0)"),
         (Filter(folder="/elsewhere"), None),

@@ -3,7 +3,6 @@
 import json
 import webbrowser
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,10 +37,11 @@ def search(
     folder: Annotated[str | None, typer.Option(help="Only pictures below this folder.")] = None,
     source: Annotated[str | None, typer.Option(help="Only pictures of this source.")] = None,
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only taken on this day or later.")
+        str | None,
+        typer.Option(metavar="DATE", help="Only taken then or later: a year, month, day or minute, 2024-06-01 18:30."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only taken on this day or earlier.")
+        str | None, typer.Option(metavar="DATE", help="Only taken then or earlier; all of that day, month or year.")
     ] = None,
     where: Annotated[list[str] | None, typer.Option(help="Only rows with FIELD=TEXT, like license=CC0.")] = None,
     copies: Annotated[bool, typer.Option("--copies", help="Show copies of a picture one by one.")] = False,
@@ -111,9 +111,9 @@ def _divide(some: Sequence[str]) -> tuple[tuple[str, ...], tuple[Path, ...]]:
 
 
 def _filter(
-    folder: str | None, source: str | None, since: datetime | None, until: datetime | None, where: Sequence[str]
+    folder: str | None, source: str | None, since: str | None, until: str | None, where: Sequence[str]
 ) -> "Filter | None":
-    from clip_italian.search.filters import Filter
+    from clip_italian.search.filters import Filter, days
 
     equal = []
     for one in where:
@@ -121,7 +121,9 @@ def _filter(
         if not sign:
             raise UsageError(f"--where {one}: give FIELD=TEXT, like license=CC0")
         equal.append((name, value))
-    found = Filter(folder, source, since.date() if since else None, until.date() if until else None, tuple(equal))
+    first = days("--since", since)[0] if since is not None else None
+    last = days("--until", until)[1] if until is not None else None
+    found = Filter(folder, source, first, last, tuple(equal))
     return None if found == Filter() else found
 
 

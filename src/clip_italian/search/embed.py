@@ -4,10 +4,9 @@ A part is a folder with `rows.parquet` (`FOUND`), `vectors.npy` (m, dim) of bflo
 """
 
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,12 +22,12 @@ from clip_italian.images import PictureError, ahead, decode_bytes, read_bytes
 from clip_italian.pipeline.rejects import Reject, write_rejects
 from clip_italian.search.rows import CONTENT, pack_look
 from clip_italian.search.vectors import to_bf16
+from clip_italian.sources import embedded, sidecars
 
 ROWS_FILE = "rows.parquet"
 VECTORS_FILE = "vectors.npy"
 LEFT_OUT_FILE = "left-out.jsonl"
 _HASHED_SIDE = 256  # pixels that a hash is made of are enough; of large pictures it would take as long as decoding
-_EXIF_IFD, _TAKEN, _CHANGED = 0x8769, 0x9003, 0x0132
 
 # What is to be embedded: number in the scan, absolute path, part of the file, and what is known already.
 TODO = pa.schema(
@@ -127,7 +126,7 @@ def _read(row: dict[str, Any], encoder: PictureEncoder) -> tuple[dict[str, Any],
     told = {
         "sha256": hashlib.sha256(content).digest(),
         "look": row["look"] or pack_look(look(image)),
-        "taken": taken(content) or (_changed(row["mtime_ns"]) if part is None else None),
+        "taken": taken(content, Path(row["place"])) or _changed(row["mtime_ns"]) if part is None else taken(content),
     }
     return told, encoder.preprocess(image)
 
@@ -138,19 +137,18 @@ def look(image: Image.Image) -> str:
     return picture_hash(image.reduce(factor) if factor > 1 else image)
 
 
-def taken(content: bytes) -> datetime | None:
-    """When a picture was taken by its own account (EXIF, local time), None where it tells nothing sensible."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            exif = image.getexif()
-        told = exif.get_ifd(_EXIF_IFD).get(_TAKEN) or exif.get(_CHANGED)
-        return datetime.strptime(str(told)[:19], "%Y:%m:%d %H:%M:%S") if told else None
-    except Exception:  # decoders raise nearly anything on damaged files
-        return None
+def taken(content: bytes, path: Path | None = None) -> datetime | None:
+    """When a picture was taken, in wall time (see `clip_italian.dates`); None where nothing sensible is told.
+
+    By its own account (`embedded.moments`), else by the sidecars beside `path`, else EXIF's date of change.
+    """
+    by_itself, changed = embedded.moments(content)
+    return by_itself or (sidecars.taken(path) if path is not None else None) or changed
 
 
 def _changed(mtime_ns: int) -> datetime:
-    return datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC).replace(tzinfo=None)
+    """A file's time of change on the clock of this machine: that of the other dates."""
+    return datetime.fromtimestamp(mtime_ns // 1_000_000_000)
 
 
 def finished(room: Path) -> Iterator[Path]:

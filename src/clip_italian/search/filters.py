@@ -3,13 +3,14 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from pathlib import PurePath
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clip_italian import dates
 from clip_italian.errors import UsageError
 from clip_italian.search.rows import SCHEMA
 
@@ -18,8 +19,9 @@ TEXT_FIELDS = tuple(field.name for field in SCHEMA if pa.types.is_string(field.t
 
 @dataclass(frozen=True)
 class Filter:
-    """All of it must hold. `folder`: below it, relative to an indexed folder or absolute. Dates include both ends.
+    """All of it must hold. `folder`: below it, relative to an indexed folder or absolute.
 
+    `since` and `until` are included, in wall time: all of a day, a datetime (without a zone) to the millisecond.
     `equal` are names and values of text fields: id, path, source, license, page, caption. Raises UsageError for others.
     """
 
@@ -47,15 +49,25 @@ class Filter:
         """Fields that must have a value."""
         return ([("source", self.source)] if self.source is not None else []) + list(self.equal)
 
+    @property
+    def first(self) -> datetime | None:
+        """The first moment that `since` lets through."""
+        return _ends(self.since)[0] if self.since else None
+
+    @property
+    def last(self) -> datetime | None:
+        """The last moment that `until` lets through, to the millisecond."""
+        return _ends(self.until)[1] if self.until else None
+
     def mask(self, table: pa.Table, roots: Sequence[str]) -> np.ndarray:
         """Which rows (n,) of a table with `columns` may be shown."""
         good = np.ones(len(table), bool)
         for name, value in self.texts:
             good &= _true(pc.equal(table[name], value))
-        if self.since:
-            good &= _true(pc.greater_equal(table["taken"], _midnight(self.since)))
-        if self.until:
-            good &= _true(pc.less(table["taken"], _midnight(self.until + timedelta(1))))
+        if first := self.first:
+            good &= _true(pc.greater_equal(table["taken"], _moment(first)))
+        if last := self.last:
+            good &= _true(pc.less_equal(table["taken"], _moment(last)))
         if self.folder is not None:
             below = np.zeros(len(table), bool)
             for number, start in self.starts(roots):
@@ -80,8 +92,25 @@ class Filter:
         return found
 
 
-def _midnight(day: date) -> pa.Scalar:
-    return pa.scalar(datetime.combine(day, time.min), pa.timestamp("ms"))
+def days(option: str, text: str) -> tuple[datetime, datetime]:
+    """First and last moment of a year, month, day, minute or second that a person gives as `option`.
+
+    Raises UsageError where it is none.
+    """
+    found = dates.span(text)
+    if found is None:
+        raise UsageError(f"{option} {text}: no date; give one like 2024-06-01, 2024-06 or 2024-06-01 18:30")
+    return found
+
+
+def _ends(day: date) -> tuple[datetime, datetime]:
+    if isinstance(day, datetime):
+        return day, day
+    return datetime.combine(day, time.min), datetime.combine(day, time(23, 59, 59, 999_000))
+
+
+def _moment(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment.replace(microsecond=moment.microsecond // 1000 * 1000), pa.timestamp("ms"))
 
 
 def _true(answers: pa.ChunkedArray) -> np.ndarray:

@@ -24,10 +24,10 @@ def row_number(id_: str) -> int:
 def expression(where: Filter, roots: Sequence[str]) -> str | None:
     """A filter in Milvus' language; None for one that nothing can pass."""
     terms = [f"{name} == {json.dumps(value, ensure_ascii=False)}" for name, value in where.texts]
-    if where.since:
-        terms.append(f"taken >= {_milliseconds(where.since.isoformat())}")
-    if where.until:
-        terms.append(f"taken < {_milliseconds(where.until.isoformat()) + 86_400_000}")
+    if where.first:
+        terms.append(f"taken >= {_milliseconds(where.first.isoformat())}")
+    if where.last:
+        terms.append(f"taken < {_milliseconds(where.last.isoformat()) + 1}")
     if where.folder is not None:
         places = [_below(number, start) for number, start in where.starts(roots)]
         if not places:

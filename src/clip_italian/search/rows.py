@@ -41,7 +41,7 @@ CONTENT = pa.schema(
     [
         pa.field("sha256", pa.binary(32)),
         pa.field("look", pa.binary(_LOOK)),
-        pa.field("taken", pa.timestamp("ms")),  # EXIF, else when the file was changed
+        pa.field("taken", pa.timestamp("ms")),  # wall time, see embed.taken; else when the file was changed
     ]
 )
 SCHEMA = pa.schema([pa.field("row", pa.uint64(), nullable=False), *ENTRY, *CONTENT])

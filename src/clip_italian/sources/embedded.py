@@ -90,28 +90,24 @@ def texts(path: Path) -> Texts:
         return Texts(said(descriptions, path.name), said(titles, path.name))
 
 
-def taken(source: Path | bytes) -> datetime | None:
-    """When a picture was taken by its own account, in wall time (see `dates`), None where it tells nothing sensible.
+def moments(source: Path | bytes) -> tuple[datetime | None, datetime | None]:
+    """When a picture was taken, and when it was changed, by its own account and in wall time (see `dates`).
 
-    EXIF DateTimeOriginal and DateTimeDigitized with their offsets, XMP, IPTC, PNG's Creation Time, in this order.
+    Taken: EXIF DateTimeOriginal, then DateTimeDigitized, both with their offsets, XMP, IPTC, PNG's Creation Time.
+    Changed: EXIF DateTime, which programs set as well. None for what is missing or makes no sense.
     """
     with _opened(source) as image:
         if image is None:
-            return None
+            return None, None
         exif = _Exif(image)
-        return (
+        taken = (
             exif.date(*_ORIGINAL)
             or exif.date(*_DIGITIZED)
             or _or(lambda: _xmp(image).taken, None)
             or _or(lambda: _iptc_date(image), None)
             or _or(lambda: _png_date(image.info.get("Creation Time")), None)
         )
-
-
-def changed(source: Path | bytes) -> datetime | None:
-    """EXIF's DateTime, which programs set when they change the picture."""
-    with _opened(source) as image:
-        return None if image is None else _Exif(image).date(*_CHANGED)
+        return taken, None if taken else exif.date(*_CHANGED)
 
 
 def said(found: Sequence[Any], name: str = "") -> tuple[str, ...]:
