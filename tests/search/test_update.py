@@ -16,6 +16,7 @@ from clip_italian import pairs
 from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
 from clip_italian.search import commit, manifest, segment, update
+from clip_italian.search.filters import Filter
 from clip_italian.search.index import Index
 from clip_italian.search.verify import verify
 from tests.search.conftest import noise
@@ -187,6 +188,21 @@ def test_shards_are_read_where_they_lie(tmp_path, model, encoder):
     change = update.build(tmp_path / "idx", [shards], model)
     assert (change.pictures, encoder.embedded) == (4, 1), "a member that moved within its shard keeps its vector"
     assert update.build(tmp_path / "idx", [shards], model).added == 0
+
+
+def test_an_empty_caption_of_a_shard_ends_nothing(tmp_path, model, encoder):
+    members = []
+    for number, (data, text) in enumerate(
+        [({"caption": " "}, "\n un  cane\n"), ({"captions": ["", "un gatto"]}, "no"), ({"caption": 3}, "un topo")]
+    ):
+        told = json.dumps(data).encode()
+        members += [(f"{number}.png", png(number)), (f"{number}.json", told), (f"{number}.txt", text.encode())]
+    write_shard(tmp_path / "a.tar", members)
+    update.build(tmp_path / "idx", [tmp_path / "a.tar"], model)
+    index = Index.open(tmp_path / "idx")
+    for number, caption in enumerate(("un cane", "un gatto", "un topo")):
+        (hit,) = index.search(encoder.encode_images([noise(number)])[0], 1, where=Filter(equal=(("caption", caption),)))
+        assert hit.id == f"a/{number}"
 
 
 def test_pictures_of_every_size_of_index(tmp_path, photos, model, monkeypatch):

@@ -19,6 +19,7 @@ from clip_italian.images import SUFFIXES, find_pictures
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search.rows import ENTRY, pack_look
+from clip_italian.sources.folder import captions_of
 from clip_italian.sources.text import decode as decode_text
 from clip_italian.sources.text import flaw, one_line
 from clip_italian.sources.webdataset import MOST_BYTES, divide, is_cut, json_object
@@ -202,9 +203,9 @@ def _told(archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> dict
     found = {name: told[name] for name in ("id", "source", "license", "page") if isinstance(told.get(name), str)}
     if "page" not in found and isinstance(told.get("url"), str):
         found["page"] = told["url"]
-    caption = told.get("caption") or (decode_text(texts[".txt"]).split("\n")[0] if texts[".txt"] else None)
-    if isinstance(caption, str) and one_line(caption):
-        found["caption"] = one_line(caption)
+    lines = map(one_line, decode_text(texts[".txt"] or b"").splitlines())
+    if caption := next(iter(captions_of(told)), None) or next(filter(None, lines), None):
+        found["caption"] = caption
     if isinstance(phash := told.get("phash"), str):
         found["look"] = pack_look(phash)
     return {name: value for name, value in found.items() if not isinstance(value, str) or flaw(value) is None}
