@@ -1,6 +1,7 @@
 """Captions beside pictures and inside them, written here by Pillow and by hand."""
 
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -344,3 +345,46 @@ def test_utf16_text_and_exiftool(tmp_path):
     kept, rejects = read(tmp_path)
     assert [row.captions for row in kept.values()] == [("un caffè", "una tazza"), ("il mare d'inverno",)]
     assert rejects == []
+
+
+def png(path, *chunks, behind=()):
+    """A PNG with further chunks before its pixels, and behind them."""
+
+    def chunk(kind, body):
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    plain = picture(path).read_bytes()
+    start, end = 8 + 25, len(plain) - 12  # the head, and the mark of the end
+    parts = [plain[:start], *(chunk(*one) for one in chunks), plain[start:end]]
+    path.write_bytes(b"".join([*parts, *(chunk(*one) for one in behind), plain[end:]]))
+
+
+def test_texts_of_a_png(tmp_path):
+    told = b"Description\0un fiore"
+    large = zlib.compress(b"x" * (2 << 20))
+    png(tmp_path / "behind.png", behind=[(b"tEXt", told)])
+    png(tmp_path / "large.png", (b"zTXt", b"k\0\0" + large), (b"tEXt", told))
+    png(tmp_path / "large_international.png", (b"iTXt", b"k\0\1\0it\0chiave\0" + large), (b"tEXt", told))
+    png(tmp_path / "broken.png", (b"zTXt", b"k\0\0no zlib"), (b"eXIf", b"no exif"), (b"tEXt", told))
+    png(tmp_path / "huge.png", (b"tEXt", b"k\0" + b"x" * (17 << 20)), (b"tEXt", told))
+    png(tmp_path / "packed.png", (b"iTXt", b"Description\0\1\0it\0\0" + zlib.compress(b"un fiore")))
+    png(tmp_path / "xmp.png", behind=[(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP.encode())])
+    data = exif("un fiore").tobytes().removeprefix(b"Exif\0\0")
+    png(tmp_path / "exif.png", behind=[(b"eXIf", data)])
+    kept, rejects = read(tmp_path)
+    assert rejects == []
+    assert {name: row.captions[0] for name, row in kept.items() if row.captions != ("un fiore",)} == {
+        "xmp.png": "un gatto sul tetto, perché no"
+    }
+    assert len(kept) == 8
+
+
+def test_heic(tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    picture(tmp_path / "a.heic", exif=exif("un gatto sul tetto"))
+    picture(tmp_path / "b.webp", xmp=XMP.encode())
+    picture(tmp_path / "c.tif", exif=exif("la piazza vuota"))
+    kept, _ = read(tmp_path)
+    assert [row.captions for row in kept.values()] == [
+        ("un gatto sul tetto",), ("un gatto sul tetto, perché no",), ("la piazza vuota",)
+    ]  # fmt: skip

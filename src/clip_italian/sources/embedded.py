@@ -10,18 +10,19 @@ import io
 import re
 import unicodedata
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO
 
-from PIL import Image, ImageFile, IptcImagePlugin
+from PIL import Image, ImageFile, IptcImagePlugin, PngImagePlugin
 
 from clip_italian import dates
-from clip_italian.images import MAX_PIXELS
+from clip_italian.images import MAX_PIXELS, _know_heic
 from clip_italian.sources import xmp
 from clip_italian.sources.text import decode, one_line
 
@@ -33,6 +34,8 @@ _ORIGINAL, _DIGITIZED, _CHANGED = (0x9003, 0x9011), (0x9004, 0x9012), (0x0132, 0
 _XMP_TAG = 700  # of a TIFF
 _IPTC_CAPTION, _IPTC_HEADLINE, _IPTC_NAME = (2, 120), (2, 105), (2, 5)
 _IPTC_DATE, _IPTC_TIME = (2, 55), (2, 60)
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MOST_PNG = 1 << 24  # bytes of all texts of a PNG that are read
 _MOST_TEXT = 1 << 16  # characters of a caption that are looked at
 
 # What cameras and programs write there by themselves.
@@ -75,7 +78,7 @@ def texts(path: Path) -> Texts:
     with _opened(path) as image:
         if image is None:
             return Texts()
-        exif = _Exif(image)  # first: a PNG reads its texts to the end for it
+        exif = _Exif(image)
         packet = _or(lambda: _xmp(image), xmp.Xmp())
         iptc = _or(lambda: IptcImagePlugin.getiptcinfo(image), None) or {}
         info = image.info
@@ -123,7 +126,10 @@ class _Exif:
     """EXIF of which any part may be damaged."""
 
     def __init__(self, image: ImageFile.ImageFile) -> None:
-        self._first: Any = _or(image.getexif, {})
+        # A PNG's own method decodes the picture.
+        self._first: Any = (
+            _or(lambda: Image.Image.getexif(image), {}) if image.format == "PNG" else _or(image.getexif, {})
+        )
         self._second: Any = _or(lambda: self._first.get_ifd(_EXIF_IFD), {})
 
     def get(self, tag: int) -> Any:
@@ -157,12 +163,55 @@ def _opened(source: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
     """The picture, not decoded; None where it cannot be opened or is larger than any that is used."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = _or(lambda: Image.open(source if isinstance(source, Path) else io.BytesIO(source)), None)
+        image = _or(lambda: _open(source), None)
         if image is None:
             yield None
             return
         with image:
             yield image if image.width * image.height <= MAX_PIXELS else None
+
+
+def _open(source: Path | bytes) -> ImageFile.ImageFile:
+    file: BinaryIO = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
+    start = file.read(len(_PNG))
+    if start == _PNG:
+        with file:
+            return Image.open(io.BytesIO(_PNG + b"".join(_png_chunks(file))))
+    file.close()
+    _know_heic()
+    return Image.open(source if isinstance(source, Path) else io.BytesIO(source))
+
+
+def _png_chunks(file: BinaryIO) -> Iterator[bytes]:
+    """The head and the texts of a PNG without its pixels, which Pillow decodes to get at texts behind them.
+
+    Damaged chunks, and those too large for Pillow or for memory, are left out.
+    """
+    room = _MOST_PNG
+    while len(head := file.read(8)) == 8:
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if kind not in (b"IHDR", b"tEXt", b"zTXt", b"iTXt", b"eXIf") or length > room:
+            file.seek(length + 4, io.SEEK_CUR)
+            continue
+        body, check = file.read(length), file.read(4)
+        if zlib.crc32(kind + body).to_bytes(4, "big") == check and not _is_inflated(kind, body):
+            room -= length
+            yield head + body + check
+    yield b"\0\0\0\0IEND\xaeB`\x82"
+
+
+def _is_inflated(kind: bytes, body: bytes) -> bool:
+    """Whether a compressed text is larger than Pillow allows."""
+    rest = body.partition(b"\0")[2]
+    if kind == b"iTXt" and rest[:1] == b"\1":
+        rest = rest[2:].split(b"\0", 2)[-1]  # behind the method come language and translated keyword
+    elif kind != b"zTXt":
+        return False
+    most = PngImagePlugin.MAX_TEXT_CHUNK
+    try:
+        return len(zlib.decompressobj().decompress(rest[1:] if kind == b"zTXt" else rest, most + 1)) > most
+    except zlib.error:
+        return True
 
 
 def _or(read: Callable[[], Any], otherwise: Any) -> Any:
