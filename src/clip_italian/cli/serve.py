@@ -25,6 +25,12 @@ def serve(
     hostname: Annotated[
         list[str] | None, typer.Option("--hostname", help="Further name by which it is called, without keys.")
     ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            "--root-path", metavar="PATH", help="Path below which a proxy publishes it, like /foto; by default none."
+        ),
+    ] = "",
     language: Annotated[str, typer.Option(help="Of labels and example queries.")] = languages.DEFAULT,
     max_upload: Annotated[int, typer.Option("--max-upload", min=1, help="Megabytes of one request.")] = 20,
     max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Megapixels of one picture sent.")] = 50,
@@ -42,6 +48,7 @@ def serve(
     from clip_italian.serve import settings
 
     access = settings.access(host, settings.read_keys(keys) if keys else [], cors or [], hostname or [])
+    prefix = settings.prefix(root_path)
     limits = settings.Limits(
         body_bytes=max_upload * 1_000_000, picture_pixels=max_pixels * 1_000_000, requests=max_requests,
         seconds=time_limit,
@@ -50,4 +57,4 @@ def serve(
         from clip_italian.serve import run
     except ImportError as error:
         raise UserError('serve needs FastAPI and more: pip install "clip-italian[serve]"') from error
-    run.serve(index, model, language, run.Address(host, port), access, limits)
+    run.serve(index, model, language, run.Address(host, port, prefix), access, limits)

@@ -37,7 +37,8 @@ class Asked(BaseModel):
 class Picture(BaseModel):
     """A picture that was found: rank from 1, cosine, and where the index is calibrated the probability of a match.
 
-    `row` is its permanent number; `picture` is where to get it. `copies` are rows that show the same.
+    `row` is its permanent number; `picture` is where to get it: a path of the service, after --root-path if set.
+    `copies` are rows that show the same.
     """
 
     rank: int

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
 
-from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
+from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
 from pydantic import StringConstraints
 
 from clip_italian.errors import UsageError
@@ -22,6 +22,7 @@ from clip_italian.serve.answers import (
     Text,
     Texts,
 )
+from clip_italian.serve.guard import PREFIX
 from clip_italian.serve.metrics import Metrics
 from clip_italian.serve.service import Service
 from clip_italian.serve.work import Work
@@ -65,7 +66,7 @@ def routes(service: Service, work: Work, metrics: Metrics) -> APIRouter:
         if any(len(text) > limits.text_characters for text in texts):
             raise UsageError(f"a text is longer than {limits.text_characters:,} characters; shorten it")
 
-    async def found(asked: Asked, uploads: list[UploadFile]) -> Found:
+    async def found(asked: Asked, uploads: list[UploadFile], prefix: str) -> Found:
         bounded([*asked.text, *asked.unlike], limits.texts)
         if asked.k > limits.hits or asked.skip > limits.skip:
             raise UsageError(f"ask for {limits.hits} pictures or fewer, after {limits.skip:,} or fewer")
@@ -73,17 +74,21 @@ def routes(service: Service, work: Work, metrics: Metrics) -> APIRouter:
             raise UsageError("folder: give it as it lies below an indexed folder, without / at its beginning")
         given = await contents(uploads)
         (hits, total), spent = await timed(lambda: service.search(asked, given))
+        if prefix:
+            hits = [hit.model_copy(update={"picture": prefix + hit.picture}) for hit in hits]
         return Found(hits=hits, pictures=total, model=service.name, milliseconds=spent)
 
     @router.get("/v1/search", tags=["search"])
-    async def search(asked: Annotated[Asked, Query()]) -> Found:
+    async def search(asked: Annotated[Asked, Query()], request: Request) -> Found:
         """Pictures that fit words best."""
-        return await found(asked, [])
+        return await found(asked, [], request.scope[PREFIX])
 
     @router.post("/v1/search", tags=["search"])
-    async def search_like(asked: Annotated[Asked, Query()], picture: Annotated[list[UploadFile], File()]) -> Found:
+    async def search_like(
+        asked: Annotated[Asked, Query()], picture: Annotated[list[UploadFile], File()], request: Request
+    ) -> Found:
         """Pictures that are like those sent, and fit words if there are any. The query holds all but the pictures."""
-        return await found(asked, picture)
+        return await found(asked, picture, request.scope[PREFIX])
 
     @router.post("/v1/classify", tags=["pictures"])
     async def classify(

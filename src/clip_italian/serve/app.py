@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from clip_italian.errors import UsageError
 from clip_italian.images import PictureError
 from clip_italian.serve import api, page
-from clip_italian.serve.guard import Guard, Strict, busy, problem
+from clip_italian.serve.guard import Guard, Heads, Prefixed, Strict, busy, problem
 from clip_italian.serve.metrics import Measured, Metrics
 from clip_italian.serve.service import NotThereError, Service
 from clip_italian.serve.settings import Access
@@ -23,8 +23,8 @@ from clip_italian.serve.work import BusyError, Work
 _DESCRIPTION = 'Search, classify and locate pictures with words. Errors are JSON with one line: {"error": …}.'
 
 
-def create(service: Service, access: Access, metrics: Metrics) -> ASGIApp:
-    """The application for one service."""
+def create(service: Service, access: Access, metrics: Metrics, prefix: str = "") -> ASGIApp:
+    """The application for one service; `prefix` is the path below which a proxy publishes it, like "/foto"."""
     limits = service.limits
     work = Work(limits.requests, limits.seconds)
 
@@ -36,6 +36,7 @@ def create(service: Service, access: Access, metrics: Metrics) -> ASGIApp:
 
     app = FastAPI(
         title="clip-italian", version=metadata.version("clip-italian"), description=_DESCRIPTION,
+        servers=[{"url": prefix or "."}], root_path_in_servers=False,  # .: where the description itself lies
         docs_url=None, redoc_url=None,  # theirs load scripts from elsewhere; ours is in `page`
         lifespan=lifespan, max_body_size=limits.body_bytes,
         form_limits={"max_files": 2 * limits.pictures, "max_fields": 2 * limits.labels, "max_part_size": 200_000},
@@ -48,8 +49,8 @@ def create(service: Service, access: Access, metrics: Metrics) -> ASGIApp:
     guarded: ASGIApp = Guard(app, access, limits)
     if access.origins:
         allowed = ["X-API-Key", "Authorization", "Content-Type"]
-        guarded = CORSMiddleware(guarded, access.origins, allow_methods=["GET", "POST"], allow_headers=allowed)
-    return Strict(Measured(guarded, metrics), access)
+        guarded = CORSMiddleware(guarded, access.origins, allow_methods=["GET", "HEAD", "POST"], allow_headers=allowed)
+    return Prefixed(Heads(Strict(Measured(guarded, metrics), access)), prefix)
 
 
 def _tell_errors(app: FastAPI) -> None:

@@ -1,13 +1,14 @@
-"""ASGI: who may come in, how many, how much they may bring; and headers that keep browsers strict."""
+"""ASGI: a proxy's prefix, HEAD requests, who may come in, how many, how much they may bring, and strict headers."""
 
 import asyncio
 import hashlib
 import hmac
 import time
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clip_italian.serve.settings import Access, Limits
@@ -25,6 +26,62 @@ _HEADERS = {
 }
 # Without a key: the page, which holds nothing, and whether the service lives.
 _OPEN = frozenset({"/", "/health", "/docs", "/openapi.json", "/page.css", "/page.js"})
+PREFIX = "clip_italian.prefix"  # in the scope: what precedes the service's own paths in public addresses
+
+
+class Prefixed:
+    """Serves below a path prefix, whether the proxy in front strips it or passes it on.
+
+    Within, paths never carry the prefix; `scope[PREFIX]` holds it. Redirects become relative, since the public
+    scheme, host and prefix are the proxy's. `prefix` is empty or like "/foto"; the server's `root_path` also counts.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app, self._prefix = app, prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        prefix, path = self._prefix or scope.get("root_path", "").rstrip("/"), scope["path"]
+        if prefix and path == prefix:  # relative addresses of the page need the slash
+            query = f"?{scope['query_string'].decode('latin-1')}" if scope.get("query_string") else ""
+            return await RedirectResponse(f"{_last(prefix)}/{query}")(scope, receive, send)
+        if prefix and path.startswith(f"{prefix}/"):
+            path = path[len(prefix) :]
+        inner = {**scope, "path": path, "root_path": "", PREFIX: prefix}
+        inner.pop("raw_path", None)
+
+        async def with_relative(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                target = urlsplit(headers.get("location", ""))
+                if target.netloc and path == f"{target.path}/":
+                    headers["location"] = f"../{_last(target.path)}" + (f"?{target.query}" if target.query else "")
+            await send(message)
+
+        return await self._app(inner, receive, with_relative)
+
+
+class Heads:
+    """Answers HEAD as GET without the body: same status and headers, the length included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 405:
+                headers = MutableHeaders(scope=message)
+                allowed = headers.get("allow", "").split(", ")
+                if "GET" in allowed and "HEAD" not in allowed:
+                    headers["allow"] = ", ".join([*allowed, "HEAD"])
+            elif is_head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, without_body)
 
 
 class Strict:
@@ -110,6 +167,11 @@ def problem(status: int, what: str, headers: dict[str, str] | None = None) -> JS
 def busy() -> JSONResponse:
     """503: come again."""
     return problem(503, "too many requests at once; try again in a moment", {"Retry-After": "1"})
+
+
+def _last(path: str) -> str:
+    """The last segment of a path."""
+    return path.rsplit("/", 1)[-1]
 
 
 def _digest(key: str) -> bytes:

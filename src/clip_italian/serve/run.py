@@ -26,10 +26,11 @@ _STOPPING = 10  # seconds for requests that are being worked on
 
 @dataclass(frozen=True)
 class Address:
-    """Where the service listens; port 0 takes a free one."""
+    """Where the service listens, port 0 for a free one; `prefix` is the path below which a proxy publishes it."""
 
     host: str
     port: int
+    prefix: str = ""
 
 
 def service(folder: Path, model: str | None, language: str, limits: Limits, metrics: Metrics) -> Service:
@@ -49,7 +50,8 @@ def serve(folder: Path, model: str | None, language: str, address: Address, acce
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         # No log of requests: what people look for is their own affair.
         config = uvicorn.Config(
-            create(served, access, metrics), access_log=False, log_config=None, server_header=False, ws="none",
+            create(served, access, metrics, address.prefix), access_log=False, log_config=None,
+            server_header=False, ws="none",
             timeout_keep_alive=15, timeout_graceful_shutdown=_STOPPING, limit_concurrency=8 * limits.requests,
         )  # fmt: skip
         port = listening.getsockname()[1]

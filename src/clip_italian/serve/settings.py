@@ -1,12 +1,14 @@
 """What the service allows: who may ask, how much, and how long it may take."""
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from clip_italian.errors import UsageError, UserError
 
+_SEGMENT = re.compile(r"[\w.~-]+", re.ASCII)  # of a path, unescaped
 _LEAST_KEY = 16  # characters: what cannot be guessed in a lifetime of trying
 
 
@@ -51,6 +53,14 @@ def access(host: str, keys: Sequence[str], origins: Sequence[str], names: Sequen
             raise UsageError(f"--cors {origin}: an origin looks like https://example.org")
     known = frozenset({"localhost", "127.0.0.1", "::1", host, *(name.lower() for name in names)})
     return Access(tuple(keys), tuple(origins), None if keys else known)
+
+
+def prefix(path: str) -> str:
+    """A --root-path as "/foto", "" for none. Raises UsageError for what is no path."""
+    parts = [part for part in path.split("/") if part]
+    if any(part in (".", "..") or not _SEGMENT.fullmatch(part) for part in parts):
+        raise UsageError(f"--root-path {path}: give the path below which the proxy publishes the service, like /foto")
+    return "".join(f"/{part}" for part in parts)
 
 
 def is_loopback(host: str) -> bool:

@@ -82,6 +82,9 @@ function askKey() {
 }
 $("#ask-key").addEventListener("cancel", () => { $("#key").value = ""; });
 
+// Where a picture of the index is. Like all addresses here it starts at the page's own: a proxy may put a prefix before.
+const address = (hit, size) => `v1/pictures/${hit.row}?size=${size}`;
+
 // A picture of the index; with a key it cannot be an address alone.
 async function show(image, address) {
   if (!key) { image.src = address; return; }
@@ -217,7 +220,7 @@ function fetchHits() {
     const body = new FormData();
     if (mine.file) body.append("picture", mine.file);
     const options = mine.file ? { method: "POST", body } : {};
-    const answer = await (await call(`/v1/search?${mine.parameters}`, options)).json();
+    const answer = await (await call(`v1/search?${mine.parameters}`, options)).json();
     return () => drawHits(mine, answer);
   });
 }
@@ -239,7 +242,7 @@ function drawHit(hit) {
   const notes = element("span", { className: "about" });
   const gone = () => image.replaceWith(element("span", { className: "gone", textContent: say("gone") }));
   image.addEventListener("error", gone, { once: true });
-  show(image, hit.picture).catch(gone);
+  show(image, address(hit, "small")).catch(gone);
   const draw = () => {
     const lines = [say("score", { score: number(hit.score, 3) })];
     if (hit.probability !== null) lines.push(say("probability", { percent: number(100 * hit.probability) }));
@@ -270,7 +273,7 @@ function view(hit) {
   image.removeAttribute("src");
   image.alt = hit.id;
   $("#viewer-name").textContent = hit.id;
-  show(image, `${hit.picture}?size=large`).catch(() => viewer.close());
+  show(image, address(hit, "large")).catch(() => viewer.close());
   viewer.showModal();
 }
 
@@ -279,7 +282,7 @@ viewer.addEventListener("click", (event) => { if (event.target === viewer) viewe
 $("#similar").addEventListener("click", () => {
   viewer.close();
   ask(search, async () => {
-    const blob = await (await call(`${viewed.picture}?size=large`)).blob();
+    const blob = await (await call(address(viewed, "large"))).blob();
     return () => {
       like.put(new File([blob], "picture.jpg", { type: "image/jpeg" }));
       $("#query").value = "";
@@ -303,7 +306,7 @@ $("form", classify).addEventListener("submit", (event) => {
     body.append("picture", classified.file);
     body.append("labels", form.labels.value);
     body.append("each", form.each.checked);
-    const answer = await (await call("/v1/classify", { method: "POST", body })).json();
+    const answer = await (await call("v1/classify", { method: "POST", body })).json();
     return () => drawLabels(answer);
   });
 });
@@ -333,7 +336,7 @@ $("form", locate).addEventListener("submit", (event) => {
     const body = new FormData();
     body.append("picture", located.file);
     body.append("text", text);
-    const answer = await (await call("/v1/locate", { method: "POST", body })).json();
+    const answer = await (await call("v1/locate", { method: "POST", body })).json();
     return () => drawPlace(answer, text);
   });
 });
@@ -358,7 +361,7 @@ const model = $("#model");
 
 function drawModel() {
   ask(model, async () => {
-    const facts = await (await call("/v1/model")).json();
+    const facts = await (await call("v1/model")).json();
     return () => {
       const list = $("dl", model);
       const told = (value) => {
