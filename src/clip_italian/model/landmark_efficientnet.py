@@ -9,7 +9,7 @@ likenesses, a linear regression on them is a second kernel. All stand between po
 takes any other's place in `VisionTextDualEncoderModel`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,37 +33,57 @@ _JITTER = 1e-3
 
 @strict
 class LandmarkEfficientNetConfig(DetailedEfficientNetConfig):
-    """The configuration of what lies below the head, but `hidden_size` is landmarks, inner features and classes."""
+    """The configuration of what lies below the head, but `hidden_size` is landmarks, inner features and classes.
+
+    `landmark_groups` are the sizes of the groups of landmarks that a merged model has; none: all are one group.
+    """
 
     model_type = "landmark_efficientnet"
     hidden_size: int = 1
     classes: int = 0
     sharpness: float = SHARPNESS
+    landmark_groups: list[int] | tuple[int, ...] = ()
+
+
+# A centre (features,) and landmarks (count, features).
+Group = tuple[torch.Tensor, torch.Tensor]
 
 
 class Landmarks(nn.Module):
-    """`exp(sharpness * (cosine - 1))` of features to landmarks, both seen from a centre: (n, features) to (n, m)."""
+    """`exp(sharpness * (cosine - 1))` of features to landmarks, both seen from a centre: (n, features) to (n, m).
 
-    def __init__(self, count: int, features: int, sharpness: float) -> None:
+    `sizes` are those of groups with a centre each; none: one group, whose `centre` is (features,).
+    """
+
+    def __init__(self, count: int, features: int, sharpness: float, sizes: Sequence[int] = ()) -> None:
         super().__init__()
         self.sharpness = sharpness
-        self.centre = nn.Parameter(torch.zeros(features))
+        self.sizes = list(sizes) or [count]
+        self.centre = nn.Parameter(torch.zeros(len(sizes), features) if sizes else torch.zeros(features))
         self.weight = nn.Parameter(torch.zeros(count, features))
+
+    def groups(self) -> list[Group]:
+        """The groups in order, views of the parameters."""
+        return list(zip(self.centre.view(-1, self.weight.shape[1]), self.weight.split(self.sizes), strict=True))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Likeness (n, m) in (0, 1] of features (n, features)."""
-        return self._likeness(normalize(features - self.centre, dim=1))
+        found = [self._likeness(normalize(features - centre, dim=1), some) for centre, some in self.groups()]
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     @torch.no_grad()
     def penalty_root(self) -> torch.Tensor:
-        """R (m, m) such that plain ridge regression on `self(x) @ R` is kernel ridge regression."""
-        among = self._likeness(self.weight).double()
-        among.diagonal().add_(_JITTER)
-        lower = torch.linalg.cholesky(among)
-        return torch.linalg.solve_triangular(lower, torch.eye(len(among), dtype=torch.float64), upper=False).T.float()
+        """R (m, m) such that plain ridge regression on `self(x) @ R` is kernel ridge regression, group by group."""
+        roots = []
+        for _, some in self.groups():
+            among = self._likeness(some, some).double()
+            among.diagonal().add_(_JITTER)
+            one = torch.eye(len(among), dtype=torch.float64)
+            roots.append(torch.linalg.solve_triangular(torch.linalg.cholesky(among), one, upper=False).T.float())
+        return roots[0] if len(roots) == 1 else torch.block_diag(*roots)
 
-    def _likeness(self, units: torch.Tensor) -> torch.Tensor:
-        return torch.exp(self.sharpness * (units @ self.weight.T - 1))
+    def _likeness(self, units: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
+        return torch.exp(self.sharpness * (units @ landmarks.T - 1))
 
 
 class Head(nn.Module):
@@ -72,10 +92,12 @@ class Head(nn.Module):
     Likeness to landmarks and class probabilities come from the first `features`; inner ones pass.
     """
 
-    def __init__(self, landmarks: int, classes: int, features: int, sharpness: float) -> None:
+    def __init__(
+        self, landmarks: int, classes: int, features: int, sharpness: float, sizes: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.features = features
-        self.landmarks = Landmarks(landmarks, features, sharpness)
+        self.landmarks = Landmarks(landmarks, features, sharpness, sizes)
         self.classifier: Any = nn.Linear(features, classes) if classes else None
         self.classes = classes
         self.temperature = nn.Parameter(torch.ones(()))
@@ -97,7 +119,7 @@ class LandmarkEfficientNetModel(DetailedEfficientNetModel):
     def __init__(self, config: LandmarkEfficientNetConfig) -> None:
         super().__init__(config)
         landmarks = config.hidden_size - config.classes - inner_width(self)
-        self.head = Head(landmarks, config.classes, config.hidden_dim, config.sharpness)
+        self.head = Head(landmarks, config.classes, config.hidden_dim, config.sharpness, config.landmark_groups)
 
     def forward(  # type: ignore[override]
         self, pixel_values: torch.Tensor | None = None, return_dict: bool | None = None, **kwargs: Any
@@ -148,3 +170,39 @@ def add_head(
     model.config.vision_config = config
     model.vision_embed_dim = config.hidden_size
     model.visual_projection = nn.Linear(config.hidden_size, model.projection_dim, bias=False)
+
+
+@torch.no_grad()
+def set_groups(model: VisionTextDualEncoderModel, groups: Sequence[Group]) -> None:
+    """Give a model with landmarks these groups of them; embeddings stay the same to rounding.
+
+    Landmarks that it has keep their weights in the projection, others get zeros. Raises ValueError where a group of
+    the model is not among `groups`.
+    """
+    tower = model.vision_model
+    head, projection = tower.head, model.visual_projection
+    weights = projection.weight
+    own = head.landmarks.groups()
+    parts = weights.split([*(len(some) for _, some in own), weights.shape[1] - len(head.landmarks.weight)], dim=1)
+    columns: list[torch.Tensor] = [weights.new_zeros(len(weights), len(some)) for _, some in groups]
+    for group, part in zip(own, parts[:-1], strict=True):
+        columns[find_group(groups, group)] = part
+    sizes = [len(some) for _, some in groups]
+    landmarks = Landmarks(sum(sizes), head.features, head.landmarks.sharpness, sizes)
+    landmarks.centre.copy_(torch.stack([centre for centre, _ in groups]))
+    landmarks.weight.copy_(torch.cat([some for _, some in groups]))
+    head.landmarks = landmarks.to(weights.device)
+    widened = torch.cat([*columns, parts[-1]], dim=1)
+    model.visual_projection = nn.Linear(widened.shape[1], len(widened), bias=False).to(weights.device)
+    model.visual_projection.weight.copy_(widened)
+    tower.config.hidden_size = model.vision_embed_dim = widened.shape[1]
+    tower.config.landmark_groups = sizes
+    model.config.vision_config = tower.config
+
+
+def find_group(groups: Sequence[Group], wanted: Group) -> int:
+    """The place of an equal group; raises ValueError where there is none."""
+    for at, group in enumerate(groups):
+        if all(map(torch.equal, group, wanted)):
+            return at
+    raise ValueError("no such group of landmarks")
