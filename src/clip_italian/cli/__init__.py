@@ -11,7 +11,7 @@ from huggingface_hub.utils import logging as hub_logging
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from clip_italian import __version__
+from clip_italian import __version__, console
 from clip_italian.cli import (
     ablate,
     card,
@@ -87,6 +87,7 @@ def options(
 
 def main() -> None:
     """Run the command: 0 done, 1 failed with one line on stderr, 2 wrong usage, 130 interrupted."""
+    console.print_anything()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()  # without network it tells of each try, ten lines and more
