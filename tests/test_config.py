@@ -1,6 +1,6 @@
 import pytest
 
-from clip_italian.config import load_recipe
+from clip_italian.config import Recipe, load_recipe
 from clip_italian.errors import UsageError
 
 MINIMAL = """
@@ -57,3 +57,28 @@ def test_missing_file_and_broken_toml(tmp_path):
     broken.write_text("a = [")
     with pytest.raises(UsageError, match="not TOML"):
         load_recipe(broken)
+
+
+TOWERS = ["model.vision=some/vision", "model.text=some/text", "model.start=random", "model.landmarks=0"]
+
+
+def test_two_towers_have_no_base():
+    recipe = load_recipe("mini", [*TOWERS, "model.class_names=false"])
+    assert recipe.model.base is None
+    again = Recipe.model_validate(recipe.model_dump(mode="json"))
+    assert again == recipe
+    older = recipe.model_dump(mode="json")
+    older["model"]["base"] = "mini"  # what older versions wrote
+    assert Recipe.model_validate(older) == recipe
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-code"])
+def test_the_papers_recipes_name_two_towers_and_nothing_else(name):
+    model = load_recipe(name).model.model_dump()
+    assert model["base"] is None and model["vision"] and model["text"]
+
+
+def test_a_base_beside_two_towers_is_refused():
+    with pytest.raises(UsageError, match="base and two towers exclude each other"):
+        load_recipe("paper", ["model.base=some/model"])
+    assert load_recipe("mini").model.base == "mini"

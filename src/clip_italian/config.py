@@ -36,7 +36,9 @@ class Data(Strict):
 class Model(Strict):
     """The two towers and what joins them: a joint model as `base`, or one `vision` and one `text` tower."""
 
-    base: str = Field("mini", description="'mini', or a folder or Hub id of a joint model (CLIP, SigLIP, …)")
+    base: str | None = Field(
+        "mini", description="'mini', or a folder or Hub id of a joint model (CLIP, SigLIP, …); none with two towers"
+    )
     vision: str | None = Field(None, description="folder or Hub id of a vision tower, with `text` instead of `base`")
     text: str | None = Field(None, description="folder or Hub id of a text tower")
     init: Literal["pretrained", "random"] = Field("pretrained", description="random: the same shapes, no weights read")
@@ -56,6 +58,15 @@ class Model(Strict):
         description="multiplier of the cosines, learned where a stage trains it; by default the base's or 20",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _two_towers_have_no_base(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("vision") is None or given.get("text") is None:
+            return given
+        if given.get("base") not in (None, "mini"):  # "mini" was the default in what older versions wrote
+            raise ValueError("base and two towers exclude each other: name a joint model, or vision and text")
+        return given | {"base": None}
+
     @model_validator(mode="after")
     def _class_names_need_a_classifier(self) -> Self:
         if self.class_names and (self.base != "mini" or not self.landmarks or self.start != "ridge"):
@@ -66,6 +77,8 @@ class Model(Strict):
     def _towers_come_in_twos(self) -> Self:
         if (self.vision is None) != (self.text is None):
             raise ValueError("vision and text belong together: name both towers, or a joint model as base")
+        if self.vision is None and self.base is None:
+            raise ValueError("name a joint model as base, or both towers")
         if self.start == "kept" and (self.vision is not None or self.init == "random"):
             raise ValueError("start = 'kept' needs a base that has projections; set it to 'random' or 'ridge'")
         return self
@@ -101,7 +114,9 @@ class Checkpoints(Strict):
     """What is kept so that nothing is lost."""
 
     every: int = Field(0, ge=0, description="steps between checkpoints; 0: at each evaluation only")
-    keep: int = Field(2, gt=0, description="the last so many stay, beside the best")
+    keep: int | None = Field(
+        None, gt=0, description="the last so many stay, after the end too; by default 2 during the run, then none"
+    )
 
 
 class Tracking(Strict):

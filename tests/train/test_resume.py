@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from safetensors.torch import load_file
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
+from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.pairs import read
 from clip_italian.train import cost
 from clip_italian.train import run as run_module
 from clip_italian.train.run import train
 from clip_italian.train.stage import StoppedError
 from tests.conftest import draw_shapes, save_tiny_model
 from tests.forked import command
+from tests.tars import write_tar
 from tests.wait import until
 
 ALL = ["vision_model.*", "text_model.*", "*projection.*"]
@@ -254,3 +258,135 @@ def test_the_last_checkpoints_and_the_best_stay(tmp_path, tiny_folder, shapes, c
     assert len([name for name in names if name.startswith("step-")]) == 3
     assert any(name.startswith("best-0-") for name in names)
     assert any(name.startswith("best-1-") for name in names)
+    # Every checkpoint that stays refers to weights that stay.
+    for file in (tmp_path / "run/checkpoints").glob("step-*.pt"):
+        assert torch.load(file, weights_only=True)["progress"]["best_file"] in names
+
+
+def one_stage(*given, **more):
+    values = settings(*given, **more)
+    return Recipe.model_validate(values | {"stage": values["stage"][:1]})
+
+
+def test_a_finished_run_keeps_no_checkpoints_unless_asked(tmp_path, tiny_folder, shapes, cache, monkeypatch):
+    settled = []
+    original = run_module.DualEncoder.save
+
+    def save(encoder, folder):
+        settled.append(sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()))
+        original(encoder, folder)
+
+    monkeypatch.setattr(run_module.DualEncoder, "save", save)
+    again = one_stage(shapes, tiny_folder, tmp_path / "run")
+    trained = train(again)
+    # All are there until the model is written.
+    assert len([name for name in settled[0] if name.startswith("step-")]) == 2
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["finished"]
+    (tmp_path / "run/checkpoints/step-00000099.pt").touch()  # as a run leaves that was killed while removing them
+    resumed = train(again, unfinished="resume")
+    assert resumed.history == trained.history
+    assert resumed.encoder.weights_hash == trained.encoder.weights_hash
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["finished"]
+
+
+def test_what_is_asked_to_stay_counts_at_the_end(tmp_path, tiny_folder, shapes, cache):
+    train(one_stage(shapes, tiny_folder, tmp_path / "run", checkpoints={"every": 1, "keep": 1}))
+    (last,) = (tmp_path / "run/checkpoints").glob("step-*.pt")
+    best = torch.load(last, weights_only=True)["progress"]["best_file"]
+    assert sorted(path.name for path in last.parent.iterdir()) == sorted([best, "finished", last.name])
+
+
+@pytest.fixture
+def stopped(tmp_path, tiny_folder, shapes, cache, monkeypatch):
+    """A run stopped after two steps, on a base of its own; its folder."""
+    shutil.copytree(tiny_folder, tmp_path / "base")
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "Watch", stop_after(2))
+        with pytest.raises(StoppedError):
+            train(one_stage(shapes, tmp_path / "base", tmp_path / "run"))
+    return tmp_path / "run"
+
+
+def moved(tmp_path, how):
+    """Pairs and base elsewhere."""
+    for name, other in (("shapes", "elsewhere"), ("base", "other base")):
+        if how == "moved":
+            (tmp_path / name).rename(tmp_path / other)
+        elif how == "linked":
+            (tmp_path / other).symlink_to(tmp_path / name)
+        else:
+            shutil.copytree(tmp_path / name, tmp_path / other)
+    return tmp_path / "elsewhere/pairs.jsonl", tmp_path / "other base"
+
+
+@pytest.mark.parametrize("how", ["moved", "linked"])
+def test_data_and_base_may_lie_elsewhere(tmp_path, shapes, stopped, how):
+    train(one_stage(shapes, tmp_path / "base", tmp_path / "whole"))
+    pairs, base = moved(tmp_path, how)
+    train(one_stage(pairs, base, stopped), unfinished="resume")
+    assert_same_run(stopped, tmp_path / "whole")
+    assert json.loads((stopped / "model/clip_italian.json").read_text())["data"]["pairs"] == str(pairs)
+
+
+def change_caption(pairs, base):
+    pairs.write_text(pairs.read_text().replace("un cerchio rosso", "un disco rosso", 1))
+
+
+def change_picture(pairs, base):
+    first, second = sorted((pairs.parent / "images").iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+
+
+def change_weights(pairs, base):
+    encoder = DualEncoder.load(base)
+    with torch.no_grad():
+        encoder.model.text_projection.weight += 1
+    encoder.save(base)
+
+
+def change_preprocessing(pairs, base):
+    file = base / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"image_mean": [0.4, 0.4, 0.4]}))
+
+
+def test_what_was_moved_and_changed_is_refused(tmp_path, stopped):
+    for change, named in (
+        (change_caption, "data"), (change_picture, "content of its pictures"), (change_weights, "base"),
+        (change_preprocessing, "preprocessing"),
+    ):  # fmt: skip
+        pairs, base = moved(tmp_path, "copied")
+        change(pairs, base)
+        with pytest.raises(UserError, match=f"the unfinished run has another {named}.*put it back"):
+            train(one_stage(pairs, base, stopped), unfinished="resume")
+        shutil.rmtree(pairs.parent)
+        shutil.rmtree(base)
+
+
+def test_shards_may_lie_elsewhere(tmp_path, tiny_folder, shapes, cache, monkeypatch):
+    members = {}
+    for pair in read(shapes):
+        members[f"{pair.id}.png"] = Path(shapes.parent, pair.image).read_bytes()
+        members[f"{pair.id}.txt"] = pair.captions[0].encode()
+    write_tar(tmp_path / "shards/00000.tar", members)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "Watch", stop_after(2))
+        with pytest.raises(StoppedError):
+            train(one_stage(tmp_path / "shards", tiny_folder, tmp_path / "run"))
+    (tmp_path / "shards").rename(tmp_path / "moved")
+    train(one_stage(tmp_path / "moved", tiny_folder, tmp_path / "run"), unfinished="resume")
+    train(one_stage(tmp_path / "moved", tiny_folder, tmp_path / "whole"))
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_checkpoint_of_an_older_version_goes_on(tmp_path, shapes, stopped):
+    """Its identity holds places, and fewer digests."""
+    for file in (stopped / "checkpoints").glob("step-*.pt"):
+        content = torch.load(file, weights_only=True)
+        identity = content["identity"]
+        identity["recipe"]["data"]["pairs"] = "/gone/pairs.jsonl"
+        identity["recipe"]["model"] |= {"base": "/gone/base", "vision": None, "text": None}
+        for key in ("pictures", "tokenizer", "preprocessing"):
+            del identity[key]
+        torch.save(content, file)
+    train(one_stage(shapes, tmp_path / "base", stopped), unfinished="resume")
+    assert (stopped / "model/model.safetensors").is_file()

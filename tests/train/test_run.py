@@ -11,6 +11,7 @@ from clip_italian.errors import UserError
 from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.pairs import read, write
+from clip_italian.train import run as run_module
 from clip_italian.train.run import train
 from clip_italian.train.store import FileStore
 
@@ -149,3 +150,12 @@ def test_kept_features_give_the_losses_of_towers_that_run_at_every_step(shapes, 
     kept, live = losses("kept", True), losses("live", False)
     assert len(kept) > 3
     np.testing.assert_allclose(kept, live, rtol=1e-5)
+
+
+def test_the_validation_figures_are_those_of_the_weights_that_are_left():
+    first = [{"stage": "a", "epoch": epoch, "validation_loss": loss} for epoch, loss in enumerate([3.0, 1.0])]
+    last = [{"stage": "b", "epoch": epoch, "validation_loss": loss} for epoch, loss in enumerate([1.2, 1.1, 1.3])]
+    untrained = {"stage": "untrained", "epoch": 0, "validation_loss": 0.5}
+    assert run_module._judged([untrained, *first, *last]) == last[1]
+    assert run_module._judged([untrained, *first]) == first[1]
+    assert np.isnan(run_module._judged([])["validation_loss"])

@@ -34,6 +34,7 @@ def load_base(settings: Model) -> DualEncoder:
     if settings.vision is not None and settings.text is not None:
         encoder = _two_towers(settings, settings.vision, settings.text)
     else:
+        assert settings.base is not None
         place = str(mini.base_folder()) if settings.base == "mini" else settings.base
         encoder = DualEncoder.load(place) if settings.init == "pretrained" else _random(place)
         _set_projections(encoder, settings)

@@ -92,7 +92,11 @@ def gather(place: str, given: Sequence[Path] = (), name: str | None = None) -> F
 def learned(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide what is learned from given data: those that folds share with the model on all of it."""
     free = ("output", "checkpoints", "tracking", "device", "cost", "license", "data")
-    return {key: value for key, value in recipe.items() if key not in free}
+    kept = {key: value for key, value in recipe.items() if key not in free}
+    model = kept.get("model") or {}
+    if model.get("vision"):  # beside two towers older versions wrote a base, which was none
+        kept["model"] = {key: value for key, value in model.items() if key != "base"}
+    return kept
 
 
 def short(place: str) -> str:

@@ -6,6 +6,7 @@ runs/paper/checkpoints/best-0-00000900.pt     the best weights of stage 0
 A file is written under another name and moved into place, so a killed run leaves the one before.
 No random state is in it: what a step draws depends on its position alone (`seeds`). Weights that no
 stage moves are not in it either: they come from the recipe's base again.
+When the run is finished and its model written, the files go, but for those that `checkpoints.keep` asks for.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from clip_italian.train.sharded import like, whole
 
 FOLDER = "checkpoints"
 _FINISHED = "finished"
+KEPT = 2  # while a run is under way, unless the recipe says otherwise
 Named = Sequence[tuple[str, nn.Parameter]]
 Tensors = dict[str, torch.Tensor]
 
@@ -63,11 +65,14 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run; only the main process writes, and keeps the last `keep` and the best."""
+    """The checkpoints of one run; only the main process writes, and keeps the last `keep` and the best.
 
-    def __init__(self, folder: Path, keep: int, writes: bool) -> None:
+    None: the last `KEPT` while the run is under way, and none after its end.
+    """
+
+    def __init__(self, folder: Path, keep: int | None, writes: bool) -> None:
         self.folder = folder / FOLDER
-        self._keep = keep
+        self._keep, self._kept_at_end = keep or KEPT, keep or 0
         self._writes = writes
 
     @property
@@ -91,9 +96,26 @@ class Checkpoints:
                 file.unlink()
 
     def finish(self) -> None:
-        """Remember that the run has come to its end."""
-        if self._writes:
-            (self.folder / _FINISHED).touch()
+        """Remember that the run has come to its end, its model written; remove what nothing needs from now on.
+
+        The last `keep` checkpoints stay where a number was given, with the best weights that they refer to.
+        """
+        if not self._writes:
+            return
+        (self.folder / _FINISHED).touch()
+        files = self.files()
+        old = len(files) - self._kept_at_end
+        kept = files[max(old, 0) :]
+        best: dict[str, list[Path]] = {}
+        for file in sorted(self.folder.glob("best-*.pt")):
+            best.setdefault(file.stem.rpartition("-")[0], []).append(file)
+        needless = files[: max(old, 0)]
+        for some in best.values():
+            # A checkpoint refers to the newest best weights that are not newer than itself.
+            referred = [at for at, file in enumerate(some) if kept and _step(file) <= _step(kept[0])]
+            needless += some[: referred[-1]] if referred else [] if kept else some
+        for file in needless:
+            file.unlink()
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write one; older ones than the last `keep` go, with the best weights that none refers to."""
@@ -155,6 +177,11 @@ def put_optimizer_state(optimizer: torch.optim.Optimizer, named: Named, state: d
                 key: like(value, parameter) if torch.is_tensor(value) and value.ndim else value
                 for key, value in state[name].items()
             }
+
+
+def _step(file: Path) -> int:
+    """The step that a file's name ends with."""
+    return int(file.stem.rpartition("-")[2])
 
 
 def _write(path: Path, content: Any) -> None:

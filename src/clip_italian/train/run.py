@@ -5,10 +5,11 @@ runs/demo/history.jsonl   losses and metrics of every evaluation, the first befo
 runs/demo/steps.jsonl     loss, learning rate and times of every step
 runs/demo/report.html     the same as a page, written anew as the run goes
 runs/demo/cost.json       time, device hours, energy, CO2 and price
-runs/demo/checkpoints/    what --resume goes on from
+runs/demo/checkpoints/    what --resume goes on from; removed at the end, but for `checkpoints.keep`
 runs/demo/unreadable.txt  pictures that were left out, and why (where there are any)
 """
 
+import hashlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from clip_italian.config import Recipe
 from clip_italian.errors import UserError
 from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.model.hashes import settings_hash, tokenizer_hash
 from clip_italian.model.projections import add_logit_bias
 from clip_italian.train import cost, journal
 from clip_italian.train.checkpoint import Checkpoint, Checkpoints
@@ -38,10 +40,16 @@ from clip_italian.train.watch import HISTORY_FILE, NoWatch, Watch
 MODEL_FOLDER = "model"
 UNREADABLE_FILE = "unreadable.txt"
 
-# What may differ between a run and the one that goes on with it: nothing that changes what is learned.
+# What may differ between a run and the one that goes on with it: nothing that changes what is learned. Data and base
+# are known by their content (`_identity`), so they may lie elsewhere.
 _FREE: dict[str, Any] = {
-    "output": True, "checkpoints": True, "tracking": True, "device": True, "data": {"workers": True},
-    "cost": True, "license": True,
+    "output": True, "checkpoints": True, "tracking": True, "device": True, "data": {"workers": True, "pairs": True},
+    "model": {"base": True, "vision": True, "text": True}, "cost": True, "license": True,
+}  # fmt: skip
+# Digests in an identity, by what they are of.
+_CONTENTS = {
+    "data": "data (ids, captions or splits)", "pictures": "content of its pictures", "base": "base (its weights)",
+    "tokenizer": "tokenizer", "preprocessing": "preprocessing of pictures",
 }  # fmt: skip
 
 
@@ -74,14 +82,14 @@ def train(
     ):
         checkpoints = Checkpoints(recipe.output, recipe.checkpoints.keep, processes.is_main)
         if checkpoints.finished and unfinished == "resume":
-            return _finished(recipe)
+            return _finished(recipe, checkpoints)
         found = _unfinished(checkpoints, unfinished, recipe.output)
         with processes.main_first():
             examples, inspection = _readable(recipe, processes)
         rows = {name: examples.split_rows(name) for name in SPLITS}
         torch.manual_seed(recipe.seed)
         encoder = _base(recipe).to(device)
-        identity = _identity(recipe, examples, encoder, processes)
+        identity = _identity(recipe, examples, inspection, encoder, processes)
         if found is not None:
             _check_same(found, identity, recipe.output)
         cost_file = recipe.output / cost.COST_FILE
@@ -101,7 +109,7 @@ def train(
             except StoppedError:
                 meter.finish()  # all processes stop at the same step
                 raise
-            best = min(watch.history, key=lambda record: record["validation_loss"])
+            best = _judged(watch.history)
             whole_encoder = _whole(encoder, recipe)
             spent = meter.finish()
             info = {
@@ -134,15 +142,29 @@ def _unfinished(checkpoints: Checkpoints, what: str, output: Path) -> Checkpoint
     return checkpoints.last()
 
 
-def _finished(recipe: Recipe) -> Run:
+def _finished(recipe: Recipe, checkpoints: Checkpoints) -> Run:
     """A run that has come to its end, as it was left."""
     console.notice(f"{recipe.output}: the run is finished already")
+    encoder = DualEncoder.load(recipe.output / MODEL_FOLDER)
+    checkpoints.finish()  # in case it was killed amid removing them
     return Run(
-        DualEncoder.load(recipe.output / MODEL_FOLDER),
+        encoder,
         recipe.output,
         journal.read(recipe.output / HISTORY_FILE),
         cost.read(recipe.output / cost.COST_FILE),
     )
+
+
+def _judged(history: list[Record]) -> Record:
+    """The evaluation of the weights that a finished run leaves: the best one of its last stage.
+
+    Earlier stages' figures are of other weights. Of a process without evaluations (it resumed after the last one)
+    they are NaN; only the first process, which has all, writes them.
+    """
+    starts = [at for at, record in enumerate(history) if record["epoch"] == 0]
+    last = history[starts[-1] if starts else 0 :]
+    unknown = {"validation_loss": float("nan"), "MRR@10": float("nan")}
+    return min(last, key=lambda record: record["validation_loss"], default=unknown)
 
 
 def _name(device: torch.device) -> str:
@@ -175,23 +197,37 @@ def _base(recipe: Recipe) -> DualEncoder:
     return encoder
 
 
-def _identity(recipe: Recipe, examples: Examples, encoder: DualEncoder, processes: Processes) -> dict[str, Any]:
-    """What a run that goes on must have in common with the one before."""
+def _identity(
+    recipe: Recipe, examples: Examples, inspection: Inspection, encoder: DualEncoder, processes: Processes
+) -> dict[str, Any]:
+    """What a run that goes on must have in common with the one before: settings, and digests of what it reads."""
     return {
         "recipe": recipe.model_dump(mode="json", exclude=_FREE),
         "data": examples.fingerprint(),
+        "pictures": hashlib.sha256(inspection.contents.tobytes()).hexdigest(),
         "base": encoder.weights_hash,
+        "tokenizer": tokenizer_hash(encoder.tokenizer),
+        "preprocessing": settings_hash(encoder.image_processor.to_dict()),
         "processes": processes.count,
         "batch": batch_size(recipe, processes.count),
     }
 
 
 def _check_same(found: Checkpoint, identity: dict[str, Any], output: Path) -> None:
+    before = found.identity | {"recipe": _without(found.identity.get("recipe", {}), _FREE)}
     for key, value in identity.items():
-        if found.identity.get(key) != value:
-            raise UserError(
-                f"{output}: the unfinished run has another {_difference(key, found.identity.get(key), value)}"
-            )
+        if key in before and before[key] != value:  # older versions wrote fewer digests
+            what = f"{_CONTENTS[key]}; put it back, or choose another output" if key in _CONTENTS else None
+            raise UserError(f"{output}: the unfinished run has another {what or _difference(key, before[key], value)}")
+
+
+def _without(settings: dict[str, Any], free: dict[str, Any]) -> dict[str, Any]:
+    """Settings without the free ones, which older versions wrote into their checkpoints."""
+    return {
+        key: _without(value, free[key]) if isinstance(free.get(key), dict) and isinstance(value, dict) else value
+        for key, value in settings.items()
+        if free.get(key) is not True
+    }
 
 
 def _difference(name: str, old: Any, new: Any) -> str:
