@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 import requests
 import urllib3
 
-from clip_italian import __version__
+from clip_italian import __version__, privacy
 
 USER_AGENT = f"clip-italian/{__version__} (collects captioned pictures for research; asks a host politely)"
 # Reasons that another try may help: the host is busy or out of reach, what was asked for may still be there.
@@ -50,7 +50,11 @@ class Answer:
 
 
 def ask(session: requests.Session, url: str, seconds: float, max_bytes: int, follow: bool = True) -> Answer:
-    """Get `url` within so many seconds and bytes, following redirects or not; raises AskError."""
+    """Get `url` within so many seconds and bytes, following redirects or not; raises AskError.
+
+    In offline mode raises UserError, before any connection.
+    """
+    privacy.refuse_offline(url, "use pages and pictures that are on this machine", url)
     deadline = time.monotonic() + seconds
     try:
         with session.get(url, stream=True, timeout=seconds, allow_redirects=follow) as answer:

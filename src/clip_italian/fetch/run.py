@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian import console, pairs
+from clip_italian import console, pairs, privacy
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.fetch import outcomes
@@ -55,6 +55,7 @@ def fetch(source: Path, output: Path, settings: Settings, ray: str | None = None
     Raises UserError where img2dataset or its distributor is not installed, the Ray cluster cannot be reached,
     the folder belongs to another run or is in use, or nothing at all could be fetched.
     """
+    privacy.refuse_offline(f"{source}: downloading its pictures", "index pictures that are on this machine")
     if find_spec("img2dataset") is None:
         raise UserError('img2dataset is not installed: pip install "clip-italian[collect]"')
     library = settings.distributor
@@ -154,10 +155,9 @@ def _list_again(output: Path, shard: int) -> None:
 
 def _run(output: Path, shard: int, ray: str | None) -> None:
     """img2dataset in its own process group, with a bar for the finished shards."""
-    # A library that img2dataset uses would ask the network for a newer version of itself.
     # Spark's workers would be the python3 of the path, which need not have this package.
     defaults = {"PYSPARK_PYTHON": sys.executable}
-    environment = defaults | os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"} | ({"RAY_ADDRESS": ray} if ray else {})
+    environment = defaults | os.environ | ({"RAY_ADDRESS": ray} if ray else {})
     command = [sys.executable, "-m", "clip_italian.fetch.job", str(output.resolve())]
     with (
         (output / LOG_FILE).open("ab") as log,

@@ -27,7 +27,14 @@ from clip_italian.errors import UserError
 from clip_italian.images import on_white
 from clip_italian.model import folders, mini, open_clip
 from clip_italian.model.encoder import SearchEncoder, picture_batch, with_margin
-from clip_italian.model.folders import INFO_FILE, load_image_processor, looks_like_hub_id, read_info
+from clip_italian.model.folders import (
+    INFO_FILE,
+    check_hub,
+    load_advice,
+    load_image_processor,
+    looks_like_hub_id,
+    read_info,
+)
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
 from clip_italian.model.landmark_efficientnet import above_pooling, below_head
@@ -71,6 +78,7 @@ class DualEncoder(SearchEncoder):
                 f"{name}: no such model folder; give one that `clip-italian train` wrote, a Hub id, or mini"
             )
         source = str(place)
+        check_hub(source)
         try:
             # A folder of ours is not looked at twice, and the Hub is asked for one file more.
             foreign = None if (place / "config.json").is_file() else open_clip.settings(source)
@@ -87,7 +95,7 @@ class DualEncoder(SearchEncoder):
             processor = load_image_processor(source, model)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
-            what = "get its files again" if place.exists() else "check its name and the network"
+            what = "get its files again" if place.exists() else load_advice()
             raise UserError(f"{name}: cannot load the model ({reason}); {what}") from error
         info = mini.info() if str(name) == "mini" else read_info(place)
         expected = info.get("tokenizer_sha256")

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoImageProcessor, BaseImageProcessor, CLIPVisionConfig, PreTrainedModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from clip_italian import privacy
 from clip_italian.errors import UserError
 from clip_italian.model import exported
 
@@ -23,6 +25,29 @@ def read_info(folder: Path) -> dict[str, Any]:
 def looks_like_hub_id(name: str) -> bool:
     """Whether a name that is no folder can be one at the Hub: "owner/model"."""
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/")
+
+
+def check_hub(name: str, *files: str) -> None:
+    """Raise UserError in offline mode for a name that is no path, and of which the Hub's cache holds none of `files`.
+
+    `files` are config.json and open_clip_config.json where none is named.
+    """
+    if not privacy.is_offline() or Path(name).exists():
+        return
+    wanted = files or ("config.json", "open_clip_config.json")
+    try:
+        if any(isinstance(try_to_load_from_cache(name, file), str) for file in wanted):
+            return
+    except ValueError:  # no name that the Hub could have; whoever loads it says so
+        return
+    privacy.refuse_offline(f"{name}: not on this machine, loading it from the Hub", "give a model folder")
+
+
+def load_advice() -> str:
+    """What to do where a model of the Hub cannot be loaded."""
+    if privacy.is_offline():
+        return f"{privacy.OFFLINE}=1 forbids the network; unset it to get what is missing from the Hub"
+    return "check its name and the network"
 
 
 def check(folder: Path) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from clip_italian import privacy
 from clip_italian.errors import UserError
 from clip_italian.model.encoder import Encoder, picture_batch
 from clip_italian.model.hashes import PROBE, settings_hash, tokenizer_hash, weights_hash
@@ -58,6 +59,9 @@ class OpenClipEncoder(Encoder):
             ) from error
         chosen = name.removeprefix(PREFIX)
         weights = None
+        if not chosen.startswith("local-dir:") and not Path(chosen.partition("/")[2]).is_file():
+            # open_clip downloads from addresses of its own, whatever the Hub's settings say.
+            privacy.refuse_offline(f"{name}: its weights", f"give {PREFIX}NAME/FILE or {PREFIX}local-dir:FOLDER")
         if not chosen.startswith(_SCHEMES):
             chosen, _, weights = chosen.partition("/")
             _check_name(open_clip, name, chosen, weights)

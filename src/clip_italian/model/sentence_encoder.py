@@ -15,6 +15,7 @@ from PIL import Image
 
 from clip_italian.errors import UserError
 from clip_italian.model.encoder import Encoder, picture_batch
+from clip_italian.model.folders import check_hub
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
 
 PREFIX = "sentence-transformers:"
@@ -80,6 +81,7 @@ class SentenceEncoder(Encoder):
 
 
 def _load(name: str, device: torch.device) -> Any:
+    check_hub(name, "modules.json")
     try:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.util import is_sentence_transformer_model

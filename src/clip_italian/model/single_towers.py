@@ -23,9 +23,11 @@ from transformers.utils import cached_file
 
 from clip_italian import console
 from clip_italian.errors import UserError
+from clip_italian.model.folders import check_hub, load_advice
 from clip_italian.model.mean_pooled_bert import MeanPooledBertModel
 from clip_italian.model.mean_pooled_xlm_roberta import MeanPooledXLMRobertaModel
 from clip_italian.model.towers import parts
+from clip_italian.privacy import is_offline
 
 _MEAN_POOLED: dict[str, Any] = {"bert": MeanPooledBertModel, "xlm-roberta": MeanPooledXLMRobertaModel}
 
@@ -69,12 +71,17 @@ def is_joint(config: PreTrainedConfig) -> bool:
 
 @contextmanager
 def explained(name: str) -> Iterator[None]:
-    """What `transformers` says about a model that it cannot load, as one line."""
+    """What `transformers` says about a model that it cannot load, as one line; UserError in offline mode too."""
+    check_hub(name, "config.json", "tokenizer_config.json", "tokenizer.json", "vocab.txt")
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{name}: cannot load the model ({lines[0]})") from error
+        raise UserError(f"{name}: cannot load the model ({lines[0]}){_advice()}") from error
+
+
+def _advice() -> str:
+    return f"; {load_advice()}" if is_offline() else ""
 
 
 def _load(name: str) -> PreTrainedModel:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clip_italian import privacy
 from clip_italian.errors import UserError
 from clip_italian.pipeline.parts import Progress, Work, make_part
 
@@ -26,6 +27,7 @@ def on_cluster(work: Work, numbers: Sequence[int], folder: Path, address: str, a
         raise UserError('--ray needs Ray: pip install "clip-italian[cluster]"') from error
     if not numbers:
         return
+    privacy.refuse_offline(f"--ray {address}", "use --workers", address)
     check_reachable(address)
     try:
         ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)

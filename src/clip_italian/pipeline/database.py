@@ -17,7 +17,11 @@ def database(room: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
 
     Raises UserError where DuckDB gives up, as on a full disk.
     """
-    settings: dict[str, str | bool | int | float | list[str]] = {"memory_limit": _MEMORY, "threads": 2}
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": _MEMORY, "threads": 2,
+        # It would download an extension that a query needs, into the home folder.
+        "autoinstall_known_extensions": False,
+    }  # fmt: skip
     if room is not None:
         settings["temp_directory"] = str(room / "sort")
     try:

@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, ModelCard, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
 
+from clip_italian import privacy
 from clip_italian.errors import UsageError, UserError
 from clip_italian.images import SUFFIXES
 from clip_italian.release.card import CARD
@@ -78,6 +79,7 @@ def push(folder: Path, repo_id: str, private: bool, api: HfApi | None = None) ->
     and where a private upload was asked for and the repository is public.
     """
     check_id(repo_id)
+    privacy.refuse_offline(f"{repo_id}: uploading {folder}", "look at what would go up with --dry-run")
     objections = plan(folder).objections
     if objections:
         raise UserError(f"{folder}: {objections[0]}{_more(objections)}; nothing was sent")

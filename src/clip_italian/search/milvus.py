@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian import console
+from clip_italian import console, privacy
 from clip_italian.errors import UsageError, UserError
 from clip_italian.search import manifest
 from clip_italian.search.commit import Sources
@@ -52,6 +52,8 @@ class Collection:
         place, _, self.name = parts.path.rpartition("/")
         if parts.scheme != "milvus" or not self.name or (parts.netloc and place) or not (parts.netloc or place):
             raise UsageError(f"{address}: give milvus://HOST:PORT/COLLECTION, or milvus:///FOLDER/FILE.db/COLLECTION")
+        if parts.netloc:
+            privacy.refuse_offline(address, "use milvus:///FOLDER/FILE.db/COLLECTION", address)
         self.address = address
         self._failure = MilvusException
         with self.asked():

@@ -1,17 +1,19 @@
 """Figures for TensorBoard, Weights & Biases and trackio, where a recipe's `tracking` asks for them."""
 
 import importlib
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clip_italian import console
+from clip_italian import console, privacy
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
 
 TENSORBOARD_FOLDER = "tensorboard"
 WANDB_ID_FILE = "wandb-run.txt"
+_REMOTE = ("wandb", "trackio")  # services; wandb has a mode of its own that only writes files
 Log = Callable[[Mapping[str, float], int], None]
 
 
@@ -57,6 +59,8 @@ def open_trackers(recipe: Recipe, folder: Path, resume_at: int | None) -> list[T
     for name, (wanted, package, opener) in openers.items():
         if not wanted:
             continue
+        if name in _REMOTE and os.environ.get(f"{name.upper()}_MODE") not in ("offline", "disabled"):
+            privacy.refuse_offline(f"tracking.{name}", "leave the setting out or use tracking.tensorboard")
         try:
             library = importlib.import_module(package)
         except ImportError as error:

@@ -15,7 +15,7 @@ import deepl
 import requests
 from deepl.http_client import HttpClient
 
-from clip_italian import __version__
+from clip_italian import __version__, privacy
 from clip_italian.ask import seconds_asked
 from clip_italian.errors import UsageError, UserError
 from clip_italian.translate.engine import Identity
@@ -143,10 +143,13 @@ class DeepL:
 
     @cached_property
     def _client(self) -> deepl.DeepLClient:
+        privacy.refuse_offline(
+            "DeepL", "translate on this machine with --engine marian", self._server_url or "https://api.deepl.com"
+        )
         key = os.environ.get(KEY_VARIABLE, "").strip()
         if not key.isascii() or not key:
             raise UserError(f"{KEY_VARIABLE}: no key; put the key of your DeepL account (API plan) into this variable")
-        client = deepl.DeepLClient(key, server_url=self._server_url)
+        client = deepl.DeepLClient(key, server_url=self._server_url, send_platform_info=False)
         # The client offers no way to change how it retries; its HttpClient's public methods are what it calls.
         client._client = _Patient(self._sleep, self._stopped.is_set, self.parallel)
         client.set_app_info("clip-italian", __version__)

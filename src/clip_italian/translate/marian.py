@@ -11,6 +11,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from clip_italian.assets import sha256_of
 from clip_italian.errors import UsageError, UserError
+from clip_italian.model.folders import check_hub, load_advice
 from clip_italian.translate.engine import Identity, in_groups
 
 _WINDOW = 64  # batches that are sorted by length together
@@ -94,6 +95,7 @@ class Marian:
 
 
 def _load(model: str) -> tuple[Any, Any]:
+    check_hub(model)
     try:
         return AutoTokenizer.from_pretrained(model), AutoModelForSeq2SeqLM.from_pretrained(model)
     except ImportError as error:
@@ -101,7 +103,7 @@ def _load(model: str) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{model}: no translation model could be loaded from a folder or the Hub ({_line(error)}); "
-            "give --model a folder with one, or check the name and the network"
+            f"give --model a folder with one, or: {load_advice()}"
         ) from error
 
 
