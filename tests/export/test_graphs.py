@@ -189,6 +189,26 @@ def test_openvino_gives_the_same_embeddings(precision, sources, copy):
     assert np.allclose(found.encode_images(PICTURES), source.encoder.encode_images(PICTURES), atol=tolerance)
 
 
+@pytest.mark.parametrize(("precision", "hint"), [("float32", "f32"), ("bf16", "bf16")])
+def test_an_openvino_file_states_its_precision(precision, hint, sources, copy):
+    """As docs/release.md has it for programs of one's own: read from the file, handed to `compile_model`."""
+    import openvino
+
+    to_openvino.translate(sources["dual"], copy, exported.read(copy), precision)
+    core = openvino.Core()
+    for name in ("image.xml", "text.xml"):
+        model = core.read_model(copy / name)
+        stated = model.get_rt_info(["runtime_options", "INFERENCE_PRECISION_HINT"]).astype(str)
+        assert stated == hint
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": stated})
+    wide = compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    assert wide or precision == "bf16"
+    if precision == "float32":
+        tokens = OnnxEncoder.load(copy).tokenize(TEXTS[:2])
+        found = compiled({one.get_any_name(): tokens[one.get_any_name()] for one in compiled.inputs})[0]
+        assert np.allclose(found, sources["dual"].encoder.encode_text(TEXTS[:2]), atol=1e-5)
+
+
 @pytest.mark.parametrize("file", ["image.onnx", "text.onnx", "tokenizer.json"])
 def test_a_folder_that_lacks_a_file_is_one_line(file, copy):
     (copy / file).unlink()

@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clip_italian.errors import UserError
 from clip_italian.export import hf, sentence_transformers
+from clip_italian.images import open_picture
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.mean_pooled_bert import MeanPooledBertModel
 from tests.conftest import draw_shape, tiny_model, tiny_tokenizer
@@ -62,6 +65,48 @@ def test_others_get_the_same_embeddings(way, kind, models, outside):
     _, texts, pictures = outside[way, kind]
     assert np.allclose(texts, models[kind].encode_text(TEXTS), atol=1e-5)
     assert np.allclose(pictures, models[kind].encode_images([PICTURE]), atol=1e-5)
+
+
+def _odd(room):
+    """Pictures that Pillow's plain `convert` reads otherwise than a person sees them."""
+    photo = draw_shape("cerchio", "red", 1).resize((80, 60))
+    steps = np.linspace(0, 65_535, 80)[None, :].repeat(60, axis=0).astype(np.uint16)
+    seen = np.zeros((60, 80), np.uint8)
+    seen[10:50, 20:60] = 255
+    hidden = np.dstack([np.asarray(photo) * (seen > 0)[..., None], seen])
+    Image.fromarray(hidden).save(room / "rgba.png")
+    Image.fromarray(np.dstack([np.asarray(photo.convert("L")) * (seen > 0), seen])).save(room / "la.png")
+    Image.fromarray(steps).save(room / "grey16.png")
+    Image.fromarray(steps).save(room / "grey16.tif")
+    photo.quantize(8).save(room / "palette.png", transparency=0)
+    photo.save(room / "plain.jpg")
+    return sorted(room.iterdir())
+
+
+def _snippet():
+    """The function of docs/release.md that opens a picture by Pillow alone."""
+    page = (Path(__file__).parents[2] / "docs" / "release.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(def opened.*?)```", page, re.DOTALL)
+    scope = {"np": np, "Image": Image}
+    exec(code, scope)
+    return scope["opened"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_odd_pictures_agree_when_opened_as_the_guide_says(kind, models, outside, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    paths = _odd(tmp_path)
+    ours = models[kind].encode_images(paths)
+    theirs = SentenceTransformer(str(outside["sentence-transformers", kind][0]), device="cpu")
+    for opened in (open_picture, _snippet()):
+        found = theirs.encode([opened(path) for path in paths])
+        assert (ours * found).sum(1) == pytest.approx(1, abs=1e-3)
+    pictures = [path for path in paths if path.suffix != ".tif"]  # which the library takes for a text
+    rows = [paths.index(path) for path in pictures]
+    by_path = (ours[rows] * theirs.encode([str(path) for path in pictures])).sum(1)
+    told = {"rgba.png", "la.png", "grey16.png"}  # the limit that the guide states, and no other
+    assert {path.name for path, cosine in zip(pictures, by_path, strict=True) if cosine < 0.999} <= told
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,7 @@ from clip_italian.errors import UserError
 from clip_italian.export import onnx
 from clip_italian.export.onnx import Source
 from clip_italian.model.exported import Exported, Precision
-from clip_italian.model.runtimes import openvino_core
+from clip_italian.model.runtimes import hint, openvino_core
 
 
 def export(source: Source, folder: Path, precision: Precision = "float32") -> Exported:
@@ -32,7 +32,10 @@ def translate(source: Source, folder: Path, settings: Exported, precision: Preci
         file = folder / graph.file
         target = file.with_suffix(".xml")
         try:
-            ov.save_model(core.read_model(file), target, compress_to_fp16=False)
+            model = core.read_model(file)
+            # Told to whoever reads the file: `compile_model` itself takes bf16 where the processor has it.
+            model.set_rt_info(hint(precision), ["runtime_options", "INFERENCE_PRECISION_HINT"])
+            ov.save_model(model, target, compress_to_fp16=False)
         except RuntimeError as error:
             lines = [line for line in str(error).splitlines() if line.startswith("--")] or ["see --debug"]
             raise UserError(f"{graph.file}: OpenVINO cannot read it ({lines[0].strip('- ')})") from error

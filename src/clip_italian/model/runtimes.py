@@ -33,8 +33,9 @@ def onnx(file: Path, threads: int) -> Run:
 def openvino(file: Path, threads: int, precision: str = "float32") -> Run:
     """A graph by OpenVINO on the CPU, computing in float32 or, where the processor has it, bf16. Raises UserError."""
     core = openvino_core(file)
-    hint = "bf16" if precision == "bf16" else "f32"
-    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    settings = {
+        "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint(precision), "PERFORMANCE_HINT": "LATENCY",
+    }  # fmt: skip
     try:
         compiled = core.compile_model(str(file), "CPU", settings)
     except RuntimeError as error:
@@ -64,6 +65,11 @@ _making_core = Lock()
 @cache
 def _core(make: Callable[[], Any]) -> Any:
     return make()
+
+
+def hint(precision: str) -> str:
+    """OpenVINO's name of a precision: bf16, or f32 for all others."""
+    return "bf16" if precision == "bf16" else "f32"
 
 
 def _line(error: Exception) -> str:
