@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from clip_italian import pairs
 from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
-from clip_italian.search import commit, manifest, segment, update
+from clip_italian.search import commit, inputs, manifest, segment, update
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Index
 from clip_italian.search.verify import verify
@@ -329,3 +329,26 @@ Mirror.TestCase.settings = settings(
     max_examples=5, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestMirror = Mirror.TestCase
+
+
+@pytest.mark.parametrize("seconds", [10_413_792_000, -10_000_000_000, -1, 253_402_300_800, 2**40])
+def test_no_time_of_change_stops_a_build(tmp_path, photos, model, seconds):
+    os.utime(photos / "03.png", (seconds, seconds))
+    kept = (photos / "03.png").stat().st_mtime_ns  # as far as the file system goes
+    change = update.build(tmp_path / "idx", [photos], model)
+    assert (change.pictures, [one.id for one in change.left_out]) == (12, ["broken.jpg"])
+    tables = Index.open(tmp_path / "idx").store.content(["id", "taken"])
+    taken = {row["id"]: row["taken"] for table, _ in tables for row in table.to_pylist()}
+    if abs(kept) < 2**63:
+        assert abs(taken["03.png"].year - 1970 - kept / 31_556_952e9) < 1.1
+    else:
+        assert taken["03.png"] is None
+    again = update.build(tmp_path / "idx", [photos], model)
+    assert (again.added, again.embedded, again.removed) == (0, 0, 0)
+    assert verify(tmp_path / "idx") == []
+
+
+@pytest.mark.parametrize("nanoseconds", [10**19, -(10**19), 10**40, 2**63, -(2**63)])
+def test_times_beyond_64_bits_are_the_nearest_within(nanoseconds):
+    (kept,) = inputs.as_table([inputs.Entry("a", 0, "a", 1, nanoseconds)])["mtime_ns"].to_pylist()
+    assert kept == (2**63 - 1 if nanoseconds > 0 else 1 - 2**63)

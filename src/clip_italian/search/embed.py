@@ -20,7 +20,7 @@ from clip_italian.errors import UserError
 from clip_italian.identity import picture_hash
 from clip_italian.images import PictureError, ahead, decode_bytes, read_bytes
 from clip_italian.pipeline.rejects import Reject, write_rejects
-from clip_italian.search.rows import CONTENT, pack_look
+from clip_italian.search.rows import CONTENT, MOST_NS, pack_look
 from clip_italian.search.vectors import to_bf16
 from clip_italian.sources import embedded, sidecars
 
@@ -146,8 +146,10 @@ def taken(content: bytes, path: Path | None = None) -> datetime | None:
     return by_itself or (sidecars.taken(path) if path is not None else None) or changed
 
 
-def _changed(mtime_ns: int) -> datetime:
-    """A file's time of change on the clock of this machine: that of the other dates."""
+def _changed(mtime_ns: int | None) -> datetime | None:
+    """A file's time of change on the clock of this machine, as the other dates; None where unknown or out of range."""
+    if mtime_ns is None or abs(mtime_ns) >= MOST_NS:
+        return None
     return datetime.fromtimestamp(mtime_ns // 1_000_000_000)
 
 

@@ -18,7 +18,7 @@ from clip_italian.errors import UserError
 from clip_italian.images import SUFFIXES, find_pictures
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
-from clip_italian.search.rows import ENTRY, pack_look
+from clip_italian.search.rows import ENTRY, MOST_NS, pack_look
 from clip_italian.sources.folder import captions_of
 from clip_italian.sources.text import decode as decode_text
 from clip_italian.sources.text import flaw, one_line
@@ -27,7 +27,10 @@ from clip_italian.sources.webdataset import MOST_BYTES, divide, is_cut, json_obj
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture that an input names; fields as in `rows.ENTRY`. `look` where the input knows it."""
+    """A picture that an input names; fields as in `rows.ENTRY`. `look` where the input knows it.
+
+    A time of change beyond 64 bits (before 1677, after 2262) becomes the nearest within: -`MOST_NS` or `MOST_NS`.
+    """
 
     id: str
     root: int
@@ -41,6 +44,10 @@ class Entry:
     page: str | None = None
     caption: str | None = None
     look: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if self.mtime_ns is not None and abs(self.mtime_ns) > MOST_NS:
+            object.__setattr__(self, "mtime_ns", MOST_NS if self.mtime_ns > 0 else -MOST_NS)
 
 
 SCAN = pa.schema([*ENTRY, pa.field("look", pa.binary(14))])

@@ -18,6 +18,8 @@ from clip_italian.identity import is_hash
 ROWS_FILE = "rows.parquet"
 NAMES_FILE = "names.arrow"
 BATCH = 65_536  # rows of a batch in NAMES_FILE and of a row group in ROWS_FILE
+# The latest time of change that a row tells, and the earliest, negative: nanoseconds since 1970 in 64 bits.
+MOST_NS = (1 << 63) - 1
 _LOOK = 14  # bytes of a picture hash: outline, and colour of both halves
 
 # What an input tells of a picture.
