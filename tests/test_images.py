@@ -1,14 +1,7 @@
-import errno
-import os
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
 from clip_italian import images
-from clip_italian.errors import UserError
-from clip_italian.pipeline.rejects import Reject
-from clip_italian.search.inputs import Roots, scan
 
 
 def test_transparency_lies_on_white(tmp_path):
@@ -67,45 +60,3 @@ def test_decode_batches_keeps_order_and_reports_errors(tmp_path):
     assert [width for _, widths, _ in seen for width in widths] == [1, 2, 3, 4, 5]
     assert [path for good, _, _ in seen for path in good] == [p for p in paths if p.name != "gone.png"]
     assert ["gone.png" in str(error) for _, _, bad in seen for error in bad] == [True]
-
-
-def test_find_pictures(tmp_path):
-    (tmp_path / "sub").mkdir()
-    for name in ("b.JPG", "sub/a.png", "notes.txt"):
-        (tmp_path / name).touch()
-    assert [p.name for p in images.find_pictures(tmp_path)] == ["b.JPG", "a.png"]
-    with pytest.raises(UserError, match="no such folder"):
-        images.find_pictures(tmp_path / "none")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no pictures"):
-        images.find_pictures(tmp_path / "empty")
-
-
-def test_folders_that_cannot_be_looked_into_are_told(tmp_path, monkeypatch):
-    (tmp_path / "closed").mkdir()
-    for name in ("a.png", "closed/b.png"):
-        (tmp_path / name).touch()
-    look = os.scandir
-
-    def scandir(place):
-        if str(place).endswith("closed"):  # as for a user who may not: root may look anywhere
-            raise PermissionError(errno.EACCES, "Permission denied", str(place))
-        return look(place)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    closed = []
-    assert images.find_pictures(tmp_path, closed.append) == [tmp_path / "a.png"]
-    assert [error.filename for error in closed] == [str(tmp_path / "closed")]
-    (one,) = [one for one in scan(tmp_path, Roots()) if isinstance(one, Reject)]
-    assert (one.id, one.detail) == ("closed", "a folder that cannot be looked into (Permission denied)")
-
-
-def test_pictures_of_a_folder_that_tells_only_names_are_kept_for_who_opens_them(tmp_path, monkeypatch):
-    (tmp_path / "a.png").touch()
-
-    def stat(self, **_):
-        raise PermissionError(errno.EACCES, "Permission denied", str(self))
-
-    monkeypatch.setattr(Path, "is_dir", lambda _: True)
-    monkeypatch.setattr(Path, "stat", stat)
-    assert images.find_pictures(tmp_path) == [tmp_path / "a.png"]

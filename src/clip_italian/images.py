@@ -17,7 +17,9 @@ from clip_italian.errors import UserError
 
 # Of Apple's HEIC only with pillow-heif (extra `heic`).
 _HEIC = frozenset({".heic", ".heif"})
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}) | _HEIC
+_JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp"})
+_OTHERS = frozenset({".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".jp2"})
+SUFFIXES = _JPEG | _OTHERS | _HEIC
 # Larger pictures are refused before decoding: 100 megapixels take 300 MB.
 MAX_PIXELS = 100_000_000
 # Larger files are refused before reading.
@@ -129,27 +131,6 @@ def fit_square(image: Image.Image, size: int, margin: float = 0.03) -> Image.Ima
     canvas = Image.new("RGB", (size, size), "white")
     canvas.paste(resized, ((size - width) // 2, (size - height) // 2))
     return canvas
-
-
-def find_pictures(folder: Path, closed: Callable[[OSError], None] | None = None) -> list[Path]:
-    """All picture files below a folder, sorted; raises UserError where there is none.
-
-    `closed` gets the error of each folder below that cannot be looked into.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give a folder with pictures")
-    files = (Path(place, name) for place, _, names in os.walk(folder, onerror=closed) for name in names)
-    found = sorted(path for path in files if path.suffix.lower() in SUFFIXES and _may_be_file(path))
-    if not found:
-        raise UserError(f"{folder}: no pictures in it (looked for {', '.join(sorted(SUFFIXES))})")
-    return found
-
-
-def _may_be_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # its folder tells names and nothing else: whoever opens it learns why
-        return True
 
 
 def decode_batches(

@@ -1,8 +1,10 @@
 import csv
 import json
 import os
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.conftest import draw_shape
 
@@ -113,3 +115,22 @@ def test_mistakes_are_one_line(run, tiny_folder, folder, tmp_path):
         assert words in lines[0]
         assert out == ""
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_what_a_folder_holds_beside_pictures(run, tiny_folder, tmp_path):
+    photos = tmp_path / "photos"
+    for name in ("a.jpg", "raw/b.jpg", ".c.jpg"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(photos / name)
+    (photos / "a.jpg").rename(photos / "a.jfif")
+    (photos / "d.psd").write_bytes(b"8BPS\0\1")
+    (photos / "gone").symlink_to("nothing")
+    arguments = ("classify", photos, "--labels", "gatto,cane", "--model", tiny_folder, "--json", "--exclude", "raw")
+    code, out, err = run(*arguments)
+    assert code == 0, err
+    assert [Path(one["path"]).name for one in json.loads(out)["pictures"]] == ["a.jfif"]
+    assert err.splitlines() == [
+        f"left out: {photos / 'gone'}: a link that leads nowhere (No such file or directory)",
+        f"{photos}: other media: psd 1; excluded: hidden 1, raw 1",
+    ]
+    assert len(json.loads(run(*arguments, "--hidden")[1])["pictures"]) == 2

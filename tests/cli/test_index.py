@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from clip_italian.search import manifest
+from tests.conftest import draw_shape
 
 
 @pytest.fixture
@@ -148,3 +149,27 @@ def test_bad_input_is_one_line(run, index, tmp_path, tiny_folder, shapes):
         assert "Traceback" not in err
     assert not (tmp_path / "o").exists()
     assert not list(tmp_path.glob("*.parts"))
+
+
+def test_what_is_left_out_of_a_folder(run, tmp_path, tiny_folder):
+    photos = tmp_path / "photos"
+    shapes = {"a.jpg": "cerchio", "b.jpg": "quadrato", "raw/c.jpg": "triangolo", "@eaDir/d.jpg": "cerchio"}
+    for seed, (name, shape) in enumerate(shapes.items()):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        draw_shape(shape, "red", seed).save(photos / name)
+    (photos / "b.jpg").rename(photos / "b.jfif")
+    (photos / "film.mp4").write_bytes(b"\0\0\0\x20ftypisom\0\0\2\0")
+    build = ("index", "build", photos, "-o", tmp_path / "idx", "--model", tiny_folder)
+    code, out, err = run(*build, "--exclude", "raw", "--exclude", "*.xyz")
+    assert (code, err) == (0, "--exclude *.xyz: fits no name, and no path below the folders given\n")
+    assert "2 pictures (2 new, 2 embedded, 0 gone), 0 left out\n" in out
+    assert out.endswith("\nother media: video 1; excluded: @eaDir 1, raw 1\n")
+    code, out, err = run(*build, "--exclude", "", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert (told["pictures"], told["other_media"], told["excluded"]) == (3, {"video": 1}, {"@eaDir": 1})
+    assert json.loads(run("index", "add", tmp_path / "idx", photos, "--hidden", "--json")[1])["pictures"] == 4
+    details = json.loads(run("index", "info", tmp_path / "idx", "--json")[1])
+    assert (details["exclude"], details["hidden"]) == ([], True)
+    code, out, err = run(*build, "--exclude", "/")
+    assert (code, out, err.count("\n")) == (2, "", 1)

@@ -23,5 +23,7 @@ def test_a_folder_is_found_again_with_what_is_new(photos, tiny_folder, tmp_path,
     assert (hit.id, hit.open().size, hit.path) == ("new.png", (20, 20), photos / "new.png")
     elsewhere = Pictures.below(str(photos / "sub"), model=str(tiny_folder), index=tmp_path / "own.idx")
     assert (len(elsewhere), elsewhere.index.folder) == (8, tmp_path / "own.idx")
+    fewer = Pictures.below(photos, model=str(tiny_folder), exclude=["sub"])
+    assert {hit.id for hit in fewer.search("un gatto", k=20)} == {"00.png", "03.png", "06.png", "09.png", "new.png"}
     with pytest.raises(UserError):
         Pictures.below(tmp_path / "none", model=str(tiny_folder))

@@ -352,3 +352,44 @@ def test_no_time_of_change_stops_a_build(tmp_path, photos, model, seconds):
 def test_times_beyond_64_bits_are_the_nearest_within(nanoseconds):
     (kept,) = inputs.as_table([inputs.Entry("a", 0, "a", 1, nanoseconds)])["mtime_ns"].to_pylist()
     assert kept == (2**63 - 1 if nanoseconds > 0 else 1 - 2**63)
+
+
+def test_an_index_remembers_what_it_leaves_out(tmp_path, photos, model):
+    index = tmp_path / "idx"
+    (photos / ".hidden").mkdir()
+    noise(50).save(photos / ".hidden" / "a.png")
+    (photos / "film.mp4").write_bytes(b"\0\0\0\x20ftypisom\0\0\2\0")
+    change = update.build(index, [photos], model, exclude=["sub", "*.jpg"])
+    assert set(contents(index)) == {"00.png", "03.png", "06.png", "09.png"}
+    assert change.left_out == ()
+    assert (change.aside.other, change.aside.excluded) == ({"video": 1}, {"sub": 1, "*.jpg": 1, "hidden": 1})
+    again = update.build(index, [photos], model)
+    assert (again.pictures, again.added, again.removed, again.aside) == (4, 0, 0, change.aside)
+    more = update.build(index, [photos], model, hidden=True)
+    assert (more.pictures, ".hidden/a.png" in contents(index)) == (5, True)
+    assert update.build(index, [photos], model).pictures == 5
+    other = tmp_path / "other"
+    (other / "sub").mkdir(parents=True)
+    for name in ("x.png", "sub/y.png", "z.gif", ".w.png"):
+        noise(60 + len(name)).save(other / name)
+    update.add(index, [other], model, exclude=["*.gif"], hidden=False)
+    assert {id_ for id_ in contents(index) if id_.startswith("other/")} == {"other/x.png"}
+    settings = manifest.read(index)
+    assert (settings.exclude, settings.hidden) == (["sub", "*.jpg", "*.gif"], False)
+    everything = update.build(index, [photos, other], model, exclude=[])
+    assert everything.pictures == 12 + 3
+    assert (manifest.read(index).exclude, Index.open(index).info["hidden"]) == ([], False)
+    with pytest.raises(UserError, match="--exclude"):
+        update.build(index, [photos], model, exclude=[""])
+
+
+def test_linked_folders_are_part_of_an_index(tmp_path, photos, model):
+    (tmp_path / "extern").mkdir()
+    noise(70).save(tmp_path / "extern" / "a.png")
+    (photos / "linked").symlink_to("../extern")
+    (photos / "again").symlink_to(".")
+    index = tmp_path / "idx"
+    assert update.build(index, [photos], model).pictures == 13
+    (hit,) = Index.open(index).search(np.frombuffer(b"\0" * 96, np.float32) + 1, 1, where=Filter(folder="linked"))
+    assert (hit.id, hit.open().size) == ("linked/a.png", (20, 20))
+    assert update.build(index, [photos], model).embedded == 0

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.collect import collect
 from clip_italian.sources.folder import Folder, captions_of
+from clip_italian.walk import Choice
 
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>
@@ -388,3 +390,23 @@ def test_heic(tmp_path):
     assert [row.captions for row in kept.values()] == [
         ("un gatto sul tetto",), ("un gatto sul tetto, perché no",), ("la piazza vuota",)
     ]  # fmt: skip
+
+
+def test_the_folder_is_walked_as_for_an_index(tmp_path):
+    for name in ("a.jpg", "raw/b.jpg", "@eaDir/c.jpg", "d.jpg"):
+        picture(tmp_path / "photos" / name, format="JPEG")
+    picture(tmp_path / "extern" / "e", format="JPEG")
+    for name in ("photos/a", "photos/d", "extern/e"):
+        (tmp_path / f"{name}.txt").write_text("un gatto")
+    (tmp_path / "photos" / "d.jpg").rename(tmp_path / "photos" / "d.jfif")
+    (tmp_path / "photos" / "linked").symlink_to("../extern")
+    (tmp_path / "photos" / "gone").symlink_to("nothing")
+    (tmp_path / "photos" / "f.nef").write_bytes(b"II*\0")
+    found = list(Folder(choice=Choice(("raw/",)))(tmp_path / "photos"))
+    assert [Path(row.image).name for row in found if isinstance(row, Pair)] == ["a.jpg", "d.jfif", "e"]
+    assert [(row.reason, row.text, row.detail) for row in found if isinstance(row, Reject)] == [
+        ("unreadable", "gone", "a link that leads nowhere (No such file or directory)"),
+        ("other-media", "f.nef", "raw"),
+        ("excluded", "@eaDir", "@eaDir"),
+        ("excluded", "raw", "raw/"),
+    ]

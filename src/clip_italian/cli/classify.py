@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clip_italian import console, languages
-from clip_italian.cli.options import Device, Json, Language, chosen_prompts
+from clip_italian.cli.options import HIDDEN_HELP, Device, Exclude, Json, Language, chosen_prompts
 from clip_italian.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from clip_italian.evaluate.labels import Names
     from clip_italian.model.encoder import SearchEncoder
     from clip_italian.search.classify import Batch, Classifier
+    from clip_italian.walk import Choice
 
 
 def classify(
@@ -36,6 +37,8 @@ def classify(
         list[str] | None,
         typer.Option("--prompt", help="Prompt with one {}; repeat to average several; default: the language's first."),
     ] = None,
+    exclude: Exclude = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help=HIDDEN_HELP)] = False,
     most: Annotated[int, typer.Option("-k", help="Labels shown for each picture.", min=1)] = 5,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="CSV file to write: a row a picture, all probabilities.")
@@ -53,10 +56,10 @@ def classify(
 
     Example: clip-italian classify ~/Pictures --labels-file labels.txt --multi --threshold 0.7 -o labels.csv
     """
-    from clip_italian.images import find_pictures
     from clip_italian.model.load import load
     from clip_italian.search import classify as by_model
     from clip_italian.train.processes import choose_device
+    from clip_italian.walk import Choice
 
     if not multi and (calibrate is not None or threshold is not None):
         raise UsageError("--threshold and --calibrate are for --multi; else the probabilities sum to one")
@@ -65,7 +68,8 @@ def classify(
     words = languages.get(language)
     names = _names(labels, labels_file, words)
     least = (0.5 if threshold is None else threshold) if multi else 0.0
-    paths = [file for one in pictures for file in (find_pictures(one) if one.is_dir() else [one])]
+    choice = Choice(tuple(exclude or ()), hidden)
+    paths = [file for one in pictures for file in (_below(one, choice) if one.is_dir() else [one])]
     encoder = load(model, choose_device(device))
     classifier = by_model.make(encoder, names, chosen_prompts(prompt, None, words), words, multi)
     if calibrate is not None:
@@ -90,6 +94,18 @@ def classify(
     if as_json:
         facts = {"model": model, "multi": multi, "names": {name: list(some) for name, some in names.items()}}
         print(json.dumps(facts | {"pictures": found, "left_out": left_out}))
+
+
+def _below(folder: Path, choice: "Choice") -> list[Path]:
+    """The pictures of a folder; tells on stderr what else lies there."""
+    from clip_italian.walk import some, walk
+
+    found = some(walk(folder, choice), folder)
+    for place, reason in found.unreadable:
+        console.notice(f"left out: {place}: {reason}")
+    if aside := str(found.aside):
+        console.notice(f"{folder}: {aside}")
+    return found.pictures
 
 
 def _names(given: str | None, file: Path | None, words: languages.Language) -> "Names":

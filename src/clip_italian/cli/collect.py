@@ -10,7 +10,17 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.ask import USER_AGENT
-from clip_italian.cli.options import CORES, Json, Language, PairsOutput, Ray, Workers, show_summary
+from clip_italian.cli.options import (
+    CORES,
+    HIDDEN_HELP,
+    Exclude,
+    Json,
+    Language,
+    PairsOutput,
+    Ray,
+    Workers,
+    show_summary,
+)
 from clip_italian.errors import UsageError
 
 if TYPE_CHECKING:
@@ -197,6 +207,8 @@ def folder(
     folders: Annotated[list[Path], typer.Argument(help="Folders with pictures, also in folders below.")],
     output: PairsOutput,
     source: Annotated[str | None, typer.Option("--source", help="Name of the source; by default the folder's.")] = None,
+    exclude: Exclude = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help=HIDDEN_HELP)] = False,
     workers: Workers = CORES,
     ray: Ray = None,
     as_json: Json = False,
@@ -206,12 +218,15 @@ def folder(
     Example: clip-italian collect folder photos/ -o photos.parquet
     """
     from clip_italian.sources.folder import Folder
+    from clip_italian.walk import Choice
 
     for path in folders:
         if not path.is_dir():
             raise UsageError(f"{path}: no such folder; give folders with pictures")
-    read = Folder(source)
-    _collect("folder", read, {"source": source}, [path.resolve() for path in folders], output, workers, ray, as_json)
+    choice = Choice(tuple(exclude or ()), hidden)
+    settings = {"source": source, "exclude": list(choice.exclude), "hidden": hidden}
+    places = [path.resolve() for path in folders]
+    _collect("folder", Folder(source, choice), settings, places, output, workers, ray, as_json)
 
 
 @app.command("webdataset")

@@ -1,13 +1,14 @@
 """`clip-italian index`: make pictures searchable, and keep them so."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clip_italian import console
-from clip_italian.cli.options import Device, Json, PairsArgument, Ray
+from clip_italian.cli.options import HIDDEN_HELP, Device, Exclude, Json, PairsArgument, Ray
 
 if TYPE_CHECKING:
     from clip_italian.search.update import Change, Model
@@ -18,6 +19,7 @@ Inputs = Annotated[
     typer.Argument(help="Folders of pictures, pairs files, shards (.tar) or embeddings.", metavar="INPUT…"),
 ]
 Pictures = Annotated[Path | None, typer.Option(help="Folder that the paths in embeddings start at.")]
+Hidden = Annotated[bool | None, typer.Option("--hidden/--no-hidden", help=f"{HIDDEN_HELP} Default: as the index.")]
 _SHOWN = 20
 
 app = typer.Typer(help="Make pictures searchable, and keep them so.", no_args_is_help=True)
@@ -33,20 +35,26 @@ def build(
         str | None, typer.Option(metavar="URL", help="Keep vectors and rows in milvus://HOST:PORT/COLLECTION.")
     ] = None,
     pictures: Pictures = None,
+    exclude: Exclude = None,
+    hidden: Hidden = None,
     device: Device = "auto",
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
     """Make an index hold what the inputs hold; what it holds already is not embedded again.
 
-    A killed run leaves the index as it was, and goes on where it was when it is given again.
+    A killed run leaves the index as it was, and goes on where it was when it is given again. The index remembers
+    --exclude and --hidden; --exclude replaces earlier patterns, and --exclude "" forgets them.
 
     Example: clip-italian index build ~/Pictures -o photos.idx --model runs/demo/model
     """
     from clip_italian.search import update
 
     _check(inputs)
-    _show(update.build(output, inputs, _model(model, device), exact, store, ray, pictures), output, as_json)
+    patterns = _patterns(exclude)
+    loaded = _model(model, device)
+    change = update.build(output, inputs, loaded, exact, store, ray, pictures, exclude=patterns, hidden=hidden)
+    _show(change, output, as_json, patterns or [])
 
 
 @app.command("add")
@@ -55,11 +63,15 @@ def add(
     inputs: Inputs,
     model: Annotated[str | None, typer.Option("--model", help="Model folder; by default the index's own.")] = None,
     pictures: Pictures = None,
+    exclude: Exclude = None,
+    hidden: Hidden = None,
     device: Device = "auto",
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
     """Add pictures; those that are in the index and changed are embedded anew.
+
+    The index remembers --exclude, which is added to earlier patterns, and --hidden.
 
     Example: clip-italian index add photos.idx ~/Pictures/2026
     """
@@ -67,7 +79,9 @@ def add(
 
     _check(inputs)
     name = model or manifest.read(index).model_name
-    _show(update.add(index, inputs, _model(name, device), ray, pictures), index, as_json)
+    patterns = _patterns(exclude) or []
+    change = update.add(index, inputs, _model(name, device), ray, pictures, exclude=patterns, hidden=hidden)
+    _show(change, index, as_json, patterns)
 
 
 @app.command("remove")
@@ -202,6 +216,13 @@ def _check(inputs: list[Path]) -> None:
         kind(path)
 
 
+def _patterns(given: list[str] | None) -> list[str] | None:
+    """The patterns of --exclude, none for --exclude ""; looked at before a model is loaded."""
+    from clip_italian.walk import Choice
+
+    return None if given is None else list(Choice(() if given == [""] else tuple(given)).exclude)
+
+
 def _model(name: str, device: str) -> "Model":
     from clip_italian.model.load import load
     from clip_italian.search.update import Model
@@ -212,11 +233,16 @@ def _model(name: str, device: str) -> "Model":
     return Model(encoder, str(folder.resolve()) if folder.is_dir() else name)
 
 
-def _show(change: "Change", index: Path, as_json: bool) -> None:
+def _show(change: "Change", index: Path, as_json: bool, patterns: Sequence[str] = ()) -> None:
+    """Print what an update did; of `patterns`, given this time, also those that fit nothing."""
+    for pattern in patterns:
+        if pattern not in change.aside.excluded:
+            console.notice(f"--exclude {pattern}: fits no name, and no path below the folders given")
     left_out = [{"id": one.id, "reason": one.reason, "detail": one.detail} for one in change.left_out]
     if as_json:
         figures = {"pictures": change.pictures, "added": change.added, "embedded": change.embedded}
-        print(json.dumps({"index": str(index)} | figures | {"removed": change.removed, "left_out": left_out}))
+        aside = {"other_media": dict(change.aside.other), "excluded": dict(change.aside.excluded)}
+        print(json.dumps({"index": str(index)} | figures | {"removed": change.removed, "left_out": left_out} | aside))
         return
     for one in left_out[:_SHOWN]:
         console.notice(f"left out: {one['id']}: {one['detail'] or one['reason']}")
@@ -227,3 +253,5 @@ def _show(change: "Change", index: Path, as_json: bool) -> None:
         f"{change.removed:,} gone), {len(left_out):,} left out",
         markup=False,
     )
+    if aside_line := str(change.aside):
+        console.output.print(aside_line, markup=False)

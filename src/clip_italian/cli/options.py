@@ -37,6 +37,13 @@ Model = typer.Option(
 )
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude", metavar="GLOB", help="Leave out files and folders of this name, or path below the folder; repeat."
+    ),
+]
+HIDDEN_HELP = "Also hidden files, and thumbnails and recycle bins of systems."
 CORES = os.cpu_count() or 1
 
 

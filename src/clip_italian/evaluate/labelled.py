@@ -18,10 +18,10 @@ from clip_italian import console
 from clip_italian.errors import UsageError, UserError
 from clip_italian.evaluate import labels
 from clip_italian.evaluate.sets.imagenet import PICTURES, classified, is_validation
-from clip_italian.images import SUFFIXES
 from clip_italian.languages import Language
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.webdataset import Sample, json_object, samples
+from clip_italian.walk import groups, walk
 
 CLASS_NAMES_FILE = "classnames.txt"
 FROM_CLASS_NAMES = "class names"
@@ -118,13 +118,12 @@ def _from_folder(folder: Path, language: Language) -> _Found:
     wordnets = {one.wordnet for one in language.imagenet}
     if is_validation(folder, wordnets):
         return _from_imagenet(folder, wordnets)
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    inside = groups(folder)
     if not inside:
         raise UserError(f"{folder}: no folders in it; expected a folder for each class: class/picture.jpg")
     found: _Found = {}
     for path in inside:
-        pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        found[path.name] = [(str(file.relative_to(folder)), file) for file in pictures]
+        found[path.name] = [(str(file.relative_to(folder)), file) for file in walk(path).pictures]
     return found
 
 

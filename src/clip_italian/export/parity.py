@@ -8,10 +8,11 @@ import numpy as np
 from PIL import Image
 
 from clip_italian.errors import UserError
-from clip_italian.images import PictureError, find_pictures, open_picture
+from clip_italian.images import PictureError, open_picture
 from clip_italian.languages import Language
 from clip_italian.model.encoder import SearchEncoder
 from clip_italian.model.exported import Parity
+from clip_italian.walk import find_pictures
 
 LARGEST_DIFFERENCE = 1e-3
 LEAST_COSINE = 0.99

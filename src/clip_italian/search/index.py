@@ -101,6 +101,8 @@ class Index:
             "left_out": settings.left_out,
             "store": settings.store or "folder",
             "calibrated": settings.calibration is not None,
+            "exclude": settings.exclude,
+            "hidden": settings.hidden,
         }
 
     def check_model(self, model: "SearchEncoder") -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from clip_italian import pairs
 from clip_italian.errors import UserError
-from clip_italian.images import SUFFIXES, find_pictures
+from clip_italian.images import SUFFIXES
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search.rows import ENTRY, MOST_NS, pack_look
@@ -23,6 +23,7 @@ from clip_italian.sources.folder import captions_of
 from clip_italian.sources.text import decode as decode_text
 from clip_italian.sources.text import flaw, one_line
 from clip_italian.sources.webdataset import MOST_BYTES, divide, is_cut, json_object
+from clip_italian.walk import Aside, Choice, some, walk
 
 
 @dataclass(frozen=True)
@@ -103,27 +104,33 @@ class Roots:
         return f"{name}~{same + 1}/" if same else f"{name}/"
 
 
-def scan(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
-    """Entries of one input, of any kind but "vectors". Raises UserError where it is none or cannot be read."""
+def scan(
+    path: Path, roots: Roots, choice: Choice | None = None, aside: Aside | None = None
+) -> Iterator[Entry | Reject]:
+    """Entries of one input, of any kind but "vectors". Raises UserError where it is none or cannot be read.
+
+    Of a folder `choice` says what is looked at; what is no picture is added to the counts of `aside`.
+    """
     sort = kind(path)
     if sort == "folder":
-        return _folder(path.resolve(), roots)
+        return _folder(path.resolve(), roots, choice, aside or Aside())
     return _pairs(path, roots) if sort == "pairs" else _shards(path, roots)
 
 
-def _folder(folder: Path, roots: Roots) -> Iterator[Entry | Reject]:
+def _folder(folder: Path, roots: Roots, choice: Choice | None, aside: Aside) -> Iterator[Entry | Reject]:
     number = roots.add(folder)
     prefix = roots.prefix(number)
-    closed: list[OSError] = []
-    for path in find_pictures(folder, closed.append):
+    found = some(walk(folder, choice), folder)
+    aside.add(found.aside)
+    for path in found.pictures:
         inside = path.relative_to(roots.paths[number]).as_posix()
+        readable = inside.encode(errors="replace").decode()
         try:
-            status = path.stat()
             inside.encode()
+            status = path.stat()
         except OSError as error:
-            yield Reject(inside, "unreadable", detail=error.strerror or str(error))
+            yield Reject(readable, "unreadable", detail=error.strerror or str(error))
         except UnicodeEncodeError:
-            readable = inside.encode(errors="replace").decode()
             yield Reject(readable, "broken-name", detail="its name is not UTF-8; rename it")
         else:
             yield Entry(
@@ -134,9 +141,9 @@ def _folder(folder: Path, roots: Roots) -> Iterator[Entry | Reject]:
                 status.st_mtime_ns,
                 source=Path(roots.paths[number]).name,
             )
-    for one in closed:
-        inside = os.path.relpath(one.filename, roots.paths[number]).encode(errors="replace").decode()
-        yield Reject(prefix + inside, "unreadable", detail=f"a folder that cannot be looked into ({one.strerror})")
+    for path, reason in found.unreadable:
+        inside = os.path.relpath(path, roots.paths[number]).encode(errors="replace").decode()
+        yield Reject(prefix + inside, "unreadable", detail=reason)
 
 
 def _pairs(path: Path, roots: Roots) -> Iterator[Entry | Reject]:

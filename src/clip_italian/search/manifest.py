@@ -69,6 +69,8 @@ class Manifest(BaseModel):
     store: str | None = None
     pictures: int = 0
     calibration: Calibration | None = None
+    exclude: list[str] = []
+    hidden: bool = False
 
     def wants_graph(self, rows: int, total: int) -> bool:
         """Whether a segment of so many rows gets a graph, in an index of `total`."""

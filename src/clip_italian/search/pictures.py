@@ -24,12 +24,16 @@ class Pictures:
     index: Index
 
     @classmethod
-    def below(cls, folder: str | Path, model: str = "mini", index: str | Path | None = None) -> Self:
+    def below(
+        cls, folder: str | Path, model: str = "mini", index: str | Path | None = None,
+        exclude: Sequence[str] | None = None, hidden: bool | None = None,
+    ) -> Self:  # fmt: skip
         """Index the pictures below a folder: the first time all of them, later those that are new or changed.
 
         `model` is what `DualEncoder.load` takes, or an exported folder. The index is kept in the cache
-        (CLIP_ITALIAN_CACHE), or in `index`. Raises UserError where there is no such folder, or no picture in it that
-        can be read.
+        (CLIP_ITALIAN_CACHE), or in `index`. `exclude` and `hidden` say what is left out below the folder, see
+        `walk.Choice`; None: what the index was made with. Raises UserError where there is no such folder, or no
+        picture in it that can be read.
         """
         from clip_italian.search import update  # with all that writing an index takes; searching needs none of it
 
@@ -37,7 +41,7 @@ class Pictures:
         kept = Path(index).expanduser() if index is not None else _kept(place, model)
         kept.parent.mkdir(parents=True, exist_ok=True)
         encoder = load(model)
-        update.build(kept, [place], update.Model(encoder, model))
+        update.build(kept, [place], update.Model(encoder, model), exclude=exclude, hidden=hidden)
         return cls(encoder, Index.open(kept))
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ the index is as before, and the same or another update of it goes on with what w
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from clip_italian.search.plan import EXISTING, Plan, write_scan
 from clip_italian.search.selection import selected
 from clip_italian.search.store import Backend
 from clip_italian.search.vectors import to_bf16
+from clip_italian.walk import Aside, Choice
 
 # Pictures of a part, and most parts of a run: what a kill may cost.
 PART = 256
@@ -38,13 +39,15 @@ _MOST_PARTS = 4_096
 
 @dataclass(frozen=True)
 class Change:
-    """What an update did: pictures now in the index; new rows, of them embedded now; rows gone; what was left out."""
+    """What an update did: pictures now in the index; new rows, of them embedded now; rows gone; what was left out;
+    what its folders hold beside pictures."""
 
     pictures: int
     added: int = 0
     embedded: int = 0
     removed: int = 0
     left_out: tuple[Reject, ...] = ()
+    aside: Aside = field(default_factory=Aside)
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,21 @@ class Model:
 
 def build(
     folder: Path, sources: Sequence[Path], model: Model, exact: bool = False, store: str | None = None,
-    ray: str | None = None, pictures: Path | None = None,
+    ray: str | None = None, pictures: Path | None = None, exclude: Sequence[str] | None = None,
+    hidden: bool | None = None,
 ) -> Change:  # fmt: skip
     """Make the index in `folder` hold what the inputs hold, and nothing else.
 
     What it holds already is not embedded again, unless it was made with another model. `pictures` is the folder that
-    paths in embeddings start at; `ray` the address of a cluster that embeds the pictures. Raises UserError where no
-    picture can be read; then, and after a kill, the index is as before.
+    paths in embeddings start at; `ray` the address of a cluster that embeds the pictures. `exclude` and `hidden` are
+    those of `walk.Choice`, None: as the index has it; they stay with the index. Raises UserError where no picture can
+    be read; then, and after a kill, the index is as before.
     """
     with _room(folder, model) as room:
         before = _before(folder)
         same = before is not None and before.model == model.encoder.weights_hash and before.store == store
         settings = _settings(before, model, exact, store, sources)
+        settings = _chosen(settings, before, exclude, hidden)
         if before is not None and same:
             settings = settings.model_copy(update={"calibration": before.calibration})
         backend = _backend(folder, before if same else None, settings)
@@ -76,10 +82,12 @@ def build(
 
 
 def add(
-    folder: Path, sources: Sequence[Path], model: Model, ray: str | None = None, pictures: Path | None = None
-) -> Change:
+    folder: Path, sources: Sequence[Path], model: Model, ray: str | None = None, pictures: Path | None = None,
+    exclude: Sequence[str] = (), hidden: bool | None = None,
+) -> Change:  # fmt: skip
     """Add what the inputs hold to the index in `folder`; pictures that changed are embedded anew.
 
+    `exclude` is added to the patterns of the index, `hidden` replaces its choice (None: as it is).
     Raises UserError where there is no index, or another model made it.
     """
     index = Index.open(folder)
@@ -89,6 +97,7 @@ def add(
         before = manifest.read(folder)
         names = [str(source.resolve()) for source in sources]
         settings = before.model_copy(update={"inputs": list(dict.fromkeys([*before.inputs, *names]))})
+        settings = _chosen(settings, before, [*before.exclude, *exclude], hidden)
         backend = _backend(folder, before, settings)
         roots = Roots(before.roots)
         return _update(folder, room, settings, backend, sources, roots, model, ray, pictures, everything=False)
@@ -160,6 +169,18 @@ def _settings(
     )  # fmt: skip
 
 
+def _chosen(
+    settings: Manifest, before: Manifest | None, exclude: Sequence[str] | None, hidden: bool | None
+) -> Manifest:
+    """The settings with what is looked at in folders: what is given, else what the index had."""
+    if exclude is None:
+        exclude = before.exclude if before else ()
+    if hidden is None:
+        hidden = before is not None and before.hidden
+    Choice(tuple(exclude))  # raises for what is no pattern
+    return settings.model_copy(update={"exclude": list(dict.fromkeys(exclude)), "hidden": hidden})
+
+
 def _update(
     folder: Path, room: Path, settings: Manifest, backend: Backend, sources: Sequence[Path], roots: Roots,
     model: Model, ray: str | None, pictures: Path | None, everything: bool,
@@ -168,7 +189,8 @@ def _update(
     before = _before(folder)
     done = list(embed.finished(room))
     run = _new_run(room)
-    rejects = write_scan(_scanned(sources, roots, run, model, pictures), run / "scan.parquet")
+    choice, aside = Choice(tuple(settings.exclude), settings.hidden), Aside()
+    rejects = write_scan(_scanned(sources, roots, run, model, pictures, choice, aside), run / "scan.parquet")
     settings = settings.model_copy(update={"roots": roots.paths})
     with pq.ParquetWriter(run / "existing.parquet", EXISTING, compression="zstd") as writer:
         for table in backend.existing():
@@ -192,16 +214,16 @@ def _update(
     removed = sum(map(len, gone.values()))
     embedded = sum(pq.read_metadata(part / embed.ROWS_FILE).num_rows for part in more)
     if before is not None and not added and not removed and _is_like(before, settings, folder, rejects):
-        return Change(before.pictures, left_out=tuple(rejects))
+        return Change(before.pictures, left_out=tuple(rejects), aside=aside)
     named = manifest.write_left_out(folder, settings.generation + 1, rejects)
     settings = settings.model_copy(update={"left_out_file": named, "left_out": len(rejects)})
     anew = before is not None and before.exact != settings.exact
     after = backend.commit(settings, [*done, *more], run / "new.parquet", gone, anew)
-    return Change(after.pictures, added, embedded, removed, tuple(rejects))
+    return Change(after.pictures, added, embedded, removed, tuple(rejects), aside)
 
 
 def _scanned(
-    sources: Sequence[Path], roots: Roots, run: Path, model: Model, pictures: Path | None
+    sources: Sequence[Path], roots: Roots, run: Path, model: Model, pictures: Path | None, choice: Choice, aside: Aside
 ) -> Iterator[Entry | Reject]:
     for number, source in enumerate(sources):
         if inputs.kind(source) == "vectors":
@@ -209,7 +231,7 @@ def _scanned(
             room.mkdir()
             yield from exchange.read(source, roots, room, model.encoder, pictures)
         else:
-            yield from inputs.scan(source, roots)
+            yield from inputs.scan(source, roots, choice, aside)
 
 
 def _embed(run: Path, count: int, model: Model, ray: str | None) -> list[Path]:

@@ -13,37 +13,51 @@ A sidecar that cannot be read is a reject with its reason, whether or not there 
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clip_italian.images import find_pictures
 from clip_italian.pairs import Pair, split_name
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources import embedded, sidecars, xmp
 from clip_italian.sources.tables import id_of
 from clip_italian.sources.text import decode, flaw, one_line
+from clip_italian.walk import Choice, some, walk
 
 _TEXTS = ("license", "page", "split", "id")
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Reads a folder and those below it, pictures in order of their paths. `source` None: the folder's name."""
+    """Reads a folder and those below it, pictures in order of their paths. `source` None: the folder's name.
+
+    Other media, and what `choice` excludes, are rejects, each by itself.
+    """
 
     source: str | None = None
+    choice: Choice = field(default_factory=Choice)
 
     def __call__(self, folder: Path) -> Iterator[Pair | Reject]:
         """Raises UserError where there is no picture."""
-        for path in find_pictures(folder):
+        found = some(walk(folder, self.choice), folder)
+        for path in found.pictures:
             name = str(path.relative_to(folder)).encode(errors="replace").decode()
             rejects: list[Reject] = []
-            pair = self._pair(path, folder, name, rejects)
+            try:
+                pair = self._pair(path, folder, name, rejects)
+            except OSError as error:
+                yield _left_out("unreadable", path, folder, error.strerror or str(error))
+                continue
             yield from rejects
             if pair is not None:
                 yield pair
             elif not rejects:
                 yield Reject("", "no-caption", name)
+        for reason, those in (
+            ("unreadable", found.unreadable), ("other-media", found.other), ("excluded", found.excluded)
+        ):  # fmt: skip
+            for path, detail in those:
+                yield _left_out(reason, path, folder, detail)
 
     def _pair(self, path: Path, folder: Path, name: str, rejects: list[Reject]) -> Pair | None:
         beside = _Beside(path, name, rejects)
@@ -143,6 +157,11 @@ class _Beside:
 
     def _bad(self, path: Path, reason: str, detail: str | None = None) -> None:
         self._rejects.append(Reject("", reason, self._name, f"{path.name}: {detail}" if detail else path.name))
+
+
+def _left_out(reason: str, path: Path, folder: Path, detail: str) -> Reject:
+    name, told = (text.encode(errors="replace").decode() for text in (str(path.relative_to(folder)), detail))
+    return Reject("", reason, name, told)
 
 
 def captions_of(data: dict[str, Any]) -> list[str]:

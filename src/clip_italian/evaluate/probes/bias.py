@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from clip_italian import walk
 from clip_italian.errors import UserError
-from clip_italian.images import find_pictures
 
 DRAWS = 2000
 _FEWEST = 2
@@ -35,10 +35,10 @@ def groups(folder: Path) -> dict[str, list[Path]]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder with one folder of pictures a group")
-    folders = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
+    folders = walk.groups(folder)
     if len(folders) < _FEWEST:
         raise UserError(f"{folder}: {len(folders)} folders in it; give at least two groups, a folder of pictures each")
-    found = {place.name: find_pictures(place) for place in folders}
+    found = {place.name: walk.find_pictures(place) for place in folders}
     for name, pictures in found.items():
         if len(pictures) < _FEWEST:
             raise UserError(f"{folder / name}: {len(pictures)} picture; a group needs at least {_FEWEST}")
