@@ -315,6 +315,25 @@ def sniff(path: str | Path) -> str | None:
     return kind(_head(path), os.path.splitext(path)[1].lower())
 
 
+def names_picture(given: str | Path) -> bool:
+    """Whether what somebody typed, or a path, is meant as a picture: a file, or a name that ends like a picture's.
+
+    Raises UserError for a file that is no picture.
+    """
+    place = os.path.expanduser(given)
+    if isinstance(given, Path) or os.path.splitext(place)[1].lower() in SUFFIXES:
+        return True  # where there is none, or it is damaged, decoding says so
+    if not os.path.exists(place) or os.path.isdir(place):
+        return False
+    found = sniff(place) if os.path.isfile(place) else None
+    if found != PICTURE:
+        raise UserError(
+            f"{given}: a file here{f' ({found})' if found else ''}, but no picture that can be read; give a picture, "
+            "or search for words from another folder"
+        )
+    return True
+
+
 def kind(head: bytes, suffix: str = "") -> str | None:
     """As `sniff`, of a file that begins with these bytes, 32 of them if it has so many."""
     if head.startswith(_TIFF):

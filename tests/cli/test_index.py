@@ -173,3 +173,9 @@ def test_what_is_left_out_of_a_folder(run, tmp_path, tiny_folder):
     assert (details["exclude"], details["hidden"]) == ([], True)
     code, out, err = run(*build, "--exclude", "/")
     assert (code, out, err.count("\n")) == (2, "", 1)
+    (result,) = found(run, tmp_path / "idx", photos / "b.jfif", "-k", 1)
+    assert result["hits"][0]["id"] == "b.jfif"
+    (photos / "note").write_text("un gatto")
+    for arguments in ((photos / "note",), ("un gatto", "--not", photos / "film.mp4")):
+        code, out, err = run("search", tmp_path / "idx", *arguments)
+        assert (code, out, err.count("\n"), "but no picture" in err) == (1, "", 1, True)

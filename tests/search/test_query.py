@@ -1,6 +1,8 @@
 """Words, pictures, both, and what should not be there; filters, pages and copies, in one small index."""
 
+import os
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from clip_italian.pairs import Pair
 from clip_italian.search import update
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Index
-from clip_italian.search.query import NOT_WEIGHT, Query, embed, find
+from clip_italian.search.query import NOT_WEIGHT, Query, divide, embed, find
 from tests.search.conftest import noise
 from tests.search.fakes import FakeEncoder
 
@@ -166,3 +168,26 @@ def test_copies_of_a_picture_count_as_one(photos, tmp_path):
     assert len(index.search(query, 15)) == 15
     first_page, second = index.search(query, 7, group=True), index.search(query, 7, skip=7, group=True)
     assert [hit.id for hit in (*first_page, *second)] == [hit.id for hit in hits]
+
+
+def test_a_text_that_names_a_picture_file_is_that_picture(photos, tmp_path, monkeypatch):
+    (photos / "sub" / "05.png").rename(photos / "a.jfif")
+    (photos / "sub" / "08.png").rename(photos / "gatto")
+    (photos / "note.txt").write_text("un gatto")
+    (photos / "cane").mkdir()
+    (photos / "film.mp4").write_bytes(b"\0\0\0\x20ftypisom\0\0\2\0")
+    monkeypatch.chdir(photos)
+    what = ["a.jfif", "gatto", "cane", "un gatto", "due cani.", "x" * 5_000, "a\0b", "~nobody/x", "\ud83d", "foto/none"]
+    image = noise(1)
+    texts, pictures = divide([*what, Path("a.jfif"), Path("none"), image, "none.JPE"])
+    assert list(texts) == what[2:]
+    assert pictures == (Path("a.jfif"), Path("gatto"), Path("a.jfif"), Path("none"), image, Path("none.JPE"))
+    for name, reason in (("note.txt", "note.txt: a file here, but no picture"), ("film.mp4", r"a file here \(video\)")):
+        with pytest.raises(UserError, match=reason):
+            divide(["un gatto", name])
+
+
+def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="no picture"):
+        divide([str(tmp_path / "pipe")])

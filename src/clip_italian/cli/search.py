@@ -21,7 +21,7 @@ def search(
     index: Annotated[Path, typer.Argument(help="Index folder, from clip-italian index build.", metavar="IDX")],
     queries: Annotated[
         list[str] | None,
-        typer.Argument(help="Words, or a picture file; each is a search of its own.", metavar="QUERY…"),
+        typer.Argument(help="Words, or a picture file of any name; each is a search of its own.", metavar="QUERY…"),
     ] = None,
     like: Annotated[list[Path] | None, typer.Option("--like", help="A picture that it should be like as well.")] = None,
     unlike: Annotated[
@@ -89,25 +89,18 @@ def _queries(
     words: Sequence[str], like: Sequence[Path], unlike: Sequence[str], prompts: Sequence[str], average: bool
 ) -> list[tuple[str, "Query"]]:
     """Searches with their names."""
-    from clip_italian.search.query import Query
+    from clip_italian.search.query import Query, divide
 
-    not_texts, not_pictures = _divide(unlike)
+    not_texts, not_pictures = divide(unlike)
+    _, examples = divide(like)
     groups = [list(words)] if average or not words else [[one] for one in words]
     found = []
     for group in groups:
-        texts, pictures = _divide(group)
-        query = Query(texts, (*pictures, *like), not_texts, not_pictures, tuple(prompts) or ("{}",))
+        texts, pictures = divide(group)
+        query = Query(texts, (*pictures, *examples), not_texts, not_pictures, tuple(prompts) or ("{}",))
         name = ", ".join([*group, *(path.name for path in like)]) + "".join(f" − {one}" for one in unlike)
         found.append((name, query))
     return found
-
-
-def _divide(some: Sequence[str]) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-    """Words, and picture files."""
-    from clip_italian.images import SUFFIXES
-
-    pictures = [one for one in some if Path(one).suffix.lower() in SUFFIXES]
-    return tuple(one for one in some if one not in pictures), tuple(map(Path, pictures))
 
 
 def _filter(

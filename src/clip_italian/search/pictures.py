@@ -13,7 +13,7 @@ from clip_italian.model.encoder import SearchEncoder
 from clip_italian.model.load import load
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit, Index
-from clip_italian.search.query import Query, find
+from clip_italian.search.query import Query, divide, find
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,18 @@ class Pictures:
         return len(self.index)
 
     def search(
-        self, *texts: str, like: Sequence[str | Path | Image.Image] = (), unlike: Sequence[str] = (), k: int = 10,
-        where: Filter | None = None,
+        self, *what: str | Path | Image.Image, like: Sequence[str | Path | Image.Image] = (),
+        unlike: Sequence[str | Path | Image.Image] = (), k: int = 10, where: Filter | None = None,
     ) -> list[Hit]:  # fmt: skip
         """The `k` pictures that fit best: words (several are wordings of one thing), pictures, or both; best first.
 
-        `unlike` are words for what should not be there. `hit.open()` gives the picture, `hit.path` its file.
+        As on the command line, a text that names a picture file is that picture (`query.divide`); those of `like`
+        always are. `unlike` says what should not be there. `hit.open()` gives the picture, `hit.path` its file.
+        Raises UserError for a text that names a file which is no picture.
         """
         examples = tuple(one if isinstance(one, Image.Image) else Path(one).expanduser() for one in like)
-        query = Query(texts, examples, not_texts=tuple(unlike))
+        texts, pictures = divide(what)
+        query = Query(texts, (*pictures, *examples), *divide(unlike))
         return find(query, self.encoder, self.index, k, where=where)
 
 

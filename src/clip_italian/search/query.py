@@ -15,6 +15,7 @@ from PIL import Image
 from clip_italian.errors import UsageError
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit, Index
+from clip_italian.walk import names_picture
 
 if TYPE_CHECKING:
     from clip_italian.model.encoder import SearchEncoder
@@ -50,6 +51,25 @@ class Query:
     def is_plain(self) -> bool:
         """Whether there are only words to look for: scores are cosines of text and picture."""
         return not self.pictures and not self.not_texts and not self.not_pictures
+
+
+def divide(
+    some: Sequence[str | Path | Image.Image],
+) -> tuple[tuple[str, ...], tuple[Path | Image.Image, ...]]:
+    """Words and pictures, told apart for people who type: a text that names a file is that picture.
+
+    So is one that ends like a picture's name; any other text is words. Raises UserError for a file that is no picture.
+    """
+    texts: list[str] = []
+    pictures: list[Path | Image.Image] = []
+    for one in some:
+        if isinstance(one, Image.Image):
+            pictures.append(one)
+        elif names_picture(one):
+            pictures.append(Path(one).expanduser())
+        else:
+            texts.append(str(one))
+    return tuple(texts), tuple(pictures)
 
 
 def embed(query: Query, encoder: "SearchEncoder", index: Index) -> np.ndarray:
