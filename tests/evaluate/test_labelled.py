@@ -50,6 +50,22 @@ def test_a_folder_a_class(folder):
     assert load(folder).fingerprint() != fingerprint
 
 
+def test_classes_are_walked_as_other_folders(folder):
+    for name in ("@eaDir", "__MACOSX"):
+        (folder / name).mkdir()
+        draw_shape("cerchio", "red", 1).save(folder / name / "x.jpg")
+    (folder / "cerchio_blu" / "b.png").rename(folder / "cerchio_blu" / "b.jfif")
+    (folder / "cerchio_rosso" / ".hidden.png").write_bytes(png("cerchio", "red"))
+    (folder / "quadrato_nero").rename(folder.parent / "extern")
+    (folder / "quadrato_nero").symlink_to("../extern")
+    data = load(folder)
+    assert data.classes == ("cerchio_blu", "cerchio_rosso", "quadrato_nero")
+    assert data.ids == (
+        "cerchio_blu/b.jfif", "cerchio_blu/more/a.jpg", "cerchio_rosso/b.png", "cerchio_rosso/more/a.jpg",
+        "quadrato_nero/b.png", "quadrato_nero/more/a.jpg",
+    )  # fmt: skip
+
+
 def test_shards_with_numbers_and_names_beside(tmp_path):
     write_tar(tmp_path / "0.tar", {"a.png": png("cerchio", "red"), "a.cls": b"1\n", "b.png": png("cerchio", "blue"),
                                "b.cls": b"0"})  # fmt: skip

@@ -133,3 +133,17 @@ def test_names_that_are_no_text_are_listed(tmp_path, model):
     change = update.build(tmp_path / "idx", [folder], model)
     assert change.pictures == 1
     assert [one.reason for one in change.left_out] == ["broken-name"]
+
+
+def test_what_has_no_text_for_a_name_and_cannot_be_read_is_listed(tmp_path, model):
+    folder = tmp_path / "names"
+    folder.mkdir()
+    flag().save(folder / "a.png")
+    try:
+        (folder / "citt\udce0").symlink_to("nothing")
+        (folder / "\udce8.jpg").symlink_to("nothing")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    change = update.build(tmp_path / "idx", [folder], model)
+    assert change.pictures == 1
+    assert sorted(one.id for one in change.left_out) == ["?.jpg", "citt?"]
