@@ -131,6 +131,54 @@ def test_a_label_without_pictures_may_stay_as_a_wrong_answer(tmp_path, folder):
     assert data.right == (0, 0, 1, 1, 3, 3)
 
 
+NUMBERS = ("un topo", "un gatto", "un cane", "un treno", "una pera", "una mela", "un'ape", "un re", "un fiore",
+           "un albero", "una sedia", "un letto")  # fmt: skip
+
+
+def numbered(place, folders):
+    for folder in folders:
+        (place / folder).mkdir(parents=True)
+        draw_shape("cerchio", "red", 1).save(place / folder / "a.png")
+    return place
+
+
+@pytest.mark.parametrize("form", ["{}", "{:02}", "{:03}"])
+@pytest.mark.parametrize("start", [0, 1])
+def test_folders_that_are_numbers_are_in_numeric_order(tmp_path, form, start):
+    folders = [form.format(number + start) for number in range(12)]
+    file = tmp_path / "l.json"
+    file.write_text(json.dumps(NUMBERS))
+    data = load(numbered(tmp_path / "set", folders), file)
+    assert data.classes == tuple(folders)
+    assert dict(zip(data.classes, data.names, strict=True)) == dict(
+        zip(folders, [(name,) for name in NUMBERS], strict=True)
+    )
+    assert [data.ids[place] for place in (2, 10)] == [f"{folders[2]}/a.png", f"{folders[10]}/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "why"),
+    [
+        ([f"classe{number}" for number in range(12)], r"two orders \(alphabetical or numeric, from 'classe2' on\)"),
+        (["1", "01", "2"], "are the same number"),
+        (["a-9", "a-10", "b"], "two orders"),
+    ],
+)
+def test_a_list_for_classes_whose_order_is_unclear_is_refused(tmp_path, folders, why):
+    place, file = numbered(tmp_path / "set", folders), tmp_path / "l.json"
+    file.write_text(json.dumps(NUMBERS[: len(folders)]))
+    with pytest.raises(UserError, match=why):
+        load(place, file)
+    file.write_text(json.dumps(dict(zip(folders, NUMBERS, strict=False))))
+    assert set(load(place, file).classes) == set(folders)
+
+
+def test_shards_are_read_in_numeric_order(tmp_path):
+    for number in (10, 2):
+        write_tar(tmp_path / f"{number}.tar", {"a.png": png("cerchio", "red"), "a.cls": b"cane"})
+    assert load(tmp_path, room=tmp_path).ids == ("2.tar/a", "10.tar/a")
+
+
 def test_equal_labels_are_said(tmp_path, folder, capsys):
     file = tmp_path / "l.json"
     file.write_text('["gatto", "gatto", "mela"]')

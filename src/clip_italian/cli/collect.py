@@ -249,12 +249,19 @@ def webdataset(
     """
     from clip_italian.sources.webdataset import WebDataset
 
-    files = [file for path in shards for file in (sorted(path.glob("*.tar")) if path.is_dir() else [path])]
+    files = [file for path in shards for file in _shards(path)]
     if not files:
         raise UsageError(f"{shards[0]}: no .tar files in it; give the folder that clip-italian fetch wrote")
     place = (pictures or output.parent / f"{output.stem}-pictures").resolve()
     read = WebDataset(place, source)
     _collect("webdataset", read, {"pictures": str(place), "source": source}, files, output, workers, ray, as_json)
+
+
+def _shards(path: Path) -> list[Path]:
+    """The shards in a folder, in numeric order; a file is itself."""
+    from clip_italian.natural_order import natural_key
+
+    return sorted(path.glob("*.tar"), key=lambda file: natural_key(file.name)) if path.is_dir() else [path]
 
 
 @app.command("ilpost")

@@ -2,6 +2,7 @@
 
 ImageNet's validation set is taken as it is published, too (`sets.imagenet`); its classes are WordNet ids.
 
+Where all classes are numbers, they are in numeric order.
 In a shard the class of KEY.jpg is KEY.cls (a number or a name), or `label` or `class` in KEY.json. Numbers
 count through the labels file, or through `classnames.txt` beside the shard.
 """
@@ -9,7 +10,7 @@ count through the labels file, or through `classnames.txt` beside the shard.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from clip_italian.errors import UsageError, UserError
 from clip_italian.evaluate import labels
 from clip_italian.evaluate.sets.imagenet import PICTURES, classified, is_validation
 from clip_italian.languages import Language
+from clip_italian.natural_order import natural_key
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.webdataset import Sample, json_object, samples
 from clip_italian.walk import groups, walk
@@ -95,7 +97,7 @@ def _labelled(
         )
     _warn_of_equal(names, labels_from)
     # In one order whatever the labels' own, so that sets of labels can be compared.
-    classes = sorted(names, key=lambda name: (int(name) if numbered else 0, name))
+    classes = _in_order(names)
     rows = [(id_, path, number) for number, name in enumerate(classes) for id_, path in found.get(name, [])]
     ids, paths, right = zip(*rows, strict=True)
     place = ", ".join(map(str, sources))
@@ -106,12 +108,12 @@ def _labelled(
 
 def _names(found: _Found, numbered: bool, labels_from: str, language: Language) -> labels.Names:
     if labels_from in (labels.CURATED, labels.CURATED_SYNONYMS):
-        return labels.curated(sorted(found), language, labels_from == labels.CURATED_SYNONYMS)
+        return labels.curated(_in_order(found), language, labels_from == labels.CURATED_SYNONYMS)
     if labels_from != FROM_CLASS_NAMES:
-        return labels.read(Path(labels_from), None if numbered else sorted(found), language)
+        return labels.read(Path(labels_from), None if numbered else _in_order(found), language)
     if numbered:
         raise UserError(f"the classes are numbers; give their names by --labels FILE, or in {CLASS_NAMES_FILE}")
-    return labels.from_class_names(sorted(found), language)
+    return labels.from_class_names(_in_order(found), language)
 
 
 def _from_folder(folder: Path, language: Language) -> _Found:
@@ -138,7 +140,13 @@ def _from_imagenet(folder: Path, wordnets: Collection[str]) -> _Found:
 
 
 def _shards(sources: Sequence[Path]) -> list[Path]:
-    shards = [shard for source in sources for shard in (sorted(source.glob("*.tar")) if source.is_dir() else [source])]
+    shards = [
+        shard
+        for source in sources
+        for shard in (
+            sorted(source.glob("*.tar"), key=lambda file: natural_key(file.name)) if source.is_dir() else [source]
+        )
+    ]
     for shard in shards:
         if not shard.is_file():
             raise UserError(f"{shard}: no such folder or shard; give class/picture.jpg folders or .tar files")
@@ -174,6 +182,12 @@ def _class_of(sample: Sample) -> str | None:
     data = json_object(sample.data)
     values: list[Any] = [data.get(key) for key in ("label", "class")] if isinstance(data, Mapping) else []
     return next((str(value) for value in values if isinstance(value, str | int) and str(value).strip()), None)
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Names that are all numbers by number, others as text."""
+    some = sorted(names)
+    return sorted(some, key=natural_key) if all(map(str.isdecimal, some)) else some
 
 
 def _warn_of_equal(names: labels.Names, labels_from: str) -> None:

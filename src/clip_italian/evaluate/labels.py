@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clip_italian.errors import UserError
 from clip_italian.languages import Language
+from clip_italian.natural_order import natural_key
 
 Names = Mapping[str, tuple[str, ...]]  # the names of each class, the first one its main name
 CURATED, CURATED_SYNONYMS = "curated", "curated-synonyms"  # the language's own for ImageNet
@@ -54,7 +55,7 @@ def read(path: Path, classes: Sequence[str] | None, language: Language) -> Names
     A JSON object (class → name or list of names), or a JSON list or plain lines with one name for each of
     `classes` in order; where `classes` is None, the places in that list are the classes. A list for all of
     ImageNet's classes also serves where there are pictures of some of them only. Raises UserError where the file is
-    none of these or names too few or too many.
+    none of these, names too few or too many, or is a list for classes whose order is unclear ("foto2", "foto10").
     """
     data = _content(path)
     if isinstance(data, list):
@@ -65,10 +66,29 @@ def read(path: Path, classes: Sequence[str] | None, language: Language) -> Names
         if len(wanted) != len(data):
             raise UserError(
                 f"{path}: {len(data):,} labels for {len(wanted):,} classes; a list needs one for each class in "
-                'alphabetical order, else write {"class": "label", …}'
+                'alphabetical (numbers: numeric) order, else write {"class": "label", …}'
             )
+        _check_order(wanted, path)
         data = dict(zip(wanted, data, strict=True))
     return _from_object(data, path, language)
+
+
+def _check_order(classes: Sequence[str], path: Path) -> None:
+    """Raise UserError where text order and numeric order of the classes disagree, or two are one number."""
+    if all(map(str.isdecimal, classes)):
+        numbers: dict[int, str] = {}
+        for name in classes:
+            if (other := numbers.setdefault(int(name), name)) != name:
+                why = f"classes {other!r} and {name!r} are the same number"
+                break
+        else:
+            return
+    elif sorted(classes, key=natural_key) == sorted(classes):
+        return
+    else:
+        late = next(b for a, b in zip(sorted(classes), sorted(classes, key=natural_key), strict=True) if a != b)
+        why = f"classes with numbers in their names have two orders (alphabetical or numeric, from {late!r} on)"
+    raise UserError(f'{path}: {why}, so that a list is ambiguous; write {{"class": "label", …}}')
 
 
 def read_own(path: Path, language: Language) -> Names:
