@@ -110,6 +110,32 @@ def test_pictures_flat_and_in_folders(tmp_path):
     assert missing == Reject("coco-000000000004", "missing-image", "un gatto", "COCO_val2014_000000000004.jpg")
 
 
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("000000000359.jpg", "val2014"),
+        ("val2017/000000000359.jpg", "val2014"),
+        ("train2017/000000000359.jpg", "val2014"),
+        ("val2017/000000000359.jpg", "train2014"),
+        ("images/train2017/000000000359.jpg", "train2014"),
+        ("val2014/000000000359.jpg", "val2014"),
+    ],
+)
+def test_pictures_by_the_names_of_2017(tmp_path, name, part):
+    picture = tmp_path / "coco" / name
+    picture.parent.mkdir(parents=True)
+    picture.touch()
+    (pair,) = found(write(tmp_path, [image(359, part)], [annotation(359)]), tmp_path / "coco")
+    assert (pair.id, pair.image) == ("coco-000000000359", str(picture))
+
+
+def test_lists_with_names_of_2017(tmp_path):
+    (tmp_path / "coco").mkdir()
+    (tmp_path / "coco/COCO_val2014_000000000359.jpg").touch()
+    path = write(tmp_path, [image(359) | {"file_name": "000000000359.jpg"}], [annotation(359)])
+    assert found(path, tmp_path / "coco")[0].image.endswith("/coco/COCO_val2014_000000000359.jpg")
+
+
 def test_annotations_of_images_that_are_not_listed(tmp_path):
     training = "captions_ita_trainingset_train2014.json"
     assert found(write(tmp_path, [], [annotation(9)], training))[0].image == (

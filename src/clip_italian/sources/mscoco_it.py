@@ -29,8 +29,9 @@ _SPLITS = {"trainingset": "train", "devset": "val", "testset": "test"}
 class MscocoIt:
     """Reads one file: a pair an image with all its captions.
 
-    Pictures are looked for in `images` (an absolute path), flat or in its folders train2014 and val2014;
-    one that is not there becomes a reject. Without a folder, `image` is the picture's public URL.
+    Pictures are looked for in `images` (an absolute path), flat or in its folders train2014, val2014, train2017 and
+    val2017, by the names of either release; one that is not there becomes a reject. Without a folder, `image` is the
+    picture's public URL.
     """
 
     images: Path | None = None
@@ -67,11 +68,22 @@ class MscocoIt:
                 yield Pair(id_, image, tuple(some), SOURCE, split, license=licence, page=f"{PAGE}{number}")
 
     def _image(self, name: str) -> str | None:
-        part = name.split("_")[1]
         if self.images is None:
-            return f"{IMAGES_URL}/{part}/{name}"
-        places = (self.images / name, self.images / part / name)
+            return f"{IMAGES_URL}/{name.split('_')[1]}/{name}"
+        places = (self.images / place for place in picture_places(name))
         return next((str(place) for place in places if place.is_file()), None)
+
+
+def picture_places(name: str) -> tuple[str, ...]:
+    """Where a picture with a name of 2014 may lie in a folder, also by its name of 2017 ("000000000359.jpg").
+
+    The release of 2017 drew train and val anew, so a picture can be in either of its folders.
+    """
+    _, part, short = name.split("_")
+    folders = (part, "train2017", "val2017", part.replace("2014", ""), "images")
+    places = (name, f"{part}/{name}", f"images/{name}", short, *(f"{folder}/{short}" for folder in folders))
+    return (*places, *(f"images/{folder}/{file}" for folder, file in (
+        (part, name), (part, short), ("train2017", short), ("val2017", short))))  # fmt: skip
 
 
 def _load(path: Path) -> dict[str, Any]:

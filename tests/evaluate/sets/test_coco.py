@@ -96,6 +96,17 @@ def xtd(tmp_path):
     return tmp_path
 
 
+def test_pictures_by_the_names_of_2017(coco, xtd):
+    (coco / "train2017").mkdir()
+    (coco / "val2014/COCO_val2014_000000000042.jpg").rename(coco / "train2017/000000000042.jpg")
+    assert load(tiny(DEV, 2, 3), coco).pairs[0].image == str(coco / "train2017/000000000042.jpg")
+    (xtd / "val2017").mkdir(exist_ok=True)
+    (xtd / "COCO_val2014_000000127068.jpg").rename(xtd / "val2017/000000127068.jpg")
+    (xtd / "COCO_train2014_000000061849.jpg").rename(xtd / "000000061849.jpg")
+    images = [pair.image for pair in load(tiny("xtd10", 3, 3), xtd).pairs]
+    assert images[1:] == [str(xtd / "000000061849.jpg"), str(xtd / "val2017/000000127068.jpg")]
+
+
 def test_xtd10_warns_of_training_pictures(xtd):
     found = load(tiny("xtd10", 3, 3), xtd)
     assert [(pair.id, pair.captions) for pair in found.pairs] == [

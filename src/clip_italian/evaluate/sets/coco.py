@@ -11,11 +11,13 @@ from pathlib import Path
 from clip_italian.errors import UserError
 from clip_italian.evaluate.sets.base import EvaluationSet, Found, Size, find, picture
 from clip_italian.pairs import Pair
-from clip_italian.sources.mscoco_it import IMAGES_URL, PAGE, MscocoIt
+from clip_italian.sources.mscoco_it import IMAGES_URL, PAGE, MscocoIt, picture_places
 from clip_italian.sources.text import one_line, read_all
 
 _NAME = re.compile(r"COCO_(train2014|val2014)_(\d{12})\.jpg")
-_VAL = f"get {IMAGES_URL}/zips/val2014.zip (6 GB) and unpack it: FOLDER/val2014/COCO_val2014_….jpg"
+_VAL = (
+    f"get {IMAGES_URL}/zips/val2014.zip (6 GB) and unpack it: FOLDER/val2014/COCO_val2014_….jpg; 2017 names serve too"
+)
 _TRAIN = _VAL.replace("val2014", "train2014").replace("6 GB", "13 GB")
 # File, title, pictures and captions as published (counted in the files).
 _PARTS = {
@@ -100,7 +102,7 @@ def _read_xtd10(language: str, folder: Path) -> Found:
             raise UserError(f"{folder}: line {line} of XTD10 has no picture of MSCOCO or no caption; download it again")
         part, number = match.groups()
         trained += part == "train2014"
-        path = picture(folder, (f"{part}/{name}", name, f"images/{name}"))
+        path = picture(folder, picture_places(name))
         if path is None:
             missing.append(name)
         else:
