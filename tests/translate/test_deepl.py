@@ -142,6 +142,33 @@ def _empty_answer(handler, status, answer, headers=None):
     handler.wfile.write(b"<html>hi>")
 
 
+@pytest.mark.parametrize(
+    "left_out",
+    [("billed_characters",), ("detected_source_language",), ("billed_characters", "detected_source_language")],
+)
+def test_a_compatible_server_may_leave_optional_fields_out(left_out):
+    with FakeDeepL() as server:
+        server.left_out = left_out
+        assert engine(server).translate(["a", "b"]) == [italian("a"), italian("b")]
+
+
+def test_one_entry_without_text_costs_no_other():
+    with FakeDeepL() as server:
+        server.answer = lambda text: None if text == "b" else italian(text)
+        assert engine(server).translate(["a", "b", "c"]) == [italian("a"), "", italian("c")]
+        server.left_out = ("text", "billed_characters")
+        assert engine(server).translate(["a"]) == [""]
+
+
+@pytest.mark.parametrize("usage", [{"character_count": "x", "character_limit": []}, [], "tanto"])
+def test_a_usage_in_another_form_is_no_quota(monkeypatch, usage):
+    with FakeDeepL() as server:
+        monkeypatch.setattr(
+            server.RequestHandlerClass, "do_GET", lambda handler: handler._send(200, usage), raising=True
+        )
+        assert engine(server).quota() is None
+
+
 def test_stop_wakes_those_who_wait():
     with FakeDeepL(lambda number: (503, {"Retry-After": "300"})) as server:
         one = DeepL(Options("EN", "IT"), server.url)

@@ -92,8 +92,8 @@ class DeepL:
             if isinstance(error.__cause__, requests.Timeout):
                 return None
             raise _told(error) from error
-        except deepl.DeepLException:
-            return None
+        except (deepl.DeepLException, TypeError, ValueError, AttributeError, KeyError):
+            return None  # a compatible server need not know this address, or answers in another form
         return max(0, used.limit - used.count) if used.limit is not None and used.count is not None else None
 
     def batches(self, texts: Iterable[str]) -> Iterator[list[str]]:
@@ -128,14 +128,14 @@ class DeepL:
             )
         except deepl.DeepLException as error:
             raise _told(error) from error
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise UserError(
                 f"DeepL's server answered with something that is no translation ({error}); {_AGAIN}"
             ) from error
         found = answer if isinstance(answer, list) else [answer]
         if len(found) != len(texts):
             raise UserError(f"DeepL's server answered {len(found)} of {len(texts)} texts; check --server-url, {_AGAIN}")
-        return [result.text for result in found]
+        return [result.text or "" for result in found]
 
     def stop(self) -> None:
         """Wake up and end those who wait for another try."""
@@ -187,9 +187,31 @@ class _Patient(HttpClient):
                 busy = answer.status_code == requests.codes.too_many_requests or answer.status_code >= 500
                 asked = seconds_asked(answer.headers.get("Retry-After"), datetime.now(UTC))
                 if not busy or number == tries or self._stopped() or (asked or 0) > _LONGEST_ASKED:
-                    return answer.status_code, answer.text
+                    is_translation = answer.status_code == requests.codes.ok and url.endswith("/translate")
+                    return answer.status_code, _complete(answer.text) if is_translation else answer.text
             self._sleep(asked if asked is not None else _wait(number))
         raise AssertionError("not reached")
+
+
+def _complete(answer: str) -> str:
+    """The answer with the optional fields that the client insists on: compatible servers leave them out."""
+    try:
+        found = json.loads(answer)
+        results = found["translations"]
+        if not isinstance(results, list):
+            return answer
+        # A text of its own for each entry: one odd entry must not cost the others, which are paid for.
+        texts = [result.get("text") if isinstance(result, dict) else None for result in results]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return answer
+    return json.dumps(
+        {
+            "translations": [
+                {"text": text if isinstance(text, str) else "", "detected_source_language": "", "billed_characters": 0}
+                for text in texts
+            ]
+        }
+    )
 
 
 def _wait(number: int) -> float:
