@@ -67,6 +67,9 @@ def test_letters():
         (captions.no_markup, "l'albero dell'orto", None),
         (captions.no_damage, "la citt\ufffd di notte", "wrong-encoding"),
         (captions.no_damage, "la città di notte", None),
+        (captions.no_damage, "NÃO", None),
+        (captions.no_damage, "â€œCiaoâ€", "wrong-encoding"),
+        (captions.no_damage, "la cittÃ", "wrong-encoding"),
     ],
 )
 def test_leftovers(check, caption, reason):
@@ -77,3 +80,21 @@ def test_leftovers(check, caption, reason):
 def test_footnotes_of_another_language_stay():
     assert captions.normalise("Der Turm [Anm. 3]", languages.get("de").footnote_words) == "Der Turm"
     assert captions.normalise("Der Turm [Anm. 3] [2]") == "Der Turm [Anm. 3]"
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("PerchÃ© no, il caffÃ¨ Ã¨ pronto", "Perché no, il caffè è pronto"),
+        ("Lâ€™isola dâ€™Elba â€“ la cittÃ\xa0 di notte", "L’isola d’Elba – la città di notte"),
+        ("la cittÃ di notte", "la città di notte"),
+        ("CITTÃ€ di Castello", "CITTÀ di Castello"),
+        ("un caff&Atilde;&uml; in piazza", "un caffè in piazza"),
+        ("“Il gatto” – l’isola d’Elba… È così", "“Il gatto” – l’isola d’Elba… È così"),
+        ("Âge d'or, El Niño, Åland, NÃO", "Âge d'or, El Niño, Åland, NÃO"),
+    ],
+)
+def test_utf_8_read_as_another_encoding_is_repaired(caption, expected):
+    assert captions.normalise(caption) == expected
+    assert captions.normalise(expected) == expected
+    assert captions.no_damage(expected) is None

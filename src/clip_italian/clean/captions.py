@@ -6,6 +6,9 @@ import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 
+import ftfy
+from ftfy.badness import is_bad
+
 # What fails, for the rejects file: the reason's short name and what a person wants to know more.
 Failure = tuple[str, str]
 Check = Callable[[str], Failure | None]
@@ -15,11 +18,15 @@ _MARKUP = re.compile(r"\[\[|\]\]|\{\{|\}\}|'''?|__\w+__|&\w+;|</?[a-zA-Z][^<>]*$
 _URL = re.compile(r"(?:https?|ftp)://|\bwww\.[\w-]+\.|\b[\w.+-]+@[\w-]+\.\w{2,}", re.IGNORECASE)
 _FILE_NAME = re.compile(r"(?:^|[\s:(/\\])[^\s/\\]+\.(?:jpe?g|png|gif|svg|tiff?|bmp|webp|pdf|ogg|djvu)\b", re.IGNORECASE)
 _CAMERA_NAME = re.compile(r"^(?:IMG|DSC[NF]?|DSCF|P|PICT|PXL|MVI|DJI|WP)[_-]?\d{3,}\w*$", re.IGNORECASE)
+# UTF-8 read as Windows-1252 or Latin-1 begins with one of these.
+_MOJIBAKE = re.compile(r"[ÃÂâÄÅËÐðï][^A-Za-z\s]|Ã\s|[a-z]Ã$|\x80|\x99")
 _WORD = re.compile(r"[^\W_]+")
 
 
 def normalise(caption: str, footnote_words: tuple[str, ...] = ()) -> str:
     """The caption without HTML, footnote marks, control characters and runs of spaces, in NFC.
+
+    UTF-8 that was read as another encoding ("caffÃ¨") is repaired.
 
     `footnote_words` are what a language puts into such marks, besides numbers and English ("[27]", "[note 3]", "[a]").
     Applying it twice changes nothing more.
@@ -30,6 +37,8 @@ def normalise(caption: str, footnote_words: tuple[str, ...] = ()) -> str:
         # The tests of a character save most captions the searches.
         if "&" in caption:
             caption = html.unescape(caption)
+        if not caption.isascii() and _MOJIBAKE.search(caption):
+            caption = ftfy.fix_encoding(caption)
         if "<" in caption:
             caption = _TAG.sub(" ", caption)
         if "[" in caption:
@@ -97,5 +106,9 @@ def no_markup(caption: str) -> Failure | None:
 
 
 def no_damage(caption: str) -> Failure | None:
-    """Fails captions with U+FFFD, which stands for letters that a wrong decoding lost."""
-    return ("wrong-encoding", "") if "\ufffd" in caption else None
+    """Fails captions with U+FFFD, or with traces of a wrong decoding that `normalise` could not undo."""
+    if "\ufffd" in caption:
+        return "wrong-encoding", ""
+    found = None if caption.isascii() else _MOJIBAKE.search(caption)
+    # "cittÃ" has lost the no-break space by which it could be repaired.
+    return ("wrong-encoding", found[0]) if found and (found[0].endswith("Ã") or is_bad(caption)) else None
