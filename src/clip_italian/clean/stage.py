@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from clip_italian import languages, pairs
 from clip_italian.clean import captions
-from clip_italian.clean.language_id import identifier
+from clip_italian.clean.language_id import foreign, identifier
 from clip_italian.clean.names import tagger
 from clip_italian.clean.pictures import PictureFacts, check
 from clip_italian.clean.recipe import CleanRecipe
@@ -78,6 +78,15 @@ class Clean:
         settings = self.recipe.language_check
         if settings is None:
             return [None] * len(texts)
+        if settings.backend == "py3langid":
+            return [
+                doubt
+                and (
+                    LANGUAGE_DOUBT if captions.words(text) <= settings.short and not doubt.clear else "language",
+                    f"{doubt.language} {doubt.probability:.2f}",
+                )
+                for text, doubt in zip(texts, foreign(texts, languages.get(self.recipe.language)), strict=True)
+            ]
         guesses = identifier(settings.backend)(texts)
         return [
             None
