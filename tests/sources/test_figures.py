@@ -102,6 +102,40 @@ def test_the_largest_picture(attributes, expected):
     assert best(attributes) == expected
 
 
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "<picture><img src='/up/1-150x150.jpg' data-lazy-src='/up/1.jpg'></picture>",
+        "<img src='/up/1.jpg' data-src='/up/1-300x200.jpg'>",
+        "<a href='/up/1.jpg'><img src='/up/1-300x200.jpg'></a>",
+        "<a href='/up/1.jpg'><img src='/up/1-300x200.jpg' srcset='/up/1-300x200.jpg 300w, /up/1-768x512.jpg 768w'></a>",
+        "<picture><source srcset='/up/1-300x200.jpg'><img src='/up/1-150x150.jpg' data-src='/up/1.jpg'></picture>",
+    ],
+)
+def test_the_whole_picture_beside_its_thumbnail(inner):
+    for html in (
+        f"<figure>{inner}<figcaption>x</figcaption></figure>",
+        f"<div class=wp-caption>{inner}<p class=wp-caption-text>x</p></div>",
+    ):
+        (figure,) = figures(html)
+        assert (figure.images[0], figure.caption) == ("/up/1.jpg", "x")
+
+
+@pytest.mark.parametrize("link", ["/foto/", "/up/other.jpg", "/up/1.pdf"])
+def test_links_to_other_things_are_no_pictures(link):
+    (figure,) = figures(f"<figure><a href='{link}'><img src='/up/1-300x200.jpg'></a></figure>")
+    assert figure.images == ("/up/1-300x200.jpg",)
+
+
+@pytest.mark.parametrize("tag", ["aside", "nav", "footer", "header"])
+def test_nothing_from_beside_the_article(tag):
+    advert = f"<{tag}><div><figure><img src=ad.jpg><figcaption>Compra</figcaption></figure></div></{tag}>"
+    photo = "<figure><img src=a.jpg><figcaption>Un cane</figcaption></figure>"
+    assert figures(f"{advert}<article><header>{photo}</header></article>") == (Figure(("a.jpg",), "Un cane"),)
+    if tag != "header":
+        assert figures(f"<main><article>{photo}{advert}</article></main>") == (Figure(("a.jpg",), "Un cane"),)
+
+
 def test_pictures_and_noscript():
     html = (
         "<figure><picture><source type=image/avif srcset='a.avif 3000w'><source srcset='a.webp 800w, b.webp 1600w'>"

@@ -58,11 +58,29 @@ def test_a_saved_page(read, tmp_path):
     first, *others = found(read, tmp_path / "a.html", PAGE)
     image = "https://www.ilpost.it/wp-content/a-1200x800.jpg"
     caption = "Un cane (un bassotto) corre sulla spiaggia di Rimini"
-    assert first == Pair(key_id("url", image), image, (caption,), "ilpost", page=CANONICAL)
+    licence = "credit: AP Photo/Mario Rossi"
+    assert first == Pair(key_id("url", image), image, (caption,), "ilpost", license=licence, page=CANONICAL)
     assert [(reject.reason, reject.text, reject.detail) for reject in others] == [
         ("no-caption", f"{CANONICAL}b.jpg", CANONICAL),
         ("no-caption", f"{CANONICAL}c.jpg", CANONICAL),
     ]
+
+
+@pytest.mark.parametrize(
+    ("caption", "licence"),
+    [
+        ("Un cane (ANSA)", "credit: ANSA"),
+        ("Un cane <span class=credit>Foto: Mario Rossi</span>", "credit: Foto: Mario Rossi"),
+        ("Un cane (un bassotto)", None),
+        ("Un cane (AP Photo/Rossi) (via LaPresse)", "credit: AP Photo/Rossi; via LaPresse"),
+    ],
+)
+def test_the_credit_is_kept_in_the_row(read, tmp_path, caption, licence):
+    (pair,) = found(
+        read, tmp_path / "a.html", f"<figure><img src='http://h/a.jpg'><figcaption>{caption}</figcaption></figure>"
+    )
+    assert (pair.license, pair.captions[0].startswith("Un cane")) == (licence, True)
+    assert "Rossi" not in pair.captions[0]
 
 
 def test_pages_without_photos(read, tmp_path):

@@ -21,9 +21,16 @@ _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 def without_credit(caption: str) -> str:
     """A caption without the credits in parentheses at its end; other parentheses stay."""
-    while (start := _last_parenthesis(caption)) is not None and is_credit(caption[start:].strip("(). ")):
+    return divide(caption)[0]
+
+
+def divide(caption: str) -> tuple[str, str]:
+    """A caption without the credits in parentheses at its end, and these credits, "" where there are none."""
+    credits: list[str] = []
+    while (start := _last_parenthesis(caption)) is not None and is_credit(said := caption[start:].strip("(). ")):
+        credits.insert(0, said)
         caption = caption[:start].rstrip()
-    return caption
+    return caption, "; ".join(credits)
 
 
 def is_credit(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -13,8 +13,10 @@ from clip_italian.sources.text import one_line
 
 _FIGURES = "figure, .wp-caption, .gallery-item"
 _CAPTIONS = "figcaption, .wp-caption-text, .gallery-caption"
+_ASIDE = ("aside", "nav", "footer", "header")  # of the page; an article's own header holds its photo
 _NO_PHOTO = "table, video, audio, iframe, blockquote, pre"
 _NO_TEXT = "script, style, noscript, button, .credit, .credits, .copyright, .photo-credit, .media-credit"
+_CREDITS = ".credit, .credits, .copyright, .photo-credit, .media-credit"
 _LINES = "br, p, div, li, small, h2, h3, h4"  # what follows stands on another line
 # By falling trust: the scripts of lazy loading put a placeholder into src.
 _ORIGINALS = ("data-orig-file", "data-full-url")
@@ -27,12 +29,17 @@ _DESCRIPTOR = re.compile(r"((?:\([^)]*\)?|[^(,])*),?")
 # WordPress: photo-1024x683.jpg; Il Post: 2026/05/25/680x453/photo.jpg
 _SIZE_IN_NAME = re.compile(r"(?:-(\d{2,5})x\d{2,5}(?:\.\w{3,4})+|/(\d{2,5})x\d{2,5}/[^/]+)$")
 
+_WORDPRESS_SIZE = re.compile(r"-\d{2,5}x\d{2,5}((?:\.\w{3,4})+)$")
+_PICTURE_FILE = re.compile(r"\.(?:jpe?g|png|webp|gif|tiff?)$", re.IGNORECASE)
+
 
 class Figure(NamedTuple):
-    """A figure: the addresses of its pictures as written, the best first, and its caption, "" if it has none."""
+    """A figure: the addresses of its pictures as written, the best first, its caption, "" if it has none, and the
+    credit that stands in an element of its own, "" if there is none."""
 
     images: tuple[str, ...]
     caption: str
+    credit: str = ""
 
 
 class Article(NamedTuple):
@@ -82,17 +89,31 @@ def srcset(text: str) -> list[tuple[str, str]]:
 
 def _figures(tree: LexborHTMLParser) -> Iterator[Figure]:
     for node in _all_figures(tree):
-        if len(_all_figures(node)) > 2 or _is_inside_other(node):
+        if len(_all_figures(node)) > 2 or _is_inside_other(node) or _is_aside(node):
             continue
         images = tuple(_images(node))
         if images or not node.css_first(_NO_PHOTO):
             caption = node.css_first(_CAPTIONS)
-            yield Figure(images, _text(caption) if caption else "")
+            credit = node.css_first(_CREDITS)
+            said = one_line(credit.text()) if credit else ""
+            yield Figure(images, _text(caption) if caption else "", said)
 
 
 def _all_figures(node: LexborHTMLParser | LexborNode) -> list[LexborNode]:
     """In order, with the node itself where it is one. The parser names one twice that two selectors fit."""
     return list({found.mem_id: found for found in node.css(_FIGURES)}.values())
+
+
+def _is_aside(node: LexborNode) -> bool:
+    """Whether the figure is in a sidebar, a menu, or the page's header or footer."""
+    parent = node.parent
+    inside: set[str] = set()
+    while parent is not None:
+        inside.add(parent.tag or "")
+        if parent.tag in ("article", "main"):
+            return bool(inside & {"aside", "nav", "footer"})
+        parent = parent.parent
+    return bool(inside.intersection(_ASIDE))
 
 
 def _is_inside_other(node: LexborNode) -> bool:
@@ -107,16 +128,46 @@ def _is_inside_other(node: LexborNode) -> bool:
 def _images(figure: LexborNode) -> list[str]:
     """Addresses, the widest first, then in the order of trust."""
     found: dict[str, tuple[float, float]] = {}
+    widths = False  # a srcset that says them is complete
     for node in figure.css("img, picture source"):
         if (node.attributes.get("type") or "") in _UNREAD_TYPES:
             continue
         for name in (*_ORIGINALS, *_SETS, *_SINGLE):
             value = (node.attributes.get(name) or "").strip()
             some = srcset(value) if name in _SETS else [(value, "")]
+            widths = widths or any(descriptor.endswith("w") for _, descriptor in some)
             for url, descriptor in some:
                 if url and not url.lower().startswith(("data:", "blob:", "about:", "javascript:")):
                     found.setdefault(url, (math.inf, 1.0) if name in _ORIGINALS else _size(url, descriptor))
+    # A thumbnail by its name ("photo-300x200.jpg") says which of the others is whole: "photo.jpg".
+    whole = {_without_size(url) for url in found} - {None}
+    for link in _links(figure):
+        if link in found or _without_size(link) in found or link in whole or not found or _has_placeholders(found):
+            found.setdefault(link, (math.inf, 0.0))
+    for url in found:
+        if url in whole and not widths:
+            found[url] = (math.inf, 0.5)
     return sorted(found, key=lambda url: found[url], reverse=True)
+
+
+def _links(figure: LexborNode) -> list[str]:
+    """Picture files that the figure's pictures link to, as written."""
+    around = figure.css("a[href]")
+    if figure.parent is not None and figure.parent.tag == "a":
+        around = [figure.parent, *around]
+    links = [(link.attributes.get("href") or "").strip() for link in around if link.css_first("img")]
+    return [link for link in links if _PICTURE_FILE.search(link.partition("?")[0].partition("#")[0])]
+
+
+def _without_size(url: str) -> str | None:
+    """WordPress's "photo.jpg" for "photo-300x200.jpg"; None where the name has no size."""
+    path, mark, query = url.partition("?")
+    bare = _WORDPRESS_SIZE.sub(r"\1", path)
+    return None if bare == path else f"{bare}{mark}{query}"
+
+
+def _has_placeholders(found: Iterable[str]) -> bool:
+    return all(re.search(r"blank|placeholder|spacer|pixel", url, re.IGNORECASE) for url in found)
 
 
 def _size(url: str, descriptor: str) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 Read are lists of addresses (their pages are asked for politely and kept), saved pages, folders of them, and
 tables that someone collected already. The pictures themselves are left to `clip-italian fetch`. All rights in
-photos and captions stay with their owners: the pairs say no licence.
+photos and captions stay with their owners: the pairs say no licence but the credit, where there is one.
 """
 
 import json
@@ -18,7 +18,7 @@ from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources import tables
-from clip_italian.sources.credits import without_credit
+from clip_italian.sources.credits import divide
 from clip_italian.sources.figures import Article, absolute, article
 from clip_italian.sources.page_text import DAMAGE, origin, read_page
 from clip_italian.sources.text import flaw, key_id, lines, place, read_all, rows
@@ -107,7 +107,8 @@ def photos(found: Article, page: str | None, base: str | None, file: Path | None
         # The page's own picture can only be told to be that of a figure where there is one figure.
         spare = (found.picture,) if found.picture and len(found.figures) == 1 and figure.caption else ()
         image = next(filter(None, (_picture(one, base, file) for one in (*figure.images, *spare))), None)
-        caption = without_credit(figure.caption)
+        caption, credit = divide(figure.caption)
+        credit = "; ".join(dict.fromkeys(filter(None, (credit, figure.credit.strip("() ")))))
         reason = flaw(caption) or flaw(where)
         if image is None:
             yield Reject("", "no-photo", figure.caption, where)
@@ -116,7 +117,8 @@ def photos(found: Article, page: str | None, base: str | None, file: Path | None
         if reason or not caption:
             yield Reject(id_, reason or "no-caption", image, where)
         else:
-            yield Pair(id_, image, (caption,), SOURCE, page=page)
+            licence = f"credit: {credit}" if credit and flaw(credit) is None else None
+            yield Pair(id_, image, (caption,), SOURCE, license=licence, page=page)
 
 
 def table(path: Path) -> Iterator[Pair | Reject]:
