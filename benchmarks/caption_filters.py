@@ -12,13 +12,14 @@ import csv
 import gzip
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import spacy
 from clean_speed import real_captions
 
 from clip_italian import languages, pairs
 from clip_italian.clean.captions import words
-from clip_italian.clean.language_id import identifier
+from clip_italian.clean.language_id import foreign, identifier
 from clip_italian.clean.names import Casing, Lexicon, Tagger, tagger
 
 LABELLED = Path(__file__).parents[1] / "tests" / "data" / "name_captions.tsv"
@@ -107,12 +108,16 @@ def names(real: Sequence[str], ud: Sequence[Path], pipeline: str | None) -> None
 def identified(real: Sequence[str], english: Sequence[str]) -> None:
     """The table about languages; langdetect on every fifth caption, since it is slow."""
     rows = []
-    for name, step in (("py3langid", 1), ("langdetect", 5)):
-        guess = identifier(name)
+    italian = languages.get("it")
+    for name, step in (("py3langid", 1), ("py3langid and words", 1), ("langdetect", 5)):
         cells = [name]
         for texts in ([t for t in real if words(t) > 3], [t for t in real if words(t) <= 3], list(english)):
             some = texts[::step]
-            right = sum(found.language == "it" for found in guess(some))
+            if name == "py3langid and words":
+                right = sum(doubt is None for doubt in foreign(some, italian))
+            else:
+                backend: Literal["py3langid", "langdetect"] = "langdetect" if name == "langdetect" else "py3langid"
+                right = sum(found.language == "it" for found in identifier(backend)(some))
             cells.append(f"{right:,} of {len(some):,}" + (f" ({right / len(some):.4f})" if some else ""))
         rows.append(cells)
     table(["taken for Italian", "Italian, four words or more", "Italian, up to three words", "English"], rows)

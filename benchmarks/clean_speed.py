@@ -25,7 +25,7 @@ from pathlib import Path
 from clip_italian import languages, near, pairs
 from clip_italian.clean import captions as checks
 from clip_italian.clean.duplicates import verdicts
-from clip_italian.clean.language_id import identifier
+from clip_italian.clean.language_id import foreign, identifier
 from clip_italian.clean.names import tagger
 from clip_italian.clean.pictures import PictureLimits, check
 from clip_italian.clean.recipe import Duplicates
@@ -97,7 +97,7 @@ def filters(texts: list[str], pictures: Sequence[Path], pipeline: str | None, ro
         "markup": (lambda some: [checks.no_markup(text) for text in some], len(texts)),
         "duplicates and boilerplate": (duplicates(texts, italian.function_words, room), len(texts)),
         "names, lexicon": (tagger("lexicon", italian), len(texts)),
-        "language, py3langid": (identifier("py3langid"), len(texts)),
+        "language, py3langid and words": (lambda some: foreign(some, italian), len(texts)),
         "language, langdetect": (identifier("langdetect"), 1_000),
     }
     if pipeline:
