@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -79,7 +80,10 @@ def fetch(source: Path, output: Path, settings: Settings, ray: str | None = None
             counts = found.by_source()
     fetched = sum(some.get(outcomes.FETCHED, 0) for some in counts.values())
     if rows and not fetched:
-        reasons = ", ".join(f"{outcome} {count}" for some in counts.values() for outcome, count in some.items())
+        total: Counter[str] = Counter()
+        for some in counts.values():
+            total.update(some)
+        reasons = ", ".join(f"{outcome} {count:,}" for outcome, count in total.most_common())
         raise UserError(
             f"{source}: none of its {rows:,} pictures came ({reasons}); check the network, the same command tries again"
         )
