@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clip_italian.errors import UserError
+from clip_italian.names import as_stored
 
 # Of Apple's HEIC only with pillow-heif (extra `heic`).
 _HEIC = frozenset({".heic", ".heif"})
@@ -61,7 +62,8 @@ def decode(
         Image.init()
         formats = tuple(one for one in formats if one in Image.OPEN)
     try:
-        with Image.open(source, formats=formats) as image:
+        stored = as_stored(source) if isinstance(source, Path) else source
+        with Image.open(stored, formats=formats) as image:
             most = MAX_PIXELS if most_pixels is None else most_pixels
             if image.width * image.height > most:
                 raise PictureError(f"{name}: {image.width} x {image.height} pixels, more than {most:,}")

@@ -13,6 +13,7 @@ from clip_italian.clean.language_id import foreign, identifier
 from clip_italian.clean.names import tagger
 from clip_italian.clean.pictures import PictureFacts, check
 from clip_italian.clean.recipe import CleanRecipe
+from clip_italian.names import as_stored
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
 
@@ -102,7 +103,7 @@ class Clean:
         """The pair with its picture's hash, where the picture is a local file that can be used."""
         if self.recipe.pictures is None or "://" in pair.image:
             return pair
-        seen = check(self.folder / pair.image, self.recipe.pictures)
+        seen = check(as_stored(self.folder / pair.image), self.recipe.pictures)
         if isinstance(seen, PictureFacts):
             return replace(pair, phash=seen.phash)
         reason, detail = seen

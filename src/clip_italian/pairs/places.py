@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from clip_italian.errors import UsageError, UserError
+from clip_italian.names import as_stored
 from clip_italian.pairs.rows import Pair
 
 
@@ -40,4 +41,4 @@ def image_path(pair: Pair, pairs_file: Path) -> Path:
     """
     if "://" in pair.image:
         raise UserError(f"{pairs_file}: {pair.image} is not on this machine; get the pictures by clip-italian fetch")
-    return pairs_file.parent / pair.image
+    return as_stored(pairs_file.parent / pair.image)

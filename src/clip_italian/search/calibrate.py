@@ -15,6 +15,7 @@ from scipy.special import expit
 from clip_italian import pairs
 from clip_italian.errors import UserError
 from clip_italian.model.encoder import SearchEncoder
+from clip_italian.names import as_stored, normal
 from clip_italian.pipeline.parts import alone
 from clip_italian.sampling import Sample
 from clip_italian.search import manifest
@@ -52,7 +53,8 @@ def hits(index: Index, pairs_file: Path, encoder: SearchEncoder) -> tuple[np.nda
     chosen: Sample[tuple[str, str]] = Sample(MOST_CAPTIONS, _SEED)
     for batch in pairs.batches(pairs_file):
         for pair in pairs.from_batch(batch):
-            own = pair.id if pair.id in ids else str((pairs_file.parent / pair.image).resolve())
+            known = normal(pair.id) in ids
+            own = normal(pair.id if known else str(as_stored(pairs_file.parent / pair.image).resolve()))
             if own in ids or own in places:
                 for caption in pair.captions:
                     chosen.add(f"{own}\0{caption}", (caption, own))
@@ -66,18 +68,19 @@ def hits(index: Index, pairs_file: Path, encoder: SearchEncoder) -> tuple[np.nda
     for (_, own), query in zip(asked, encoder.encode_text([caption for caption, _ in asked]), strict=True):
         found = index.search(query, HITS)
         scores.append([hit.score for hit in found])
-        right.append([own in (hit.id, str(hit.path)) for hit in found])
+        right.append([own in (normal(hit.id), normal(hit.file)) for hit in found])
     return np.asarray(scores), np.asarray(right)
 
 
 def _known(index: Index) -> tuple[set[str], set[str]]:
-    """Ids and absolute paths of all rows."""
+    """Ids and absolute paths of all rows, in Unicode form NFC."""
     ids: set[str] = set()
     places: set[str] = set()
     roots = index.manifest.roots
     for table, _ in index.store.content(["id", "root", "path"]):
-        ids.update(table["id"].to_pylist())
-        places.update(map(place, repeat(roots), table["root"].to_pylist(), table["path"].to_pylist()))
+        ids.update(map(normal, table["id"].to_pylist()))
+        found = map(place, repeat(roots), table["root"].to_pylist(), table["path"].to_pylist())
+        places.update(map(normal, found))
     return ids, places
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from clip_italian import dates
 from clip_italian.errors import UsageError
+from clip_italian.names import normal
 from clip_italian.search.rows import SCHEMA
 
 TEXT_FIELDS = tuple(field.name for field in SCHEMA if pa.types.is_string(field.type))
@@ -22,7 +23,8 @@ class Filter:
     """All of it must hold. `folder`: below it, relative to an indexed folder or absolute.
 
     `since` and `until` are included, in wall time: all of a day, a datetime (without a zone) to the millisecond.
-    `equal` are names and values of text fields: id, path, source, license, page, caption. Raises UsageError for others.
+    `equal` are names and values of text fields: id, path, source, license, page, caption. Texts are compared in Unicode
+    form NFC. Raises UsageError for other fields.
     """
 
     folder: str | None = None
@@ -63,7 +65,7 @@ class Filter:
         """Which rows (n,) of a table with `columns` may be shown."""
         good = np.ones(len(table), bool)
         for name, value in self.texts:
-            good &= _true(pc.equal(table[name], value))
+            good &= _true(pc.equal(_normal(table[name], value), normal(value)))
         if first := self.first:
             good &= _true(pc.greater_equal(table["taken"], _moment(first)))
         if last := self.last:
@@ -71,25 +73,31 @@ class Filter:
         if self.folder is not None:
             below = np.zeros(len(table), bool)
             for number, start in self.starts(roots):
-                below |= _true(pc.equal(table["root"], number)) & _true(pc.starts_with(table["path"], start))
+                paths = _normal(table["path"], start)
+                below |= _true(pc.equal(table["root"], number)) & _true(pc.starts_with(paths, start))
             good &= below
         return good
 
     def starts(self, roots: Sequence[str]) -> list[tuple[int, str]]:
-        """What paths below `folder` begin with, by number of the indexed folder; none where it lies in none."""
+        """What paths below `folder` begin with, in NFC, by number of the indexed folder; none where it lies in none."""
         assert self.folder is not None
         if not PurePath(self.folder).is_absolute():
-            inside = PurePath(os.path.normpath(self.folder)).as_posix()
+            inside = PurePath(os.path.normpath(normal(self.folder))).as_posix()
             return [(number, "" if inside == "." else f"{inside}/") for number in range(len(roots))]
         found = []
-        for number, root in enumerate(roots):
-            folder = os.path.normpath(self.folder)
+        folder = os.path.normpath(normal(self.folder))
+        for number, root in enumerate(map(normal, roots)):
             if PurePath(folder).is_relative_to(root):
                 inside = PurePath(folder).relative_to(root).as_posix()
                 found.append((number, "" if inside == "." else f"{inside}/"))
             elif PurePath(root).is_relative_to(folder):
                 found.append((number, ""))
         return found
+
+
+def _normal(column: pa.ChunkedArray, wanted: str) -> pa.ChunkedArray:
+    """A column to compare with a text: in Unicode form NFC, unless the text is ASCII, which has one form only."""
+    return column if wanted.isascii() else pc.utf8_normalize(column, "NFC")
 
 
 def days(option: str, text: str) -> tuple[datetime, datetime]:

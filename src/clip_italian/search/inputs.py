@@ -16,6 +16,7 @@ import pyarrow as pa
 from clip_italian import pairs
 from clip_italian.errors import UserError
 from clip_italian.images import SUFFIXES
+from clip_italian.names import as_stored
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search.rows import ENTRY, MOST_NS, pack_look
@@ -157,8 +158,9 @@ def _pairs(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
 def _paired(pair: Pair, folder: Path, number: int, roots: Roots) -> Entry | Reject:
     if "://" in pair.image:
         return Reject(pair.id, "no-file", pair.image, "an address; get the pictures by clip-italian fetch")
-    picture = folder / pair.image
-    inside = os.path.relpath(picture, roots.paths[number]) if not Path(pair.image).is_absolute() else pair.image
+    picture = as_stored(folder / pair.image)
+    absolute = Path(pair.image).is_absolute()
+    inside = str(picture) if absolute else os.path.relpath(picture, roots.paths[number])
     try:
         status = picture.stat()
     except (OSError, ValueError) as error:

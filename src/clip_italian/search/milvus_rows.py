@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -23,17 +24,29 @@ def row_number(id_: str) -> int:
 
 def expression(where: Filter, roots: Sequence[str]) -> str | None:
     """A filter in Milvus' language; None for one that nothing can pass."""
-    terms = [f"{name} == {json.dumps(value, ensure_ascii=False)}" for name, value in where.texts]
+    terms = [
+        _any([f"{name} == {json.dumps(form, ensure_ascii=False)}" for form in _forms(value)])
+        for name, value in where.texts
+    ]
     if where.first:
         terms.append(f"taken >= {_milliseconds(where.first.isoformat())}")
     if where.last:
         terms.append(f"taken < {_milliseconds(where.last.isoformat()) + 1}")
     if where.folder is not None:
-        places = [_below(number, start) for number, start in where.starts(roots)]
+        places = [_below(number, form) for number, start in where.starts(roots) for form in _forms(start)]
         if not places:
             return None
         terms.append(f"({' or '.join(places)})")
     return " and ".join(terms)
+
+
+def _forms(text: str) -> list[str]:
+    """A text in both Unicode forms, as Milvus compares bytes."""
+    return list(dict.fromkeys([text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]))
+
+
+def _any(terms: Sequence[str]) -> str:
+    return terms[0] if len(terms) == 1 else f"({' or '.join(terms)})"
 
 
 def _below(root: int, start: str) -> str:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_italian.errors import UserError
+from clip_italian.names import as_stored
 from clip_italian.pairs import Pair, split_name
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.text import Line, Row, decode, flaw, key_id, lines, one_line, place, rows
@@ -175,7 +176,7 @@ def from_row(values: Mapping[str, Any], columns: Columns, path: Path, where: str
     reason = next(filter(None, (flaw(text) for text in texts if text)), None)
     if reason:
         return Reject("", reason, detail=where)
-    target = image.strip() if "://" in image else os.path.normpath(path.parent / image.strip())
+    target = image.strip() if "://" in image else os.path.normpath(as_stored(path.parent / image.strip()))
     try:
         id_ = given or id_of(target)
         if "://" not in image and not Path(target).is_file():

@@ -18,6 +18,7 @@ from clip_italian import console, pairs
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.identity import DISTANCE, is_hash
+from clip_italian.names import as_stored
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.database import count_rows, database
 from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
@@ -135,7 +136,7 @@ def _look_at_part(number: int, folder: Path, source: Path, root: Path, plan: Pla
 def _with_look(pair: pairs.Pair, root: Path) -> tuple[pairs.Pair, int]:
     if "://" in pair.image:
         return replace(pair, phash=pair.phash if pair.phash and is_hash(pair.phash) else None), NO_KEY
-    path = root / pair.image
+    path = as_stored(root / pair.image)
     known = pair.phash if pair.phash and is_hash(pair.phash) else groups.look(path)
     return replace(pair, phash=known), groups.content_key(path)
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from clip_italian.images import PictureError, open_picture
+from clip_italian.names import as_stored
 
 
 class Pictures(Protocol):
@@ -57,7 +58,7 @@ class FilePictures:
 
     def path(self, row: int) -> Path:
         """Where the file lies."""
-        return self._folder / self._paths[row].as_py()
+        return as_stored(self._folder / self._paths[row].as_py())
 
     def name(self, row: int) -> str:
         """The path as text."""
