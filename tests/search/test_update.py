@@ -18,6 +18,7 @@ from clip_italian.pairs import Pair
 from clip_italian.search import commit, inputs, manifest, segment, update
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Index
+from clip_italian.search.query import Query, embed
 from clip_italian.search.verify import verify
 from tests.search.conftest import noise
 from tests.search.fakes import FakeEncoder
@@ -393,3 +394,146 @@ def test_linked_folders_are_part_of_an_index(tmp_path, photos, model):
     (hit,) = Index.open(index).search(np.frombuffer(b"\0" * 96, np.float32) + 1, 1, where=Filter(folder="linked"))
     assert (hit.id, hit.open().size) == ("linked/a.png", (20, 20))
     assert update.build(index, [photos], model).embedded == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "what", "gone"),
+    [
+        (("foto[1].png", "foto1.png"), "foto[1].png", ["foto[1].png"]),
+        (("foto1.png", "foto2.png"), "foto[1].png", ["foto1.png"]),
+        (("a?.png", "ab.png"), "a?.png", ["a?.png"]),
+        (("a*.png", "ab.png"), "a*.png", ["a*.png"]),
+        (("rome[1]/a.png", "rome1/a.png"), "rome[1]", ["rome[1]/a.png"]),
+        (("rome[1]/a.png", "rome1/a.png"), "rome[1]/*.png", ["rome[1]/a.png"]),
+        (("rome1/a.png", "rome2/a.png"), "rome[1]/*.png", ["rome1/a.png"]),
+        (("100%_a.png", "100xya.png"), "100%_a.png", ["100%_a.png"]),
+        (("sub/a.png", "b.png"), "./sub//a.png", ["sub/a.png"]),
+    ],
+)
+def test_a_name_that_fits_exactly_is_no_pattern(tmp_path, model, names, what, gone):
+    folder = tmp_path / "pics[1]"
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        noise(number).save(folder / name)
+    index = tmp_path / "idx[1]*"
+    update.build(index, [folder], model)
+    assert set(contents(index)) == set(names)
+    update.remove(index, [what])
+    assert set(contents(index)) == set(names) - set(gone)
+
+
+def test_each_name_is_read_by_itself(tmp_path, photos, model):
+    """One name is literal, another a pattern, a third fits nothing and is reported; an empty one is refused."""
+    noise(90).save(photos / "0[0].png")
+    index = tmp_path / "idx"
+    update.build(index, [photos], model)
+    for empty in ("", " "):
+        with pytest.raises(UserError, match="an empty name fits nothing"):
+            update.remove(index, [empty])
+    change = update.remove(index, ["0[0].png", "sub/0[12].png", "spost*", "spost*"])
+    assert (change.removed, change.unmatched) == (3, ("spost*",))
+    assert set(contents(index)) == set(expected(photos, FakeEncoder())) - {"0[0].png", "sub/01.png", "sub/02.png"}
+    change = update.remove(index, ["00.png", str(photos / "0[36].png"), "no.png"])
+    assert (change.removed, change.unmatched) == (3, ("no.png",)), "patterns fit whole paths as well"
+
+
+def test_a_root_that_is_not_there_keeps_its_rows(tmp_path, photos, model):
+    index = tmp_path / "idx"
+    update.build(index, [photos], model)
+    photos.rename(tmp_path / "off")
+    for state in ("is not there", "is empty"):
+        with pytest.raises(UserError, match=f"{photos}: this folder of .* {state}, 12 pictures .*--force"):
+            update.remove(index, [], missing=True)
+        photos.mkdir(exist_ok=True)
+    with pytest.raises(UserError, match=str(photos)):
+        update.build(index, [photos], model)
+    assert len(contents(index)) == 12
+    assert update.remove(index, ["00.png"]).removed == 1, "what is named goes"
+    assert update.remove(index, [], missing=True, force=True).pictures == 0
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_folder_that_vanished_as_a_whole_keeps_its_rows(tmp_path, photos, model, empty):
+    index, sub = tmp_path / "idx", photos / "sub"
+    update.build(index, [photos], model)
+    sub.rename(tmp_path / "off")
+    if empty:
+        sub.mkdir()
+    (photos / "00.png").unlink()
+    change = update.build(index, [photos], model)
+    assert (change.pictures, change.removed) == (11, 1), "the single one goes"
+    assert [(one.folder, one.pictures) for one in change.kept] == [(str(sub), 8)]
+    (photos / "03.png").unlink()
+    change = update.remove(index, [], missing=True)
+    assert (change.pictures, change.removed) == (10, 1)
+    assert [(one.folder, one.pictures) for one in change.kept] == [(str(sub), 8)]
+    assert verify(index) == []
+    if empty:
+        sub.rmdir()
+    (tmp_path / "off").rename(sub)
+    change = update.build(index, [photos], model)
+    assert (change.pictures, change.embedded, change.kept) == (10, 0, ()), "back again, as if nothing had been"
+    shutil.rmtree(sub)
+    assert update.build(index, [photos], model, force=True).pictures == 2
+
+
+def test_what_moved_or_was_deleted_one_by_one_goes_without_a_question(tmp_path, photos, model, encoder):
+    index = tmp_path / "idx"
+    update.build(index, [photos], model)
+    (photos / "sub").rename(photos / "moved")
+    encoder.embedded = 0
+    change = update.build(index, [photos], model)
+    assert (change.pictures, change.removed, change.kept, encoder.embedded) == (12, 8, (), 0)
+    for path in sorted((photos / "moved").glob("*.png"))[:-1]:
+        path.unlink()
+    assert update.remove(index, [], missing=True).removed == 7
+    assert update.build(index, [photos / "moved"], model).pictures == 1, "other inputs are no vanished folder"
+
+
+def test_rows_that_cannot_stay_are_not_lost(tmp_path, photos, model):
+    """With the inputs in another order the rows of a vanished folder would be at another place."""
+    other = tmp_path / "other"
+    other.mkdir()
+    noise(50).save(other / "x.png")
+    index = tmp_path / "idx"
+    update.build(index, [photos, other], model)
+    shutil.rmtree(photos / "sub")
+    with pytest.raises(UserError, match="the inputs are others than before"):
+        update.build(index, [other, photos], model)
+    assert len(contents(index)) == 13
+    assert update.build(index, [other, photos], model, force=True).pictures == 5
+
+
+NFC, NFD = "Citt\u00e0", "Citta\u0300"
+
+
+@pytest.mark.parametrize(("stored", "typed"), [(NFD, NFC), (NFC, NFD)])
+def test_names_in_either_unicode_form(tmp_path, model, encoder, stored, typed):
+    photos = tmp_path / stored
+    for number, name in enumerate((f"{stored}/a.png", f"{stored}/{stored}.png", "b.png", f"{stored}[1].png")):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        noise(number).save(photos / name)
+    index = tmp_path / "idx"
+    assert update.build(index, [tmp_path / typed], model).pictures == 4
+    opened = Index.open(index)
+    for folder, count in ((typed, 2), (f"{typed}/", 2), (str(tmp_path / typed / typed), 2), (str(tmp_path / typed), 4)):
+        assert len(opened.search(np.eye(24)[0], 9, where=Filter(folder=folder))) == count
+    for name, value in (("source", typed), ("id", f"{typed}/a.png"), ("path", f"{typed}/{typed}.png")):
+        where = Filter(equal=((name, value),))
+        assert len(opened.search(np.eye(24)[0], 9, where=where)) == (4 if name == "source" else 1)
+    like = Query(pictures=(tmp_path / typed / typed / f"{typed}.png",))
+    assert np.allclose(embed(like, encoder, opened), encoder.encode_images([noise(1)])[0])
+    assert update.remove(index, [f"{typed}/{typed}.png"]).removed == 1
+    assert update.remove(index, [f"{typed}[1].png"]).removed == 1
+    assert update.remove(index, [f"{typed}/*"]).removed == 1
+
+
+def test_pairs_name_pictures_in_either_unicode_form(tmp_path, model):
+    (tmp_path / NFD).mkdir()
+    noise(1).save(tmp_path / NFD / "a.png")
+    pairs.write([Pair(f"row {NFD}", f"{NFC}/a.png", ("x",), "wit")], tmp_path / "pairs.jsonl")
+    index = tmp_path / "idx"
+    assert update.build(index, [tmp_path / "pairs.jsonl"], model).pictures == 1
+    (hit,) = Index.open(index).search(np.eye(24)[0])
+    assert hit.open().size == (20, 20)
+    assert update.remove(index, [f"row {NFC}"]).removed == 1

@@ -18,6 +18,9 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(help="Folders of pictures, pairs files, shards (.tar) or embeddings.", metavar="INPUT…"),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Remove pictures also where a whole folder is gone; its disk may be missing.")
+]
 Pictures = Annotated[Path | None, typer.Option(help="Folder that the paths in embeddings start at.")]
 Hidden = Annotated[bool | None, typer.Option("--hidden/--no-hidden", help=f"{HIDDEN_HELP} Default: as the index.")]
 _SHOWN = 20
@@ -35,6 +38,7 @@ def build(
         str | None, typer.Option(metavar="URL", help="Keep vectors and rows in milvus://HOST:PORT/COLLECTION.")
     ] = None,
     pictures: Pictures = None,
+    force: Force = False,
     exclude: Exclude = None,
     hidden: Hidden = None,
     device: Device = "auto",
@@ -53,7 +57,9 @@ def build(
     _check(inputs)
     patterns = _patterns(exclude)
     loaded = _model(model, device)
-    change = update.build(output, inputs, loaded, exact, store, ray, pictures, exclude=patterns, hidden=hidden)
+    change = update.build(
+        output, inputs, loaded, exact, store, ray, pictures, force=force, exclude=patterns, hidden=hidden
+    )
     _show(change, output, as_json, patterns or [])
 
 
@@ -91,6 +97,7 @@ def remove(
         list[str] | None, typer.Argument(help="Ids, paths, folders or patterns (*.png).", metavar="WHAT…")
     ] = None,
     missing: Annotated[bool, typer.Option("--missing", help="Pictures whose file is gone.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Take pictures out of an index; the files stay where they are.
@@ -102,7 +109,7 @@ def remove(
 
     if not what and not missing:
         raise UsageError("say what to remove: ids, paths, folders, patterns or --missing")
-    _show(update.remove(index, what or [], missing), index, as_json)
+    _show(update.remove(index, what or [], missing, force), index, as_json)
 
 
 @app.command("info")
@@ -210,10 +217,11 @@ def export(
 
 def _check(inputs: list[Path]) -> None:
     """Look at the inputs before a model is loaded."""
+    from clip_italian.names import as_stored
     from clip_italian.search.inputs import kind
 
     for path in inputs:
-        kind(path)
+        kind(as_stored(path))
 
 
 def _patterns(given: list[str] | None) -> list[str] | None:
@@ -240,12 +248,22 @@ def _show(change: "Change", index: Path, as_json: bool, patterns: Sequence[str] 
             console.notice(f"--exclude {pattern}: fits no name, and no path below the folders given")
     left_out = [{"id": one.id, "reason": one.reason, "detail": one.detail} for one in change.left_out]
     if as_json:
+        kept = [{"folder": one.folder, "pictures": one.pictures} for one in change.kept]
+        more = {"unmatched": list(change.unmatched), "kept": kept}
         figures = {"pictures": change.pictures, "added": change.added, "embedded": change.embedded}
         aside = {"other_media": dict(change.aside.other), "excluded": dict(change.aside.excluded)}
-        print(json.dumps({"index": str(index)} | figures | {"removed": change.removed, "left_out": left_out} | aside))
+        figures |= {"removed": change.removed, "left_out": left_out}
+        print(json.dumps({"index": str(index)} | figures | aside | more))
         return
-    for one in left_out[:_SHOWN]:
-        console.notice(f"left out: {one['id']}: {one['detail'] or one['reason']}")
+    for name in change.unmatched:
+        console.notice(f"{index}: nothing in it fits {name}")
+    for one in change.kept:
+        console.notice(
+            f"{one.folder}: all {one.pictures:,} pictures of this folder are gone; they stay in the index. "
+            "Mount it or move it back, or remove them with --force"
+        )
+    for reject in left_out[:_SHOWN]:
+        console.notice(f"left out: {reject['id']}: {reject['detail'] or reject['reason']}")
     if len(left_out) > _SHOWN:
         console.notice(f"… and {len(left_out) - _SHOWN:,} more; see left-out-*.jsonl in {index}")
     console.output.print(

@@ -16,7 +16,8 @@ from clip_italian.images import PictureError, ahead
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search import embed
 from clip_italian.search.inputs import SCAN, Entry, as_table
-from clip_italian.search.rows import CONTENT, ENTRY
+from clip_italian.search.rows import CONTENT, ENTRY, place
+from clip_italian.search.selection import is_gone
 
 _BATCH = 10_000
 # Where a vector lies: number of the store (a segment, or a part), and position in it.
@@ -132,6 +133,30 @@ class Plan:
             for store, position in zip(batch["store"].to_pylist(), batch["pos"].to_pylist(), strict=True):
                 gone.setdefault(store, []).append(position)
         return gone
+
+    def missing(self, before: Sequence[str], now: Sequence[str]) -> dict[str, list[tuple[int, int, int]]]:
+        """Store, position and root of rows that the scan lacks and whose file is gone, by the file's place.
+
+        `before` are the folders of the rows, `now` those of the inputs: only files below these. Neither pictures that
+        moved are among them, nor those that never were files.
+        """
+        found = self._base.sql(
+            "SELECT store, pos, root, path FROM existing WHERE id NOT IN (SELECT id FROM scan) AND size IS NOT NULL"
+            " AND (sha256 IS NULL OR sha256 NOT IN (SELECT sha256 FROM source WHERE sha256 IS NOT NULL))"
+            " ORDER BY store, pos"
+        )
+        missing: dict[str, list[tuple[int, int, int]]] = {}
+        for batch in found.to_arrow_reader(_BATCH):
+            for store, position, root, path in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                where = place(before, root, path)
+                if any(where.startswith(f"{one}/") for one in now) and is_gone(where):
+                    missing.setdefault(where, []).append((store, position, root))
+        return missing
+
+    def alive(self) -> set[str]:
+        """Folders in which the scan found pictures."""
+        found = self._base.sql("SELECT DISTINCT regexp_replace(place, '/[^/]*$', '') FROM scan")
+        return {folder for (folder,) in found.fetchall()}
 
     def twice(self) -> list[Reject]:
         """Entries whose id another picture had first."""

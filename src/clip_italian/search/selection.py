@@ -1,35 +1,182 @@
-"""Rows that people name: by id, path, folder or pattern, or because their file is gone."""
+"""Rows that people name: by id, path, folder or pattern; and rows whose file is gone."""
 
 import fnmatch
+import glob
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
+from clip_italian.errors import UsageError, UserError
+from clip_italian.names import normal
 from clip_italian.search.rows import place
 
+# Pictures of a folder that are gone all at once: from so many on it is more likely that a disk is missing.
+MANY = 5
+# The same for a folder that is still there and empty, as a mount point is.
+MANY_OF_EMPTY = 2
 
-def selected(
-    tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[str], missing: bool
-) -> Iterator[tuple[int, int]]:
-    """Store and position of rows that are named, or whose file is missing."""
-    exact = {one.rstrip("/") for one in what}
-    absolute = {str(Path.cwd() / one) for one in what}
-    patterns = [re.compile(fnmatch.translate(one)) for one in what if set(one) & set("*?[")]
+Position = tuple[int, int]
 
-    def named(id_: str, path: str, where: str) -> bool:
-        if id_ in exact or path in exact or where in absolute:
-            return True
-        if exact & {str(above) for above in PurePosixPath(path).parents}:
-            return True
-        if absolute & {str(above) for above in Path(where).parents}:
-            return True
-        return any(pattern.match(id_) or pattern.match(path) for pattern in patterns)
 
+@dataclass(frozen=True)
+class Absent:
+    """A folder of an index without any of its `pictures` on the disk."""
+
+    folder: str
+    pictures: int
+
+
+@dataclass
+class Selection:
+    """Store and position of rows: `named` ones, those whose file is `missing`, with their places, and the rest's.
+
+    `unmatched` are the names that no row has; `alive` the folders of pictures that are on the disk.
+    """
+
+    named: list[Position] = field(default_factory=list)
+    missing: dict[str, list[Position]] = field(default_factory=dict)
+    alive: set[str] = field(default_factory=set)
+    unmatched: list[str] = field(default_factory=list)
+
+
+class _Name:
+    """One thing that a person typed, and the rows that fit each of its readings, the most literal one first.
+
+    `foto[1].jpg` is that name where a row has it, and else a pattern for `foto1.jpg`. In `foto[1]/*.jpg` the folder
+    is that name where there is such a folder.
+    """
+
+    def __init__(self, text: str) -> None:
+        if not text.strip():
+            raise UsageError("an empty name fits nothing; give ids, paths, folders or patterns")
+        self.text = text
+        plain = normal(text)
+        self.literal = {
+            plain,
+            plain.rstrip("/") or "/",
+            os.path.normpath(plain),
+            os.path.normpath(normal(str(Path.cwd() / text))),
+        }
+        patterns: list[str] = []
+        if glob.has_magic(plain):
+            parts = plain.split("/")
+            folders = ["/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
+            patterns = [glob.escape(one) + plain[len(one) :] for one in folders if glob.has_magic(one)] + [plain]
+        self.patterns = [re.compile(fnmatch.translate(one)) for one in patterns]
+        self.found: list[list[Position]] = [[] for _ in range(1 + len(patterns))]
+
+    def best(self) -> list[Position]:
+        return next((found for found in self.found if found), [])
+
+
+def selected(tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[str], missing: bool) -> Selection:
+    """Rows that are named, and with `missing` those without a file. Names are compared in one Unicode form.
+
+    Raises UsageError for an empty name.
+    """
+    names = [_Name(one) for one in dict.fromkeys(what)]
+    literal: dict[str, list[_Name]] = {}
+    for one in names:
+        for text in one.literal:
+            literal.setdefault(text, []).append(one)
+    patterned = [one for one in names if one.patterns]
+    chosen = Selection()
     for table in tables:
         columns = (table[name].to_pylist() for name in ("id", "path", "root", "store", "pos"))
         for id_, path, root, store, position in zip(*columns, strict=True):
-            where = place(roots, root, path)
-            if named(id_, path, where) or (missing and not Path(where).exists()):
-                yield store, position
+            where, at = place(roots, root, path), (store, position)
+            if names:
+                texts = {normal(id_), normal(path), normal(where)}
+                whole = texts.union(*(_above(text) for text in (normal(path), normal(where))))
+                for one in {id(one): one for text in whole if text in literal for one in literal[text]}.values():
+                    one.found[0].append(at)
+                for one in patterned:
+                    for pattern, found in zip(one.patterns, one.found[1:], strict=True):
+                        if any(map(pattern.match, texts)):
+                            found.append(at)
+            if missing:
+                if is_gone(where):
+                    chosen.missing.setdefault(where, []).append(at)
+                else:
+                    chosen.alive.add(_folder(where))
+    chosen.named = sorted({at for one in names for at in one.best()})
+    chosen.unmatched = [one.text for one in names if not one.best()]
+    return chosen
+
+
+def is_gone(place: str) -> bool:
+    """Whether there is no such file. A disk or folder that gives another error may still have it."""
+    try:
+        Path(place).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def absent(missing: Iterable[str], alive: Set[str], roots: Sequence[str]) -> dict[str, list[str]]:
+    """Folders that vanished as a whole, with the places of their pictures, for places of files that are gone.
+
+    `alive` are folders that still have pictures. Pictures that were deleted one by one are in no such folder.
+    """
+    living = {above for folder in alive for above in (folder, *_above(folder))}
+    groups: dict[str, list[str]] = {}
+    for one in missing:
+        folder = _folder(one)
+        if folder in living:
+            continue
+        while folder not in roots and _is_below(above := _folder(folder), roots) and above not in living:
+            folder = above
+        groups.setdefault(folder, []).append(one)
+    return {
+        folder: places
+        for folder, places in groups.items()
+        if len(places) >= (MANY_OF_EMPTY if is_empty(folder) else MANY) or (folder in roots and not is_there(folder))
+    }
+
+
+def check_roots(folders: Iterable[str], roots: Sequence[str], index: Path, pictures: int) -> None:
+    """Raise UserError where a whole folder of the index is among `folders` and not there, or empty."""
+    lost = [folder for folder in folders if folder in roots and not is_there(folder)]
+    if lost:
+        state = "is empty" if Path(lost[0]).is_dir() else "is not there"
+        raise UserError(
+            f"{lost[0]}: this folder of {index} {state}, {pictures:,} pictures would be removed; "
+            "mount it or move it back, or give --force"
+        )
+
+
+def is_there(folder: str) -> bool:
+    """Whether a folder exists and holds anything."""
+    return Path(folder).is_dir() and not is_empty(folder)
+
+
+def is_empty(folder: str) -> bool:
+    """Whether a folder exists and holds nothing but hidden files."""
+    try:
+        with os.scandir(folder) as inside:
+            return all(one.name.startswith(".") or one.name == "lost+found" for one in inside)
+    except OSError:
+        return False
+
+
+def _folder(path: str) -> str:
+    return path[: path.rfind("/")] or "/"
+
+
+def _above(path: str) -> Iterator[str]:
+    """All folders above a path, and "." for a relative one."""
+    at = path.rfind("/")
+    while at > 0:
+        yield path[:at]
+        at = path.rfind("/", 0, at)
+    yield "/" if path.startswith("/") else "."
+
+
+def _is_below(path: str, roots: Sequence[str]) -> bool:
+    return any(path == root or path.startswith(f"{root}/") for root in roots)

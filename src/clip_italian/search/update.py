@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from clip_italian import console
 from clip_italian.errors import UsageError, UserError
+from clip_italian.names import as_stored
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.database import database
 from clip_italian.pipeline.rejects import Reject, read_rejects
@@ -27,7 +28,7 @@ from clip_italian.search.inputs import Entry, Roots
 from clip_italian.search.local import LocalStore
 from clip_italian.search.manifest import Manifest
 from clip_italian.search.plan import EXISTING, Plan, write_scan
-from clip_italian.search.selection import selected
+from clip_italian.search.selection import Absent, absent, check_roots, selected
 from clip_italian.search.store import Backend
 from clip_italian.search.vectors import to_bf16
 from clip_italian.walk import Aside, Choice
@@ -39,8 +40,11 @@ _MOST_PARTS = 4_096
 
 @dataclass(frozen=True)
 class Change:
-    """What an update did: pictures now in the index; new rows, of them embedded now; rows gone; what was left out;
-    what its folders hold beside pictures."""
+    """What an update did: pictures now in the index; new rows, of them embedded now; rows gone; what was left out.
+
+    `aside` is what its folders hold beside pictures, `unmatched` are names that no picture has, `kept` folders that
+    vanished as a whole, whose rows stay.
+    """
 
     pictures: int
     added: int = 0
@@ -48,6 +52,8 @@ class Change:
     removed: int = 0
     left_out: tuple[Reject, ...] = ()
     aside: Aside = field(default_factory=Aside)
+    unmatched: tuple[str, ...] = ()
+    kept: tuple[Absent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,16 +66,18 @@ class Model:
 
 def build(
     folder: Path, sources: Sequence[Path], model: Model, exact: bool = False, store: str | None = None,
-    ray: str | None = None, pictures: Path | None = None, exclude: Sequence[str] | None = None,
-    hidden: bool | None = None,
+    ray: str | None = None, pictures: Path | None = None, force: bool = False,
+    exclude: Sequence[str] | None = None, hidden: bool | None = None,
 ) -> Change:  # fmt: skip
     """Make the index in `folder` hold what the inputs hold, and nothing else.
 
     What it holds already is not embedded again, unless it was made with another model. `pictures` is the folder that
-    paths in embeddings start at; `ray` the address of a cluster that embeds the pictures. `exclude` and `hidden` are
-    those of `walk.Choice`, None: as the index has it; they stay with the index. Raises UserError where no picture can
-    be read; then, and after a kill, the index is as before.
+    paths in embeddings start at; `ray` the address of a cluster that embeds the pictures. Rows of a folder that
+    vanished as a whole stay and are reported, as its disk may be missing; `force` removes them. `exclude` and `hidden`
+    are those of `walk.Choice`, None: as the index has it; they stay with the index. Raises UserError where no picture
+    can be read; then, and after a kill, the index is as before.
     """
+    sources = [as_stored(source) for source in sources]
     with _room(folder, model) as room:
         before = _before(folder)
         same = before is not None and before.model == model.encoder.weights_hash and before.store == store
@@ -78,7 +86,7 @@ def build(
         if before is not None and same:
             settings = settings.model_copy(update={"calibration": before.calibration})
         backend = _backend(folder, before if same else None, settings)
-        return _update(folder, room, settings, backend, sources, Roots(), model, ray, pictures, everything=True)
+        return _update(folder, room, settings, backend, sources, Roots(), model, ray, pictures, True, force)
 
 
 def add(
@@ -90,6 +98,7 @@ def add(
     `exclude` is added to the patterns of the index, `hidden` replaces its choice (None: as it is).
     Raises UserError where there is no index, or another model made it.
     """
+    sources = [as_stored(source) for source in sources]
     index = Index.open(folder)
     if index.manifest.model != model.encoder.weights_hash:
         raise UserError(f"{folder}: made with another model ({index.manifest.model_name}); add with that one")
@@ -100,28 +109,39 @@ def add(
         settings = _chosen(settings, before, [*before.exclude, *exclude], hidden)
         backend = _backend(folder, before, settings)
         roots = Roots(before.roots)
-        return _update(folder, room, settings, backend, sources, roots, model, ray, pictures, everything=False)
+        return _update(folder, room, settings, backend, sources, roots, model, ray, pictures, False)
 
 
-def remove(folder: Path, what: Sequence[str], missing: bool = False) -> Change:
+def remove(folder: Path, what: Sequence[str], missing: bool = False, force: bool = False) -> Change:
     """Remove rows: by id, by path, by pattern (`*.png`), whole folders; with `missing` those whose file is gone.
 
-    Raises UserError where nothing fits.
+    A name that a picture or folder has is no pattern. Rows of a folder that vanished as a whole stay and are reported,
+    as its disk may be missing; `force` removes them. Raises UserError where nothing fits, and where an indexed folder
+    itself is gone or empty.
     """
     Index.open(folder)
     with parts.alone(folder):
         before = manifest.read(folder)
         backend = _backend(folder, before, before)
+        chosen = selected(backend.existing(), before.roots, what, missing)
+        kept: dict[str, list[str]] = {}
+        if not force:
+            kept = absent(chosen.missing, chosen.alive, before.roots)
+            check_roots(kept, before.roots, folder, sum(map(len, chosen.missing.values())))
+        stay = {place for places in kept.values() for place in places}
+        doomed = set(chosen.named)
+        doomed.update(at for place, some in chosen.missing.items() if place not in stay for at in some)
         gone: dict[int, list[int]] = {}
-        for store, position in selected(backend.existing(), before.roots, what, missing):
+        for store, position in sorted(doomed):
             gone.setdefault(store, []).append(position)
-        count = sum(map(len, gone.values()))
-        if not count:
+        told = tuple(Absent(name, sum(len(chosen.missing[one]) for one in some)) for name, some in kept.items())
+        unmatched = tuple(chosen.unmatched)
+        if not doomed:
             if missing and not what:
-                return Change(before.pictures)
+                return Change(before.pictures, kept=told)
             raise UserError(f"{folder}: nothing in it fits {' '.join(what)}; give ids, paths, folders or patterns")
         after = backend.commit(before, [], None, gone)
-        return Change(after.pictures, removed=count)
+        return Change(after.pictures, removed=len(doomed), unmatched=unmatched, kept=told)
 
 
 def compact(folder: Path, exact: bool | None = None) -> Change:
@@ -184,6 +204,7 @@ def _chosen(
 def _update(
     folder: Path, room: Path, settings: Manifest, backend: Backend, sources: Sequence[Path], roots: Roots,
     model: Model, ray: str | None, pictures: Path | None, everything: bool,
+    force: bool = False,
 ) -> Change:  # fmt: skip
     """Bring the rows in line with the inputs. With `everything`, rows that no input has any more go."""
     before = _before(folder)
@@ -205,6 +226,7 @@ def _update(
             rejects += read_rejects(part / embed.LEFT_OUT_FILE)
         rejects += plan.twice()
         added, gone = plan.write_new(run / "new.parquet"), plan.gone(everything)
+        kept = _keep(plan, gone, before, roots, folder) if everything and not force and before is not None else ()
         if not everything and before is not None:
             seen = plan.scanned()
             rejects = [one for one in manifest.read_left_out(folder, before) if one.id not in seen] + rejects
@@ -214,12 +236,32 @@ def _update(
     removed = sum(map(len, gone.values()))
     embedded = sum(pq.read_metadata(part / embed.ROWS_FILE).num_rows for part in more)
     if before is not None and not added and not removed and _is_like(before, settings, folder, rejects):
-        return Change(before.pictures, left_out=tuple(rejects), aside=aside)
+        return Change(before.pictures, left_out=tuple(rejects), aside=aside, kept=kept)
     named = manifest.write_left_out(folder, settings.generation + 1, rejects)
     settings = settings.model_copy(update={"left_out_file": named, "left_out": len(rejects)})
     anew = before is not None and before.exact != settings.exact
     after = backend.commit(settings, [*done, *more], run / "new.parquet", gone, anew)
-    return Change(after.pictures, added, embedded, removed, tuple(rejects), aside)
+    return Change(after.pictures, added, embedded, removed, tuple(rejects), aside, kept=kept)
+
+
+def _keep(plan: Plan, gone: dict[int, list[int]], before: Manifest, roots: Roots, folder: Path) -> tuple[Absent, ...]:
+    """Take rows of folders that vanished as a whole out of `gone`; return the folders.
+
+    Raises UserError where such a folder is an indexed one, or its rows cannot stay as the inputs changed.
+    """
+    missing = plan.missing(before.roots, roots.paths)
+    lost = absent(missing, plan.alive(), roots.paths)
+    check_roots(lost, roots.paths, folder, sum(map(len, lost.values())))
+    rows = [missing[place] for places in lost.values() for place in places]
+    if any(before.roots[root : root + 1] != roots.paths[root : root + 1] for some in rows for _, _, root in some):
+        raise UserError(
+            f"{next(iter(lost))}: this folder of {folder} is not there, and the inputs are others than before; "
+            "mount it or move it back, or give --force"
+        )
+    stay = {(store, position) for some in rows for store, position, _ in some}
+    for store in {store for store, _ in stay}:
+        gone[store] = [position for position in gone[store] if (store, position) not in stay]
+    return tuple(Absent(name, sum(len(missing[one]) for one in places)) for name, places in lost.items())
 
 
 def _scanned(
