@@ -58,6 +58,23 @@ def test_removing_and_compacting(run, index, shapes):
     assert "changed since it was written" in json.loads(out)["problems"][0]
 
 
+def test_what_fits_nothing_and_what_vanished_is_reported(run, index, shapes):
+    code, out, err = run("index", "remove", index, "cerchio-rosso-0", "spost*")
+    assert (code, "1 gone" in out, err) == (0, True, f"{index}: nothing in it fits spost*\n")
+    images, away = shapes.parent / "images", shapes.parent / "away"
+    images.rename(away)
+    code, out, err = run("index", "remove", index, "--missing")
+    assert (code, "0 gone" in out) == (0, True)
+    assert err == (
+        f"{shapes.parent}: all 53 pictures of this folder are gone; they stay in the index. "
+        "Mount it or move it back, or remove them with --force\n"
+    )
+    answer = json.loads(run("index", "remove", index, "cerchio-rosso-1", "x", "--missing", "--json")[1])
+    assert (answer["removed"], answer["unmatched"]) == (1, ["x"])
+    assert [one["folder"] for one in answer["kept"]] == [str(shapes.parent)]
+    assert json.loads(run("index", "remove", index, "--missing", "--force", "--json")[1])["removed"] == 52
+
+
 def test_several_queries_pages_paths_and_the_papers(run, index, shapes, tmp_path, monkeypatch):
     results = found(run, index, "un cerchio rosso", "un quadrato", "-k", 3)
     assert [one["query"] for one in results] == ["un cerchio rosso", "un quadrato"]
@@ -85,6 +102,8 @@ def test_pictures_and_what_should_not_be_there(run, index, shapes):
     picture = shapes.parent / "images" / "cerchio-rosso-0.png"
     (result,) = found(run, index, picture, "-k", 1)
     assert Path(result["hits"][0]["path"]) == picture
+    (liked,) = found(run, index, "--like", picture, "-k", 5)
+    assert liked["hits"] == found(run, index, picture, "-k", 5)[0]["hits"], "given in either way it finds the same"
     (result,) = found(run, index, "un quadrato", "--like", picture, "--not", "un gatto", "-k", 2)
     assert result["query"] == "un quadrato, cerchio-rosso-0.png − un gatto"
     assert len(result["hits"]) == 2

@@ -89,6 +89,17 @@ def test_not_one_good_picture_is_missing(tmp_path):
         assert set(web.asked - before) == {"/closed-for-hours"}
 
 
+def test_outcomes_of_several_sources_are_joined_in_the_error(tmp_path):
+    with Web() as web:
+        web.open = False
+        some = rows(web, GOOD[:3])
+        sources = [replace(row, source=name) for row, name in zip(some, ("wit", "wit", "ilpost"), strict=True)]
+        pairs.write(sources, tmp_path / "in.parquet")
+        settings = Settings(workers=1, timeout=1.0, retries=0)
+        with pytest.raises(UserError, match=r"none of its 3 pictures came \(http-503 3\);"):
+            fetch(tmp_path / "in.parquet", tmp_path / "shards[1]", settings)
+
+
 def test_a_server_that_drips_costs_its_time_only(tmp_path):
     with Web() as web:
         pairs.write(rows(web, ["/drip"]), tmp_path / "in.parquet")

@@ -43,6 +43,12 @@ def test_numbers_are_made_of_ids():
         (Filter(until=date(1970, 1, 1)), "taken < 86400000"),
         (Filter(until=datetime(1970, 1, 1, 0, 0, 1)), "taken < 1001"),
         (Filter(folder="sub"), '((root == 0 and path >= "sub/" and path < "sub0"))'),
+        (Filter(source="più"), '(source == "più" or source == "piu\u0300")'),
+        (
+            Filter(folder="piu\u0300"),
+            '((root == 0 and path >= "più/" and path < "più0") or'
+            ' (root == 0 and path >= "piu\u0300/" and path < "piu\u03000"))',
+        ),
         (Filter(folder="/photos"), "(root == 0)"),
         (Filter(folder="/elsewhere"), None),
     ],

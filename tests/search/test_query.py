@@ -137,6 +137,16 @@ def test_filters(fields, filter_, expected):
     assert sorted(hit.id for hit in found) == [id_ for id_ in expected if id_ != "c"]
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a_c", "a%", "a*", "a?"])
+def test_a_folder_filter_is_no_pattern(tmp_path, name):
+    for number, folder in enumerate((name, "a1", "abc", "ab")):
+        (tmp_path / "pics" / folder).mkdir(parents=True)
+        noise(number).save(tmp_path / "pics" / folder / "p.png")
+    update.build(tmp_path / "idx", [tmp_path / "pics"], update.Model(Words(), "fake"))
+    hits = Index.open(tmp_path / "idx").search(np.eye(24)[0], 9, where=Filter(folder=name))
+    assert [hit.id for hit in hits] == [f"{name}/p.png"]
+
+
 def test_absolute_folders(fields, photos):
     for folder, expected in ((photos / "sub", "cd"), (photos, "abcd"), (photos.parent.parent, "abcd")):
         found = fields.search(np.eye(24)[0], 9, where=Filter(folder=str(folder)))

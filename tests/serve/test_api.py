@@ -202,3 +202,12 @@ def test_wrong_uploads_get_one_line(start, photos):
     assert (endless.status_code, list(endless.json())) == (413, ["error"])
     assert client.post("/v1/search", content=b"{", headers={"content-type": "application/json"}).status_code == 422
     assert client.post("/v1/embed", content=b'{"texts": ["\\ud800"]}').status_code == 422
+
+
+def test_folders_in_either_unicode_form(alters, client, photos, folder, encoder):
+    stored, typed = "Citta\u0300[1]", "Citt\u00e0[1]"
+    (photos / "cerchio").rename(photos / stored)
+    update.build(folder, [photos], update.Model(encoder, "tiny"))
+    for name, count in ((typed, 12), (stored, 12), ("Citt\u00e01", 0)):
+        found = client.get("/v1/search", params={"text": "gatto", "folder": name, "k": 100, "copies": True})
+        assert len(rows(found)) == count

@@ -6,6 +6,7 @@ When the lifeline (standard input) ends because the parent was killed, all proce
 so that none of them writes shards while the next run does.
 """
 
+import glob
 import io
 import multiprocessing
 import os
@@ -73,6 +74,7 @@ def run(folder: Path, settings: Settings) -> None:
     main: Any = import_module("img2dataset.main")  # the package has a function of this name, too
     main.Downloader = partial(PoliteDownloader, manners=settings.manners())
     main.LoggerProcess = _NoLogger
+    _take_folders_literally()
     if sys.platform == "linux":
         # It spawns its processes anew for every few shards; a forked one need not import everything again.
         import_module("img2dataset.distributor").get_context = lambda _: multiprocessing.get_context("fork")  # type: ignore[attr-defined]
@@ -96,6 +98,18 @@ def run(folder: Path, settings: Settings) -> None:
         extract_exif=False,
         compute_hash=None,
     )
+
+
+def _take_folders_literally() -> None:
+    """Let img2dataset, which lists FOLDER/*.parquet and FOLDER/*.json, read brackets in FOLDER as they are."""
+    local: Any = import_module("fsspec.implementations.local").LocalFileSystem
+    listed = local.glob
+
+    def literal(system: Any, path: str, **named: Any) -> Any:
+        folder, _, pattern = path.rpartition("/")
+        return listed(system, f"{glob.escape(folder)}/{pattern}", **named)
+
+    local.glob = literal
 
 
 def _end_with_parent() -> None:
