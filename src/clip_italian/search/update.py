@@ -250,6 +250,8 @@ def _keep(plan: Plan, gone: dict[int, list[int]], before: Manifest, roots: Roots
     Raises UserError where such a folder is an indexed one, or its rows cannot stay as the inputs changed.
     """
     missing = plan.missing(before.roots, roots.paths)
+    if not missing:
+        return ()
     lost = absent(missing, plan.alive(), roots.paths)
     check_roots(lost, roots.paths, folder, sum(map(len, lost.values())))
     rows = [missing[place] for places in lost.values() for place in places]
