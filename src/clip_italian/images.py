@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from clip_italian import colours
 from clip_italian.errors import UserError
+from clip_italian.metadata import pixels_alone
 from clip_italian.names import as_stored
 
 # Of Apple's HEIC only with pillow-heif (extra `heic`).
@@ -32,6 +34,23 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 # Decoding and resizing let go of Python's lock; beyond this many threads what holds it is in the way.
 _MOST_THREADS = 16
 
+_ORIENTATION = 0x0112
+# What brings a picture upright, by its EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow's names of what no longer holds once a picture is upright, in sRGB and RGB.
+_OUTDATED = (
+    "exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "icc_profile", "gamma", "chromaticity", "srgb",
+    "transparency",
+)  # fmt: skip
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -41,7 +60,7 @@ class PictureError(UserError):
 
 
 def open_picture(path: Path, mode: str = "RGB", at_least: int | None = None) -> Image.Image:
-    """Decode a picture, upright by its EXIF orientation; transparency lies on white in RGB.
+    """Decode a picture, upright by its EXIF orientation, in sRGB; transparency lies on white in RGB.
 
     `at_least` lets a JPEG be decoded at a half, a quarter or an eighth of its sides, as long as both keep so
     many pixels. Raises PictureError for a missing, truncated, oversized or unknown file.
@@ -56,22 +75,27 @@ def decode(
     """The same for a file, or bytes that can be read like one, that messages call `name`.
 
     `most_pixels` and `formats` (Pillow's names; those that are installed) bound what is accepted, before decoding.
+    Metadata that is damaged or too large is left out.
     """
     _know_heic()
     if formats is not None:
         Image.init()
         formats = tuple(one for one in formats if one in Image.OPEN)
-    try:
-        stored = as_stored(source) if isinstance(source, Path) else source
-        with Image.open(stored, formats=formats) as image:
-            most = MAX_PIXELS if most_pixels is None else most_pixels
+    most = MAX_PIXELS if most_pixels is None else most_pixels
+
+    def work(file: Path | BinaryIO, profile: bytes | None) -> Image.Image:
+        with Image.open(file, formats=formats) as image:
             if image.width * image.height > most:
                 raise PictureError(f"{name}: {image.width} x {image.height} pixels, more than {most:,}")
             if at_least:
                 image.draft(None, (at_least, at_least))
-            ImageOps.exif_transpose(image, in_place=True)
             image.load()
-            return image.convert("RGBA") if mode == "RGBA" else on_white(image)
+            if profile is not None:
+                image.info["icc_profile"] = profile
+            return as_seen(image, mode, name)
+
+    try:
+        return despite_metadata(as_stored(source) if isinstance(source, Path) else source, work)
     except FileNotFoundError:
         raise PictureError(f"{name}: no such picture") from None
     except UnidentifiedImageError:
@@ -87,6 +111,28 @@ def decode(
         raise PictureError(f"{name}: damaged picture ({reason})") from error
 
 
+def despite_metadata(source: Path | BinaryIO, work: Callable[[Path | BinaryIO, bytes | None], T]) -> T:
+    """What `work` makes of a picture file; where that fails, of a copy in memory without its metadata.
+
+    `work` gets the file, and the ICC profile of a copy whose own is too large for Pillow. It raises what it raised
+    for the file itself where the copy is no better.
+    """
+    try:
+        return work(source, None)
+    except (FileNotFoundError, PictureError, Image.DecompressionBombError):
+        raise
+    except Exception:
+        bare = pixels_alone(source)
+        if bare is not None:
+            try:
+                return work(*bare)
+            except (PictureError, Image.DecompressionBombError):
+                raise
+            except Exception:  # the pixels are damaged, too: what is wrong with the file itself says more
+                pass
+        raise
+
+
 @cache
 def _know_heic() -> bool:
     """Have Pillow read HEIC, where pillow-heif is installed."""
@@ -98,10 +144,53 @@ def _know_heic() -> bool:
     return True
 
 
+def as_seen(image: Image.Image, mode: str = "RGB", name: str | None = None) -> Image.Image:
+    """A picture as people see it: upright by its EXIF orientation, in sRGB, and on white (RGB) or see-through (RGBA).
+
+    A picture that is so already is returned itself; what was done once is not done again. Raises PictureError, which
+    calls it `name`, where its file is damaged (Pillow decodes late), or its values are no numbers.
+    """
+    name = name or getattr(image, "filename", None) or "picture"
+    seen = upright(image, name)
+    if seen.mode.startswith("I") or seen.mode == "F":
+        profile = seen.info.get("icc_profile")
+        seen = _eight_bits(seen, name)
+        if profile:
+            seen.info["icc_profile"] = profile
+    seen = colours.to_srgb(seen)
+    seen = seen.convert("RGBA") if mode == "RGBA" else on_white(seen)
+    if seen is not image:
+        for key in _OUTDATED:
+            seen.info.pop(key, None)
+    return seen
+
+
+def upright(image: Image.Image, name: str = "picture") -> Image.Image:
+    """The picture turned by its EXIF orientation, or itself. Raises PictureError where its file is damaged."""
+    try:
+        image.load()
+    except Exception as error:  # as in `decode`
+        raise PictureError(f"{name}: damaged picture ({error})") from error
+    turn = _TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 where there is none that can be read."""
+    try:
+        told = image.getexif().get(_ORIENTATION, 1)
+        return int(told) if told in _TURNS else 1
+    except Exception:  # Pillow raises nearly anything on damaged EXIF
+        return 1
+
+
 def on_white(image: Image.Image) -> Image.Image:
-    """RGB without transparency: see-through parts become white; of 16 bits a channel the upper 8 stay."""
+    """RGB without transparency: see-through parts become white; of 16 bits a channel the upper 8 stay.
+
+    Raises PictureError for values that are no numbers.
+    """
     if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bits(image)
+        return _eight_bits(image, "picture").convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, "white")
@@ -109,14 +198,19 @@ def on_white(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey values of more than 8 bits, which Pillow itself would cut at 255."""
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    """Grey values of more than 8 bits, which Pillow itself would cut at 255, in mode L."""
     values = np.asarray(image).astype(np.float32)
+    if not np.isfinite(values).all():
+        count = values.size - int(np.isfinite(values).sum())
+        raise PictureError(
+            f"{name}: {count:,} of {values.size:,} values are no numbers (NaN or infinite); replace them"
+        )
     largest = float(values.max(initial=0))
     scale = 1 / 257
     if image.mode in ("I", "F") and largest <= 255:
         scale = 255.0 if image.mode == "F" and largest <= 1 else 1.0
-    return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)).convert("RGB")
+    return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
 
 
 def trim(image: Image.Image) -> Image.Image:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from clip_italian.config import Strict
 from clip_italian.identity import picture_hash
-from clip_italian.images import MAX_PIXELS, PictureError, open_picture
+from clip_italian.images import MAX_PIXELS, PictureError, despite_metadata, open_picture
 
 
 class PictureLimits(Strict):
@@ -54,10 +54,13 @@ def header_failure(file: Path | BinaryIO, limits: PictureLimits) -> Failure | No
 
     None also where it cannot be read, which decoding then reports.
     """
+
+    def work(some: Path | BinaryIO, _: bytes | None) -> tuple[int, int, int, str | None]:
+        with Image.open(some) as image:
+            return image.width, image.height, getattr(image, "n_frames", 1), image.format
+
     try:
-        with Image.open(file) as image:
-            width, height, frames = *image.size, getattr(image, "n_frames", 1)
-            kind = image.format
+        width, height, frames, kind = despite_metadata(file, work)
     except Image.DecompressionBombError:
         return "too-many-pixels", f"more than {limits.max_pixels:,}"
     except Exception:  # whatever a decoder raises on a broken header

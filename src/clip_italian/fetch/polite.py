@@ -10,14 +10,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import requests
-from PIL import Image, ImageOps
+from PIL import Image
 
 from clip_italian.ask import USER_AGENT, AskError, ask
 from clip_italian.clean.pictures import PictureLimits, header_failure
-from clip_italian.images import on_white
+from clip_italian.colours import differs
+from clip_italian.images import as_seen, despite_metadata, orientation
 
 _GONE = 5  # connections in a row that fail before a host is asked only once a picture
 _FIRST_WAIT = 1.0  # seconds before another try, doubled each time
@@ -103,22 +106,29 @@ class Fetcher:
 def checked(raw: bytes, limits: PictureLimits) -> bytes:
     """The file, if its picture is whole and within `limits`; raises AskError.
 
-    What OpenCV would read otherwise than a person sees it (turned, transparent, 16 bits, GIF, CMYK)
-    comes back as an upright RGB bitmap.
+    What OpenCV would read otherwise than a person sees it (turned, transparent, 16 bits, GIF, CMYK, of other colours
+    than sRGB, with damaged metadata) comes back as an upright RGB bitmap.
     """
     failure = header_failure(io.BytesIO(raw), limits)
     if failure is not None:
         raise AskError(failure[0])
-    try:
-        with Image.open(io.BytesIO(raw)) as image:
+
+    def work(file: Path | BinaryIO, profile: bytes | None) -> bytes:
+        with Image.open(file) as image:
             plain = image.format in ("JPEG", "PNG", "WEBP") and image.mode in ("RGB", "L")
-            if plain and image.getexif().get(0x0112, 1) == 1:
+            if profile is not None:
+                image.info["icc_profile"] = profile
+            if plain and file is whole and orientation(image) == 1 and not differs(image):
                 image.draft(image.mode, (1, 1))  # JPEG: an eighth of the work, and still notices a missing end
                 image.load()
                 return raw
             bitmap = io.BytesIO()
-            on_white(ImageOps.exif_transpose(image)).save(bitmap, "BMP")
+            as_seen(image).save(bitmap, "BMP")
             return bitmap.getvalue()
+
+    whole = io.BytesIO(raw)
+    try:
+        return despite_metadata(whole, work)
     except Exception as error:  # decoders raise nearly anything on damaged files
         raise AskError("unreadable") from error
 
