@@ -22,6 +22,7 @@ from clip_italian.search.query import Query, embed
 from clip_italian.search.verify import verify
 from tests.search.conftest import noise
 from tests.search.fakes import FakeEncoder
+from tests.sources.test_webdataset import DOTTED
 
 
 def contents(folder):
@@ -204,6 +205,32 @@ def test_an_empty_caption_of_a_shard_ends_nothing(tmp_path, model, encoder):
     for number, caption in enumerate(("un cane", "un gatto", "un topo")):
         (hit,) = index.search(encoder.encode_images([noise(number)])[0], 1, where=Filter(equal=(("caption", caption),)))
         assert hit.id == f"a/{number}"
+
+
+def test_keys_with_dots_are_pictures_or_told(tmp_path, model):
+    dotted = {**DOTTED, "alone/foto.1.png": b"8", "alone/foto.2.png": b"9", "none/foto.1.txt": b"niente"}
+    members = [(name, png(int(found)) if found.isdigit() else found) for name, found in dotted.items()]
+    write_shard(tmp_path / "s.tar", members)
+    change = update.build(tmp_path / "idx", [tmp_path / "s.tar"], model)
+    assert set(contents(tmp_path / "idx")) == {
+        f"s/{key}"
+        for key in (
+            "foto.1",
+            "foto.2",
+            "a.b/c",
+            "2024.06.01_mare",
+            "k/foto",
+            "k/foto.1",
+            "000",
+            "alone/foto.1",
+            "alone/foto.2",
+        )
+    }
+    assert [(one.id, one.reason) for one in change.left_out] == [
+        ("s/000.depth", "further-picture"), ("s/000.seg", "further-picture"), ("s/none/foto", "no-picture"),
+    ]  # fmt: skip
+    assert "further picture of a sample" in change.left_out[0].detail
+    assert change.left_out[2].detail == "no picture in this sample of s.tar"
 
 
 def test_pictures_of_every_size_of_index(tmp_path, photos, model, monkeypatch):

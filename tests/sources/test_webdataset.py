@@ -1,6 +1,7 @@
 """Shards as img2dataset and others write them, and as nobody should."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,38 @@ def test_equal_names_in_two_folders_stay_apart(tmp_path):
     rows = pairs.read(tmp_path / "out.parquet")
     assert [pairs.image_path(row, tmp_path / "out.parquet").read_bytes() for row in rows] == [b"\0", b"\1"]
     assert all(row.image.startswith("p/00000-") for row in rows)
+
+
+DOTTED = {
+    "foto.1.jpg": b"1", "foto.1.txt": b"uno", "foto.2.jpg": b"2", "foto.2.txt": b"due", "a.b/c.jpg": b"3",
+    "a.b/c.txt": b"tre", "2024.06.01_mare.JPG": b"4", "2024.06.01_mare.json": b'{"caption": "quattro"}',
+    "k/foto.jpg": b"5", "k/foto.txt": b"cinque", "k/foto.1.jpg": b"6", "k/foto.1.txt": b"sei",
+    "000.depth.png": b"mask", "000.jpg": b"7", "000.json": b'{"caption": "sette"}', "000.meta.json": b"[]",
+    "000.seg.png": b"mask", "000.txt": b"sette",
+}  # fmt: skip
+
+
+def test_keys_with_dots(tmp_path):
+    rows, rejects = split(WebDataset(tmp_path / "p")(write_tar(tmp_path / "s.tar", DOTTED)))
+    assert [row.captions[0] for row in rows] == ["uno", "due", "tre", "quattro", "cinque", "sei", "sette"]
+    assert [Path(row.image).read_bytes() for row in rows] == [b"%d" % number for number in range(1, 8)]
+    assert [(reject.reason, reject.detail[:14]) for reject in rejects] == [
+        ("further-picture", "s.tar: 000.dep"), ("further-picture", "s.tar: 000.seg"),
+    ]  # fmt: skip
+
+
+def test_many_pictures_whose_names_begin_alike_are_read_one_by_one(tmp_path):
+    members = {}
+    for number in range(30):
+        members |= {f"foto.{number}.jpg": bytes([number]) * (1 << 20), f"foto.{number}.txt": b"una foto"}
+    shard = write_tar(tmp_path / "s.tar", members)
+    del members
+    tracemalloc.start()
+    count = sum(isinstance(row, Pair) for row in WebDataset(tmp_path / "p")(shard))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 30
+    assert most < 12 << 20
+    # A picture alone is told, with the name that it has in the shard.
+    ((), (reject,)) = split(WebDataset(tmp_path / "p")(write_tar(tmp_path / "t.tar", {"dots/foto.1.jpg": b"A"})))
+    assert (reject.reason, reject.detail) == ("no-caption", "t.tar: dots/foto.1")

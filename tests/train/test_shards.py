@@ -11,6 +11,7 @@ from clip_italian.errors import UserError
 from clip_italian.images import PictureError
 from clip_italian.train.examples import load_examples
 from clip_italian.train.shards import read_shards
+from tests.sources.test_webdataset import DOTTED
 from tests.tars import write_tar
 from tests.train.test_examples import STAGE
 
@@ -109,3 +110,15 @@ def test_a_shard_that_vanishes_later_is_named(folder):
     shard.write_bytes(shard.read_bytes()[:600])
     with pytest.raises(PictureError, match=r"00000\.tar.*shorter"):
         pictures.open(1)
+
+
+def test_keys_with_dots(tmp_path, cache, capsys):
+    shard = {name: jpeg("red") if content.isdigit() else content for name, content in DOTTED.items()}
+    write_tar(tmp_path / "d" / "0.tar", shard)
+    rows, pictures = read_shards(tmp_path / "d")
+    assert [one[0] for one in rows["captions"].to_pylist()] == [
+        "uno", "due", "tre", "quattro", "cinque", "sei", "sette",
+    ]  # fmt: skip
+    assert [pictures.name(row).rpartition("0.tar/")[2] for row in range(3)] == ["foto.1.jpg", "foto.2.jpg", "a.b/c.jpg"]
+    assert pictures.open(6).size == (40, 30)
+    assert "2 samples are left out (further-picture 2)" in capsys.readouterr().err

@@ -7,7 +7,6 @@ import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from clip_italian.search.rows import ENTRY, MOST_NS, pack_look
 from clip_italian.sources.folder import captions_of
 from clip_italian.sources.text import decode as decode_text
 from clip_italian.sources.text import flaw, one_line
-from clip_italian.sources.webdataset import MOST_BYTES, divide, is_cut, json_object
+from clip_italian.sources.webdataset import EXTRA, EXTRA_DETAIL, MOST_BYTES, grouped, is_cut, json_object
 from clip_italian.walk import Aside, Choice, some, walk
 
 
@@ -186,12 +185,14 @@ def _shard(shard: Path, number: int, root: Path) -> Iterator[Entry | Reject]:
         status = shard.stat()
         with tarfile.open(shard, "r:") as archive:
             members = (member for member in archive if member.isfile())
-            for key, some in groupby(members, key=lambda member: divide(member.name)[0]):
-                by_suffix = {divide(member.name)[1]: member for member in some}
+            for key, by_suffix, is_extra in grouped(members):
                 pictures = [member for suffix, member in by_suffix.items() if suffix in SUFFIXES]
                 name = f"{shard.stem}/{key}".encode(errors="replace").decode()
                 if not pictures:
-                    yield Reject(name, "no-picture", detail=inside)
+                    yield Reject(name, "no-picture", detail=f"no picture in this sample of {inside}")
+                    continue
+                if is_extra:
+                    yield Reject(name, EXTRA, detail=EXTRA_DETAIL)
                     continue
                 picture = pictures[-1]
                 if picture.offset_data + picture.size > status.st_size:

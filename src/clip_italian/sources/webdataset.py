@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +26,9 @@ from clip_italian.sources.text import decode, flaw, one_line
 MOST_BYTES = {".txt": 1 << 20, ".json": 1 << 24, ".cls": 1 << 10}
 MOST_PICTURE_BYTES = 100_000_000
 _BLOCK = 512  # bytes, of a tar file
+_OPEN = 3  # samples with one beginning of their names, whose members may be mixed
+EXTRA = "further-picture"
+EXTRA_DETAIL = "a further picture of a sample, without a caption; give it a key of its own"
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -39,6 +42,13 @@ class Sample:
     data: bytes | None = None
     label: bytes | None = None
     too_large: list[str] = field(default_factory=list)
+    extra: bool = False  # a further picture of another sample
+
+    @property
+    def suffixes(self) -> list[str]:
+        """Of the data that is there."""
+        told = {".txt": self.text, ".json": self.data, ".cls": self.label}
+        return [suffix for suffix, content in told.items() if content is not None]
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,8 @@ class WebDataset:
             return Reject("", "member-too-large", detail=f"{place}{sample.too_large[0]}")
         if sample.picture is None:
             return Reject("", "no-picture", detail=place)
+        if sample.extra:
+            return Reject("", EXTRA, detail=f"{place}: {EXTRA_DETAIL}")
         path = _target(sample.key, sample.picture[0], folder)
         content = sample.picture[1]
         pair = describe(sample.data, sample.text, lambda: content, str(path), self.source, place)
@@ -106,8 +118,8 @@ def samples(shard: Path) -> Iterator[Sample | Reject]:
     try:
         with tarfile.open(shard, "r|*") as archive:
             members = (member for member in archive if member.isfile())
-            for key, some in groupby(members, key=lambda member: divide(member.name)[0]):
-                yield _read(archive, key, some)
+            for stem, some in groupby(members, key=lambda member: _divide(member.name)[0]):
+                yield from _read(archive, stem, some)
         if is_cut(shard):
             raise tarfile.ReadError("its end is missing")
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
@@ -123,17 +135,58 @@ def is_cut(shard: Path) -> bool:
         return file.tell() % _BLOCK != 0 or any(file.read())
 
 
+def grouped(members: Iterable[tarfile.TarInfo]) -> Iterator[tuple[str, dict[str, tarfile.TarInfo], bool]]:
+    """Key, members by suffix, and `is_extra`, of each sample of a shard.
+
+    A key ends at the first dot of the file's name, as in WebDataset; but names that go on with dots (foto.1.jpg,
+    foto.2.jpg) are keys of their own, unless they are only further parts of a sample (000.seg.png beside 000.jpg).
+    """
+    for stem, some in groupby(members, key=lambda member: _divide(member.name)[0]):
+        found: dict[str, dict[str, tarfile.TarInfo]] = {}
+        for member in some:
+            key, suffix = divide(member.name)
+            found.setdefault(key, {})[suffix] = member
+        with_picture = {key for key, by_suffix in found.items() if not SUFFIXES.isdisjoint(by_suffix)}
+        if not with_picture:
+            yield stem, found.get(stem, {}), False
+            continue
+        for key in found:  # data without a picture beside other samples' are further parts, and of no use
+            if key in with_picture or (key == stem and _is_told(found[key])):
+                yield key, found[key], key != stem and stem in with_picture and _is_extra(key, stem, found[key])
+
+
+def _is_extra(key: str, stem: str, suffixes: Collection[str]) -> bool:
+    """Whether a picture beside another with the key `stem` is no sample: no number, and nothing is said of it."""
+    return not key.removeprefix(stem).lstrip(".").isdecimal() and not _is_told(suffixes)
+
+
+def _is_told(suffixes: Collection[str]) -> bool:
+    return not MOST_BYTES.keys().isdisjoint(suffixes)
+
+
 def divide(name: str) -> tuple[str, str]:
-    """Key and suffix, at the first dot of the file's name."""
+    """Key and suffix: at the last dot of the file's name before a suffix that is known, else at the first."""
+    folder, _, file = name.rpartition("/")
+    stem, dot, suffix = file.rpartition(".")
+    ending = f"{dot}{suffix}".lower()
+    if stem.startswith(".") or not stem or (ending not in SUFFIXES and ending not in MOST_BYTES):
+        return _divide(name)
+    return f"{folder}/{stem}" if folder else stem, ending
+
+
+def _divide(name: str) -> tuple[str, str]:
     folder, _, file = name.rpartition("/")
     stem, dot, suffix = file.partition(".")
     return f"{folder}/{stem}" if folder else stem, f"{dot}{suffix}".lower()
 
 
-def _read(archive: tarfile.TarFile, key: str, members: Iterator[tarfile.TarInfo]) -> Sample:
-    sample = Sample(key)
+def _read(archive: tarfile.TarFile, stem: str, members: Iterator[tarfile.TarInfo]) -> Iterator[Sample]:
+    """Samples of members whose names begin alike, as in `grouped`, few of them in memory at once."""
+    waiting: dict[str, Sample] = {}
+    plain = gone = False  # whether there is a picture of KEY itself; whether others came before
     for member in members:
-        suffix = divide(member.name)[1]
+        key, suffix = divide(member.name)
+        sample = waiting.setdefault(key, Sample(key))
         if suffix not in SUFFIXES and suffix not in MOST_BYTES:
             continue
         if member.size > MOST_BYTES.get(suffix, MOST_PICTURE_BYTES):
@@ -151,7 +204,25 @@ def _read(archive: tarfile.TarFile, key: str, members: Iterator[tarfile.TarInfo]
             sample.label = content
         else:
             sample.picture = suffix, content
-    return sample
+            plain = plain or key == stem
+        dotted = [key for key in waiting if key != stem]
+        if len(dotted) > _OPEN:
+            first = waiting.pop(dotted[0])
+            gone = gone or first.picture is not None
+            yield from _wanted(first, stem, plain, True)
+    with_picture = gone or any(sample.picture or sample.too_large for sample in waiting.values())
+    if not with_picture:
+        yield waiting.get(stem, Sample(stem))
+        return
+    for sample in waiting.values():
+        yield from _wanted(sample, stem, plain, with_picture)
+
+
+def _wanted(sample: Sample, stem: str, plain: bool, with_picture: bool) -> Iterator[Sample]:
+    has_picture = sample.picture is not None or bool(sample.too_large)
+    sample.extra = sample.key != stem and plain and _is_extra(sample.key, stem, sample.suffixes)
+    if has_picture or not with_picture or (sample.key == stem and sample.suffixes):
+        yield sample
 
 
 def json_object(raw: bytes | None) -> dict[str, Any] | str:

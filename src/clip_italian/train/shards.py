@@ -10,7 +10,6 @@ import json
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +21,7 @@ from clip_italian import assets, console
 from clip_italian.errors import UserError
 from clip_italian.images import SUFFIXES, PictureError, decode
 from clip_italian.pipeline.rejects import Reject
-from clip_italian.sources.webdataset import MOST_BYTES, MOST_PICTURE_BYTES, describe, divide, is_cut
+from clip_italian.sources.webdataset import EXTRA, MOST_BYTES, MOST_PICTURE_BYTES, describe, grouped, is_cut
 
 _INDEX = pa.schema(
     [
@@ -39,7 +38,7 @@ _INDEX = pa.schema(
 )
 _LEFT_OUT = b"left_out"  # in the index's metadata: counts by reason
 # Part of an index's name: raise it when indexes change.
-_VERSION = 2
+_VERSION = 3
 
 
 class ShardPictures:
@@ -163,11 +162,13 @@ def _samples(shard: Path) -> Iterator[dict | Reject]:
             raise tarfile.ReadError("its end is missing")
         with tarfile.open(shard, "r:") as archive:
             members = (member for member in archive if member.isfile())
-            for key, some in groupby(members, key=lambda member: divide(member.name)[0]):
-                by_suffix = {divide(member.name)[1]: member for member in some}
+            for key, by_suffix, is_extra in grouped(members):
                 if any(member.offset_data + member.size > end for member in by_suffix.values()):
                     raise tarfile.ReadError("its end is missing")
-                yield _sample(archive, shard, key, by_suffix)
+                if is_extra:
+                    yield Reject("", EXTRA, detail=f"{shard.name}: {key}")
+                else:
+                    yield _sample(archive, shard, key, by_suffix)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise UserError(f"{shard}: the shard is damaged or cut off ({error}); write or copy it again") from None
 
