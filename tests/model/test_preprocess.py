@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -89,3 +91,29 @@ def test_how_small_a_jpeg_may_come():
     assert Preprocess.of(PROCESSORS["clip"]).at_least == 224
     assert Preprocess.of(PROCESSORS["siglip"]).at_least == 96
     assert Preprocess.of(PROCESSORS["as it is"]).at_least is None
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (1, 1), (3, 3), (3, 1)])
+def test_thin_pictures_take_little_memory_and_keep_their_colours(name, size):
+    if name == "as it is":
+        pytest.skip("does not resize")
+    ours = Preprocess.of(PROCESSORS[name])
+    tracemalloc.start()
+    found = ours.pixels(Image.new("RGB", size, (250, 10, 120)))
+    random = ours.pixels(Image.new("RGB", size, (250, 10, 120)), np.random.default_rng(0))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 64 << 20
+    for pixels in (found, random):
+        assert pixels.shape[0] == 3
+        middle = pixels[:, pixels.shape[1] // 2, pixels.shape[2] // 2]
+        assert middle.tolist() == [250, 10, 120]
+
+
+def test_a_picture_longer_than_32_to_1_is_cut_to_its_middle():
+    ours = Preprocess.of(PROCESSORS["clip, cropped"])
+    long = Image.new("RGB", (1000, 10))
+    long.paste((255, 0, 0), (490, 0, 510, 10))
+    cut = long.crop((400, 0, 600, 10))  # shorter than that: not cut
+    assert np.array_equal(ours.pixels(long), ours.pixels(cut))

@@ -16,8 +16,13 @@ from transformers import BaseImageProcessor
 
 from clip_italian.errors import UserError
 
+# Said to processors of each picture: of one that is 1 or 3 pixels high or wide they would guess it, wrongly.
+PICTURE = {"input_data_format": "channels_last"}
 _GEOMETRY_ALONE = {"do_rescale": False, "do_normalize": False}
 _TOLERANCE = 1e-4  # of a normalised pixel
+# Of a picture that is longer, in multiples of its short side, the middle is taken before its short side is brought to
+# the tower's: 5,000 x 1 pixels would become 250 million.
+_LONGEST = 32
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class Preprocess:
         A random crop keeps the picture's shape also where the processor would not; edges are repeated where it
         is smaller than the crop.
         """
+        if isinstance(self.resize, int) or random is not None:
+            image = _middle(image)
         if random is not None:
             return self._random_crop(image, random)
         if not self.direct:
@@ -96,7 +103,9 @@ class Preprocess:
 
     def _by_processor(self, image: Image.Image) -> np.ndarray:
         more = {"include_top": False} if self._attribute("include_top") is not None else {}
-        found = self.processor(images=image, return_tensors="np", **_GEOMETRY_ALONE, **more)["pixel_values"][0]
+        found = self.processor(images=image, return_tensors="np", **PICTURE, **_GEOMETRY_ALONE, **more)["pixel_values"][
+            0
+        ]
         return np.asarray(found, np.uint8)
 
     def _attribute(self, name: str) -> Any:
@@ -143,6 +152,16 @@ def _short(image: Image.Image, side: int) -> tuple[int, int]:
     if image.width <= image.height:
         return int(side * image.height / image.width), side
     return side, int(side * image.width / image.height)
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The picture itself, or the middle of one that is much longer than wide, or wider than long."""
+    most = _LONGEST * min(image.size)
+    if max(image.size) <= most:
+        return image
+    width, height = (min(side, most) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def _channels_first(image: Image.Image) -> np.ndarray:
