@@ -64,3 +64,18 @@ def test_large_photos_are_decoded_smaller_and_embedded_alike(tmp_path, tiny_enco
     seen.clear()
     encode_files([tiny_encoder, unlike], [tmp_path / "photo.jpg"])
     assert set(seen) == {(16 * side, 12 * side)}, "one of the models wants it whole"
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L", "RGBA"])
+def test_pictures_handed_in_are_turned_as_files_are(kind, tmp_path, tiny_encoder):
+    path = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    draw_shape("triangolo", "red", 1).resize((60, 40)).convert(kind).save(path, exif=exif)
+    whole = tiny_encoder.encode_images([path])
+    assert np.allclose(tiny_encoder.encode_images([Image.open(path)]), whole, atol=1e-6)
+    assert np.allclose(tiny_encoder.encode_images([Image.open(path).convert("RGB")]), whole, atol=1e-6)
+    assert np.allclose(tiny_encoder.encode_images([images.open_picture(path)]), whole, atol=1e-6)
+    plain = Image.new("RGB", (60, 40))
+    plain.paste(Image.open(path).convert("RGB"))
+    assert not np.allclose(tiny_encoder.encode_images([plain]), whole, atol=1e-3)

@@ -24,7 +24,7 @@ from transformers import (
 
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
-from clip_italian.images import on_white
+from clip_italian.images import as_seen
 from clip_italian.model import folders, mini, open_clip
 from clip_italian.model.encoder import SearchEncoder, picture_batch, with_margin
 from clip_italian.model.folders import (
@@ -38,10 +38,11 @@ from clip_italian.model.folders import (
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
 from clip_italian.model.landmark_efficientnet import above_pooling, below_head
-from clip_italian.model.preprocess import Preprocess, needed_side
+from clip_italian.model.preprocess import PICTURE, Preprocess, needed_side
 from clip_italian.model.projections import add_logit_bias
 from clip_italian.model.registration import register
 from clip_italian.model.shapes import encode_in_shapes, filled
+from clip_italian.model.spelling import readable, without_capitals
 from clip_italian.model.towers import Parts, embedding_dim, parts, reads_padding, text_positions
 
 MAX_TOKENS = 96  # the paper's limit for captions
@@ -227,7 +228,11 @@ class DualEncoder(SearchEncoder):
         return reads_padding(self.model) and type(self.tokenizer).__name__.startswith("Gemma")
 
     def _spelling(self, texts: Sequence[str]) -> list[str]:
-        return [text.lower() for text in texts] if self.lowers else list(texts)
+        given = readable(texts)
+        return [text.lower() if self.lowers else without_capitals(text, self._pieces) for text in given]
+
+    def _pieces(self, word: str) -> int:
+        return len(self.tokenizer.tokenize(word))
 
     @property
     def at_least(self) -> int | None:
@@ -244,7 +249,7 @@ class DualEncoder(SearchEncoder):
         fast = self._fast_preprocess
         if fast is not None:
             return fast.normalise(torch.from_numpy(fast.pixels(image)))
-        pixels: torch.Tensor = self.image_processor(images=image, return_tensors="pt")["pixel_values"][0]
+        pixels: torch.Tensor = self.image_processor(images=image, **PICTURE, return_tensors="pt")["pixel_values"][0]
         return pixels
 
     @torch.inference_mode()
@@ -267,7 +272,9 @@ class DualEncoder(SearchEncoder):
     def last_map(self, image: Image.Image, width: int, height: int) -> torch.Tensor:
         """What the tower takes the mean of: (features, rows, columns) of a picture stretched to so many pixels."""
         size = {"width": width, "height": height}
-        inputs = self.image_processor(images=on_white(image), size=size, do_center_crop=False, return_tensors="pt")
+        inputs = self.image_processor(
+            images=as_seen(image), size=size, do_center_crop=False, **PICTURE, return_tensors="pt"
+        )
         found = below_head(self._fast_vision)(self._fast_vision, inputs["pixel_values"].to(self.device))
         return found.last_hidden_state[0]
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clip_italian.images import PictureError, decode_batches, on_white, open_picture
+from clip_italian.images import PictureError, as_seen, decode_batches, open_picture
+from clip_italian.model.spelling import readable
 
 if TYPE_CHECKING:
     from clip_italian.model.dual_encoder import DualEncoder
@@ -63,13 +64,14 @@ class Encoder(Protocol):
     def encode_images(self, images: Sequence[Image.Image | Path | str]) -> np.ndarray:
         """Embed pictures given as PIL images or paths: (n, dim) float32, unit length.
 
+        Images are turned by the EXIF orientation that they carry, and brought to sRGB, as files are (`images.as_seen`).
         Raises PictureError for a file that is no readable picture; `encode_files` skips those.
         """
         result, at_least = np.empty((len(images), self.dim), dtype=np.float32), self.at_least
         size = self.picture_batch
         for start in range(0, len(images), size):
             opened = [
-                on_white(image) if isinstance(image, Image.Image) else open_picture(Path(image), at_least=at_least)
+                as_seen(image) if isinstance(image, Image.Image) else open_picture(Path(image), at_least=at_least)
                 for image in images[start : start + size]
             ]
             result[start : start + len(opened)] = self.encode_pixels([self.preprocess(image) for image in opened])
@@ -147,10 +149,9 @@ def encode_files(
 def encode_by_length(texts: Sequence[str], dim: int, embed: Callable[[list[str]], np.ndarray]) -> np.ndarray:
     """Embeddings (n, dim) of texts by a function of some of them: neighbours of like length, which need little padding.
 
-    Raises TypeError for one text in place of a list.
+    Raises TypeError for one text in place of a list, and for what is no text.
     """
-    if isinstance(texts, str):
-        raise TypeError("encode_text takes a list of texts, not one text")
+    texts = readable(texts)
     result = np.empty((len(texts), dim), dtype=np.float32)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     for start in range(0, len(order), _TEXT_BATCH):

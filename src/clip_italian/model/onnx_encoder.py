@@ -20,6 +20,7 @@ from clip_italian.model import exported, runtimes
 from clip_italian.model.encoder import SearchEncoder, encode_by_length, with_margin
 from clip_italian.model.folders import read_info
 from clip_italian.model.preprocess import Preprocess
+from clip_italian.model.spelling import readable, without_capitals
 
 
 @dataclass
@@ -90,9 +91,12 @@ class OnnxEncoder(SearchEncoder):
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """What the text graph takes: int64 arrays (n, longest), cut and padded as `tokenizer.json` says."""
-        found = self.tokenizer.encode_batch(list(texts))
+        found = self.tokenizer.encode_batch([without_capitals(text, self._pieces) for text in readable(texts)])
         columns = {"input_ids": [one.ids for one in found], "attention_mask": [one.attention_mask for one in found]}
         return {name: np.array(columns[name], dtype=np.int64) for name in self.settings.text.inputs}
+
+    def _pieces(self, word: str) -> int:
+        return sum(self.tokenizer.encode(word).attention_mask)
 
     @property
     def at_least(self) -> int | None:

@@ -24,6 +24,7 @@ from clip_italian import privacy
 from clip_italian.errors import UserError
 from clip_italian.model.encoder import Encoder, picture_batch
 from clip_italian.model.hashes import PROBE, settings_hash, tokenizer_hash, weights_hash
+from clip_italian.model.spelling import readable
 
 PREFIX = "open_clip:"
 _SCHEMES = ("hf-hub:", "local-dir:")  # open_clip's: configuration and weights come from one place
@@ -91,6 +92,7 @@ class OpenClipEncoder(Encoder):
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        texts = readable(texts)
         result = np.empty((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), _TEXT_BATCH):
             tokens = self.tokenizer(list(texts[start : start + _TEXT_BATCH])).to(self.device)

@@ -17,6 +17,7 @@ from clip_italian.errors import UserError
 from clip_italian.model.encoder import Encoder, picture_batch
 from clip_italian.model.folders import check_hub
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
+from clip_italian.model.spelling import readable
 
 PREFIX = "sentence-transformers:"
 MCLIP = f"{PREFIX}sentence-transformers/clip-ViT-B-32-multilingual-v1,sentence-transformers/clip-ViT-B-32"
@@ -54,7 +55,7 @@ class SentenceEncoder(Encoder):
         return int(self.text.get_embedding_dimension())
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
-        return _encode(self.text, list(texts)).reshape(len(texts), self.dim)
+        return _encode(self.text, readable(texts)).reshape(len(texts), self.dim)
 
     @property
     def picture_batch(self) -> int:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from clip_italian.model.spelling import readable
+
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40, 48, 56, 64)
 _STEP = 8  # tokens
 _START = 48  # what a batch costs before its first token, in tokens: 30 ms of 0.65 ms each (12 layers of 384, one core)
@@ -32,10 +34,9 @@ def encode_in_shapes(
 ) -> np.ndarray:  # fmt: skip
     """Embeddings (n, dim) of texts. `embed` makes those of some texts' token ids, filled up to a length.
 
-    Raises TypeError for one text in place of a list.
+    Raises TypeError for one text in place of a list, and for what is no text.
     """
-    if isinstance(texts, str):
-        raise TypeError("encode_text takes a list of texts, not one text")
+    texts = readable(texts)
     result = np.empty((len(texts), dim), dtype=np.float32)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # neighbours fill each other's batches
     for start in range(0, len(order), _TOKENISED):
