@@ -142,3 +142,16 @@ def test_later_crops_lie_where_the_heat_is(tiny_encoder):
         assert (level.boxes[:, 0] > 0.3).all()
     first = crop(noise(640, 480), levels[0].boxes[0])
     assert levels[0].scores[0] == pytest.approx(float(tiny_encoder.encode_images([first])[0].sum()), abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (1, 1), (3, 3), (1, 3)])
+def test_thin_pictures_have_maps_of_their_colours(size, with_maps):
+    """A processor that has to guess takes one that is 1 or 3 pixels high for channels."""
+    red = Image.new("RGB", size, (250, 10, 10))
+    for part in windows.of_maps(with_maps, red, np.ones(16)):
+        assert np.isfinite(part.scores).all()
+    small = with_maps.last_map(Image.new("RGB", (640, 480), (250, 10, 10)), 64, 64)
+    assert torch.allclose(with_maps.last_map(red, 64, 64), small, atol=1e-4)
+    assert np.allclose(
+        with_maps.encode_images([red]), with_maps.encode_images([Image.new("RGB", (64, 64), (250, 10, 10))]), atol=1e-4
+    )

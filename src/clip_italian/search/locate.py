@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter, label
 
-from clip_italian.images import on_white
+from clip_italian.images import as_seen
 from clip_italian.languages import Language
 from clip_italian.search import windows
 from clip_italian.search.windows import Windows
@@ -51,10 +51,14 @@ class Located:
 
 
 def locate(encoder: "SearchEncoder", picture: Image.Image, query: str, language: Language) -> Located:
-    """Look for the words in a decoded picture. They are always found somewhere: a heat map is relative."""
+    """Look for the words in a picture, seen upright (`images.as_seen`).
+
+    They are always found somewhere: a heat map is relative.
+    """
+    picture = as_seen(picture)
     asked, *neutral = encoder.encode_text([query, *language.neutral])
     direction = asked - _NEUTRAL * np.mean(neutral, axis=0)
-    small = on_white(picture)
+    small = picture
     if min(small.size) > _SHORT_SIDE:
         small = small.resize([round(side * _SHORT_SIDE / min(small.size)) for side in small.size], reducing_gap=2.0)
     heat = partial(heat_of, shape=grid_shape(picture.size))

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from clip_italian.images import on_white
+from clip_italian.images import as_seen
 from clip_italian.search.locate import Located
 
 LONGEST = 1600  # pixels of the longer side; larger pictures are shown smaller
@@ -16,9 +16,10 @@ _PALE = 0.7  # how much of its own colour the picture loses, so that it is not t
 
 def overlay(picture: Image.Image, located: Located) -> Image.Image:
     """RGB, of the picture's size or smaller; the box is white with a dark edge, the point a ring."""
+    picture = as_seen(picture)
     scale = min(1.0, LONGEST / max(picture.size))
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    shown = np.asarray(on_white(picture).resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0), np.float32)
+    shown = np.asarray(picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0), np.float32)
     heat = np.asarray(Image.fromarray(located.heat).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
     base = shown.mean(axis=2, keepdims=True) * _PALE + shown * (1 - _PALE)
     tint = np.stack([np.interp(heat, _STOPS, _COLOURS[:, channel]) for channel in range(3)], axis=2)
@@ -32,6 +33,7 @@ def _draw_box(pen: ImageDraw.ImageDraw, located: Located, scale: float, width: i
     left, top, right, bottom = (round(edge * scale) for edge in located.box)
     x, y = (round(place * scale) for place in located.point)
     for colour, grow, line in (("black", width // 2, 2 * width), ("white", 0, width)):
+        right, bottom = max(right, left + 1), max(bottom, top + 1)  # of a thin picture that is shown smaller
         pen.rectangle((left - grow, top - grow, right - 1 + grow, bottom - 1 + grow), outline=colour, width=line)
         radius = 2 * width + grow
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=line)
