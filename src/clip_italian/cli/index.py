@@ -252,8 +252,8 @@ def _show(change: "Change", index: Path, as_json: bool, patterns: Sequence[str] 
         more = {"unmatched": list(change.unmatched), "kept": kept}
         figures = {"pictures": change.pictures, "added": change.added, "embedded": change.embedded}
         aside = {"other_media": dict(change.aside.other), "excluded": dict(change.aside.excluded)}
-        figures |= {"removed": change.removed, "left_out": left_out}
-        print(json.dumps({"index": str(index)} | figures | aside | more))
+        rows = {"removed": change.removed, "left_out": left_out}
+        print(json.dumps({"index": str(index)} | figures | rows | aside | more))
         return
     for name in change.unmatched:
         console.notice(f"{index}: nothing in it fits {name}")
