@@ -146,7 +146,6 @@ def test_later_crops_lie_where_the_heat_is(tiny_encoder):
 
 @pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (1, 1), (3, 3), (1, 3)])
 def test_thin_pictures_have_maps_of_their_colours(size, with_maps):
-    """A processor that has to guess takes one that is 1 or 3 pixels high for channels."""
     red = Image.new("RGB", size, (250, 10, 10))
     for part in windows.of_maps(with_maps, red, np.ones(16)):
         assert np.isfinite(part.scores).all()

@@ -38,7 +38,7 @@ from clip_italian.model.folders import (
 from clip_italian.model.fuse import inference_copy
 from clip_italian.model.hashes import settings_hash, tokenizer_hash, weights_hash
 from clip_italian.model.landmark_efficientnet import above_pooling, below_head
-from clip_italian.model.preprocess import PICTURE, Preprocess, needed_side
+from clip_italian.model.preprocess import Preprocess, needed_side
 from clip_italian.model.projections import add_logit_bias
 from clip_italian.model.registration import register
 from clip_italian.model.shapes import encode_in_shapes, filled
@@ -249,7 +249,7 @@ class DualEncoder(SearchEncoder):
         fast = self._fast_preprocess
         if fast is not None:
             return fast.normalise(torch.from_numpy(fast.pixels(image)))
-        pixels: torch.Tensor = self.image_processor(images=image, **PICTURE, return_tensors="pt")["pixel_values"][0]
+        pixels: torch.Tensor = self.image_processor(images=image, return_tensors="pt")["pixel_values"][0]
         return pixels
 
     @torch.inference_mode()
@@ -272,9 +272,7 @@ class DualEncoder(SearchEncoder):
     def last_map(self, image: Image.Image, width: int, height: int) -> torch.Tensor:
         """What the tower takes the mean of: (features, rows, columns) of a picture stretched to so many pixels."""
         size = {"width": width, "height": height}
-        inputs = self.image_processor(
-            images=as_seen(image), size=size, do_center_crop=False, **PICTURE, return_tensors="pt"
-        )
+        inputs = self.image_processor(images=as_seen(image), size=size, do_center_crop=False, return_tensors="pt")
         found = below_head(self._fast_vision)(self._fast_vision, inputs["pixel_values"].to(self.device))
         return found.last_hidden_state[0]
 

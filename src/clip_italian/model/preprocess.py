@@ -16,8 +16,6 @@ from transformers import BaseImageProcessor
 
 from clip_italian.errors import UserError
 
-# Said to processors of each picture: of one that is 1 or 3 pixels high or wide they would guess it, wrongly.
-PICTURE = {"input_data_format": "channels_last"}
 _GEOMETRY_ALONE = {"do_rescale": False, "do_normalize": False}
 _TOLERANCE = 1e-4  # of a normalised pixel
 # Of a picture that is longer, in multiples of its short side, the middle is taken before its short side is brought to
@@ -103,9 +101,7 @@ class Preprocess:
 
     def _by_processor(self, image: Image.Image) -> np.ndarray:
         more = {"include_top": False} if self._attribute("include_top") is not None else {}
-        found = self.processor(images=image, return_tensors="np", **PICTURE, **_GEOMETRY_ALONE, **more)["pixel_values"][
-            0
-        ]
+        found = self.processor(images=image, return_tensors="np", **_GEOMETRY_ALONE, **more)["pixel_values"][0]
         return np.asarray(found, np.uint8)
 
     def _attribute(self, name: str) -> Any:
