@@ -37,7 +37,9 @@ _CUTS = (0.0, 0.05, 0.1, 0.15, 0.2)
 _STEPS = (0.02, 0.02, 0.01, 0.01, 0.005)
 _TILES = 6
 # Correlation of the aligned pictures, least.
-_ALIKE = 0.9
+_ALIKE = 0.93
+_NEARLY = 0.8  # the same before the alignment is refined
+_TRUSTED = 0.85  # of the pixels, those that agree best, decide on correlation, gain and bias
 # A tile fits where what is left over is less than this share of its contrast, or than these grey values of 255.
 _SHARE, _SLIGHT = 0.5, 7.0
 _LEVEL = 25.0  # grey values by which a tile may be brighter or darker than the gain says
@@ -84,7 +86,7 @@ class Look:
         """Reduce an RGB picture."""
         small = image.convert("RGB").resize((_STORED, _STORED), Image.Resampling.BOX)
         planes = np.asarray(small.convert("YCbCr"), np.float32).transpose(2, 0, 1)
-        return cls(planes[0], planes[1:] - 128)
+        return cls(_softened(planes[0]), planes[1:] - 128)
 
     def mirrored(self) -> "Look":
         """The same picture, left and right exchanged."""
@@ -105,6 +107,15 @@ def same(one: Look, other: Look) -> bool:
             if _fits(left, refined, other, opposite):
                 return True
     return False
+
+
+def _softened(grey: np.ndarray) -> np.ndarray:
+    """Without what a shift by half a pixel changes."""
+    for axis in (0, 1):
+        wide = np.concatenate([grey.take([0], axis), grey, grey.take([-1], axis)], axis)
+        ends = wide.take(range(_STORED), axis), wide.take(range(2, _STORED + 2), axis)
+        grey = (ends[0] + 2 * grey + ends[1]) / 4
+    return grey
 
 
 Window = tuple[float, float, float, float]  # left, right, top, bottom as shares of the sides
@@ -138,6 +149,7 @@ def _units(rows: np.ndarray) -> np.ndarray:
     return result
 
 
+_WHOLE = _WINDOWS.index((0.0, 1.0, 0.0, 1.0))
 _COARSE_SPANS = np.stack([_sampling(start, end, _COARSE) for start, end in _SPANS])
 # A side cut at the same end of both pictures leaves less to compare, and says nothing new.
 _STARTS = np.array([(left > 0, right < 1, top > 0, bottom < 1) for left, right, top, bottom in _WINDOWS])
@@ -152,11 +164,12 @@ def _windows(grey: np.ndarray) -> np.ndarray:
 
 
 def _aligned(grey: np.ndarray, right: np.ndarray) -> Iterator[tuple[Window, Window]]:
-    """The windows of both pictures that agree best, two pairs at most; none where none agrees at all well."""
+    """The windows of both pictures that agree best, then the whole pictures; none where they agree badly."""
     likeness = np.where(_ALLOWED, _windows(grey) @ right.T, -1)
-    for place in np.argpartition(-likeness, 2, axis=None)[:2]:
-        row, column = divmod(int(place), len(_WINDOWS))
-        if likeness[row, column] > _ALIKE - 0.1:
+    best = int(np.argmax(likeness))
+    for place in dict.fromkeys((best, _WHOLE * len(_WINDOWS) + _WHOLE)):
+        row, column = divmod(place, len(_WINDOWS))
+        if likeness[row, column] > _NEARLY:
             yield _WINDOWS[row], _WINDOWS[column]
 
 
@@ -177,13 +190,12 @@ def _refined(grey: np.ndarray, window: Window, goal: np.ndarray) -> Window:
 def _fits(one: Look, window: Window, other: Look, opposite: Window) -> bool:
     """Whether aligned pictures agree everywhere but at some of the edge, in detail and in colour."""
     a, b = _cut(one.grey, window, _FINE), _cut(other.grey, opposite, _FINE)
-    alike = float(_units(a.reshape(1, -1))[0] @ _units(b.reshape(1, -1))[0])
-    if alike < _ALIKE:
+    gain, bias, _ = _fitted(a, b)
+    far = np.abs(b - gain * a - bias)
+    kept = far <= np.quantile(far, _TRUSTED)
+    gain, bias, alike = _fitted(a[kept], b[kept])
+    if alike < _ALIKE or not _GAINS[0] <= gain <= _GAINS[1]:
         return False
-    gain = float(b.std() / max(a.std(), 1e-3))
-    if not _GAINS[0] <= gain <= _GAINS[1]:
-        return False
-    bias = float(b.mean() - gain * a.mean())
     rest = _tiles(b - gain * a - bias)
     contrast = np.maximum(_tiles(gain * a).std(axis=2), _tiles(b).std(axis=2))
     good = rest.std(axis=2) <= np.maximum(_SLIGHT, _SHARE * contrast)
@@ -192,6 +204,15 @@ def _fits(one: Look, window: Window, other: Look, opposite: Window) -> bool:
     if not good[1:-1, 1:-1].all() or (~good).sum() > _MISFITS or (detailed & good).sum() < _DETAILED:
         return False
     return _same_colours(one, window, other, opposite, gain, bias)
+
+
+def _fitted(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+    """Gain and bias that make grey values `a` those of `b`, and their correlation."""
+    one, other = a.mean(), b.mean()
+    deviations = max(float(a.std()), 1e-3), max(float(b.std()), 1e-3)
+    gain = deviations[1] / deviations[0]
+    alike = float(((a - one) * (b - other)).mean()) / (deviations[0] * deviations[1])
+    return gain, float(other - gain * one), alike
 
 
 def _same_colours(one: Look, window: Window, other: Look, opposite: Window, gain: float, bias: float) -> bool:
