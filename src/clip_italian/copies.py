@@ -18,16 +18,19 @@ from PIL import Image
 from usearch.index import Index as Graph
 from usearch.index import search as exact_search
 
-from clip_italian.images import PictureError, open_picture
+from clip_italian.images import PictureError, ahead, open_picture
 
 # Cosine from which on two pictures are looked at again. Copies lie at 0.848 or more, most different photos below 0.7.
 FLOOR = 0.78
 # Neighbours of a picture that are looked at.
 NEIGHBOURS = 8
 
+# Bits of 64 in which outlines may differ that propose a pair whatever its colours: a grey copy.
+OUTLINE_DISTANCE = 2
 _EXACT = 20_000  # so many pictures are compared one by one
 _CONNECTIVITY, _EXPANSION = 16, 128
 _BLOCK = 2_048
+_BATCH = 8
 _THREADS = 2
 
 # The second look: pixels of the pictures it aligns, squeezed to squares; first coarse, then fine.
@@ -233,6 +236,21 @@ def _tiles(plane: np.ndarray) -> np.ndarray:
     """(48, 48) as (6, 6, 64)."""
     side = _FINE // _TILES
     return plane.reshape(_TILES, side, _TILES, side).transpose(0, 2, 1, 3).reshape(_TILES, _TILES, -1)
+
+
+def features_of(
+    paths: Sequence[Path], encoder: Encoder, progress: Callable[[int], None] = lambda _: None
+) -> np.ndarray:
+    """Features (n, dim) float32 of picture files in order; zeros, like none, for one that cannot be read."""
+    found = np.zeros((len(paths), encoder.dim), np.float32)
+    at = 0
+    for batch in ahead(paths, _BATCH, lambda path: open_picture(path, at_least=encoder.at_least)):
+        good = [(at + n, picture) for n, (_, picture) in enumerate(batch) if not isinstance(picture, PictureError)]
+        if good:
+            found[[row for row, _ in good]] = encoder.encode([picture for _, picture in good])
+        at += len(batch)
+        progress(len(batch))
+    return found
 
 
 def propose(features: np.ndarray, floor: float = FLOOR, neighbours: int = NEIGHBOURS) -> list[tuple[int, int]]:

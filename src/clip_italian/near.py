@@ -5,7 +5,7 @@ that share a band, and whose colours are near, are compared. DuckDB joins them, 
 into memory; the time grows with the distance: bands get shorter, and more pictures share one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import duckdb
@@ -22,6 +22,7 @@ SHAPED = (
     f" AND left(phash, {OUTLINE_DIGITS}) <> '{FLAT}'"
 )
 _CHUNK = 100_000
+_READ = 10_000
 _COLOURS = range(COLOUR_DIGITS // 2)
 
 
@@ -55,6 +56,33 @@ def find_near(base: duckdb.DuckDBPyConnection, distance: int) -> None:
     for number, mask in enumerate(masks):
         base.execute(_join(mask, masks[:number], distance))
     base.execute("DROP TABLE shaped")
+
+
+def find_leaders(base: duckdb.DuckDBPyConnection, rows: int) -> None:
+    """Make the table `replaced` (row, original) of the table `near`: rows that fit an earlier one which itself stays.
+
+    No chains: what fits only a row that is replaced stays. Row numbers are below `rows`, a bit of memory each.
+    """
+    base.execute("CREATE OR REPLACE TABLE replaced (row BIGINT, original BIGINT)")
+    for batch in _replaced(base, rows):
+        base.register("batch", batch)
+        base.execute("INSERT INTO replaced SELECT * FROM batch")
+
+
+def _replaced(base: duckdb.DuckDBPyConnection, rows: int) -> Iterator[pa.Table]:
+    """Of the pairs in `near` those whose earlier picture stays, one for each later picture."""
+    gone = np.zeros(rows // 8 + 1, np.uint8)
+    schema = pa.schema([("row", pa.int64()), ("original", pa.int64())])
+    with base.cursor() as reading:
+        # An earlier picture that itself goes stands for nothing: in order of the later one, then of the earlier one.
+        found = reading.sql("SELECT later, earlier FROM near ORDER BY later, earlier").to_arrow_reader(_READ)
+        for batch in found:
+            kept = []
+            for later, earlier in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                if not any(gone[row >> 3] >> (row & 7) & 1 for row in (earlier, later)):
+                    gone[later >> 3] |= 1 << (later & 7)
+                    kept.append((later, earlier))
+            yield pa.table([list(column) for column in zip(*kept, strict=True)] or [[], []], schema=schema)
 
 
 def _join(mask: int, seen: Sequence[int], distance: int) -> str:

@@ -14,7 +14,7 @@ from clip_italian.split.groups import NO_KEY, address_key, content_key, linked, 
 COLOURED = "80" * 6
 
 
-def groups(distance, ids, addresses=None, contents=None, looks=None):
+def groups(distance, ids, addresses=None, contents=None, looks=None, copies=()):
     """The root of each row."""
     count = len(ids)
     columns = {"key": ids, "address": addresses or [NO_KEY] * count, "content": contents or [NO_KEY] * count}
@@ -22,7 +22,7 @@ def groups(distance, ids, addresses=None, contents=None, looks=None):
     arrays |= {"row": pa.array(range(count), pa.int64()), "phash": pa.array(looks or [None] * count, pa.string())}
     with database() as base:
         base.register("keys", pa.table(arrays))
-        linked(base, distance)
+        linked(base, distance, copies)
         return [root for [root] in base.sql("SELECT root FROM groups ORDER BY row").fetchall()]
 
 
@@ -39,7 +39,7 @@ def test_each_key_joins_and_none_does_not():
     assert partition(groups(4, [1, 2, 3], contents=[0, 9, 9])) == [[0], [1, 2]]
     outlines = ["f0f0f0f0f0f0f0f0", "f0f0f0f0f0f0f0ff", "f0f0f0f0f0f0ffff"]  # 4 bits apart each
     looks = [f"{outline}-{COLOURED}" for outline in outlines]
-    assert partition(groups(4, [1, 2, 3], looks=looks)) == [[0, 1, 2]]  # the ends through the middle
+    assert partition(groups(4, [1, 2, 3], looks=looks)) == [[0, 1], [2]]  # no chains
     assert partition(groups(3, [1, 2, 3], looks=looks)) == [[0], [1], [2]]
     assert partition(groups(0, [1, 2, 3], looks=[looks[0], looks[1], looks[0]])) == [[0, 2], [1]]
 
@@ -72,11 +72,11 @@ small = st.lists(st.tuples(*[st.integers(0, 5)] * 3, st.integers(0, 30)), max_si
 @given(small)
 def test_the_same_as_union_by_names(rows):
     looks = [f"{1 << 40 | value:016x}-{COLOURED}" for *_, value in rows]
-    found = groups(1, [a + 1 for a, *_ in rows], [b for _, b, *_ in rows], [c for _, _, c, _ in rows], looks)
+    found = groups(0, [a + 1 for a, *_ in rows], [b for _, b, *_ in rows], [c for _, _, c, _ in rows], looks)
     names = []
     for place, (id_, address, content, _) in enumerate(rows):
         mine = [f"id {id_}"] + [f"address {address}"] * (address > 0) + [f"content {content}"] * (content > 0)
-        mine += [f"alike {min(place, o)} {max(place, o)}" for o in range(len(rows)) if alike(looks[place], looks[o], 1)]
+        mine += [f"alike {min(place, o)} {max(place, o)}" for o in range(len(rows)) if alike(looks[place], looks[o], 0)]
         names.append(mine)
     assert partition(found) == partition(identity_groups(names))
 
@@ -108,3 +108,17 @@ def test_contents_and_looks_of_files(tmp_path):
     assert content_key(tmp_path / "a.png") == number((tmp_path / "a.png").read_bytes())
     assert content_key(tmp_path / "a.png") != content_key(tmp_path / "b.bmp")
     assert content_key(tmp_path / "missing.png") == NO_KEY
+
+
+def test_a_group_is_what_fits_its_first_member():
+    outlines = ["f0f0f0f0f0f0f0f0", "f0f0f0f0f0f0f0ff", "f0f0f0f0f0f0ffff", "f0f0f0f0f0ffffff"]  # 4 bits apart each
+    looks = [f"{outline}-{COLOURED}" for outline in outlines]
+    assert groups(4, [1, 2, 3, 4], looks=looks) == [0, 0, 2, 2]
+    assert groups(8, [1, 2, 3, 4], looks=looks) == [0, 0, 0, 3]
+
+
+def test_copies_join_without_chains_and_across_keys():
+    assert groups(4, [1, 2, 3], copies=[(0, 1), (1, 2)]) == [0, 0, 2]
+    assert groups(4, [1, 2, 3], copies=[(2, 1), (0, 2), (0, 1)]) == [0, 0, 0]
+    # Row 2 is row 1's picture by its id: what is a copy of either joins both.
+    assert groups(4, [1, 2, 2], copies=[(0, 2)]) == [0, 0, 0]

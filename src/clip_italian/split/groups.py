@@ -4,10 +4,12 @@ DuckDB groups them, and puts on disk what does not fit into memory.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import duckdb
+import pyarrow as pa
 
 from clip_italian import near
 from clip_italian.identity import picture_hash
@@ -51,10 +53,12 @@ def look(path: Path) -> str | None:
         return None
 
 
-def linked(base: duckdb.DuckDBPyConnection, distance: int) -> None:
+def linked(base: duckdb.DuckDBPyConnection, distance: int, copies: Sequence[tuple[int, int]] = ()) -> None:
     """Make the table `groups` (row, root) of the table `keys` (row, key, address, content, phash).
 
-    Rows that share a key, an address, a content or a look, also through others, have one root: the first of them.
+    Rows that share a key, an address, a content or a hash, also through others, are one picture; its root is the
+    first of them. A picture that is near an earlier one by its hash, or one of the `copies` (pairs of rows), joins it,
+    unless the earlier one has itself joined another: a group is what fits its first member.
     """
     base.execute("CREATE TABLE links (a BIGINT, b BIGINT)")
     present = {column: f"{column} <> {NO_KEY}" for column in ("key", "address", "content")}
@@ -63,11 +67,23 @@ def linked(base: duckdb.DuckDBPyConnection, distance: int) -> None:
             f"INSERT INTO links SELECT first, row FROM (SELECT row, min(row) OVER (PARTITION BY {column}) AS first"
             f" FROM keys WHERE {condition}) WHERE first <> row"
         )
+    _contract(base)
     base.execute(f"CREATE TABLE looks AS SELECT min(row) AS row, phash FROM keys WHERE {near.SHAPED} GROUP BY phash")
     near.find_near(base, distance)
-    base.execute("INSERT INTO links SELECT earlier, later FROM near")
-    base.execute("DROP TABLE near; DROP TABLE looks")
-    _contract(base)
+    base.register("copied", pa.table({"earlier": pa.array([a for a, _ in copies], pa.int64()),
+                                      "later": pa.array([b for _, b in copies], pa.int64())}))  # fmt: skip
+    base.execute("INSERT INTO near SELECT earlier, later FROM copied")
+    base.execute(
+        "CREATE OR REPLACE TABLE near AS SELECT DISTINCT least(a.root, b.root) AS earlier,"
+        " greatest(a.root, b.root) AS later FROM near JOIN groups a ON earlier = a.row JOIN groups b ON later = b.row"
+        " WHERE a.root <> b.root"
+    )
+    near.find_leaders(base, count_rows(base, "keys"))
+    base.execute(
+        "CREATE OR REPLACE TABLE groups AS SELECT groups.row, coalesce(original, root) AS root"
+        " FROM groups LEFT JOIN replaced ON groups.root = replaced.row"
+    )
+    base.execute("DROP TABLE near; DROP TABLE looks; DROP TABLE replaced")
 
 
 def _contract(base: duckdb.DuckDBPyConnection) -> None:

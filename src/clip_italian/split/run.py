@@ -5,20 +5,22 @@ elsewhere too, it goes there: a model must not have seen what it is tested on.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian import console, pairs
+from clip_italian import console, copies, pairs
 from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.identity import DISTANCE, is_hash
 from clip_italian.names import as_stored
+from clip_italian.near import SHAPED, find_near
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.database import count_rows, database
 from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
@@ -56,14 +58,20 @@ class Divided(Summary):
     pictures: int
 
 
-def split(source: Path, output: Path, plan: Plan, workers: int = 1, ray: str | None = None) -> Divided:
+def split(
+    source: Path, output: Path, plan: Plan, workers: int = 1, ray: str | None = None,
+    encoder: Callable[[], copies.Encoder | None] | None = None,
+) -> Divided:  # fmt: skip
     """Write the pairs of `source` with `split` (and `phash`, where the picture is local) to `output`.
 
+    With an `encoder` copies that a hash misses are found too, among local pictures (`clip_italian.copies`); it is
+    called once there are any, and may return None to go by the hash alone.
     The draw hangs on ids and seed alone: more rows move no other, unless they show the same picture.
     Raises UserError for a split with an unknown name.
     """
     pairs.apart(source, output)
-    job = {"stage": "split", "plan": plan.__dict__, "input": parts.file_identity(pairs.existing(source))}
+    identity = parts.file_identity(pairs.existing(source))
+    job = {"stage": "split", "plan": plan.__dict__, "copies": encoder is not None, "input": identity}
     with parts.workspace(output, job) as folder:
         divided = in_parts(source, folder)
         count = pq.ParquetFile(divided).num_row_groups
@@ -73,7 +81,8 @@ def split(source: Path, output: Path, plan: Plan, workers: int = 1, ray: str | N
         folders = [parts.part_folder(folder, number) for number in range(count)]
         with database(folder) as base:
             _load_keys(base, folders)
-            groups.linked(base, plan.distance)
+            found = _copies(base, folders, folder, source.resolve().parent, encoder) if encoder else []
+            groups.linked(base, plan.distance, found)
             decide(base, plan.val, plan.test)
             splits = _write(folders, source, output, _decisions(base))
             pictures = count_rows(
@@ -146,6 +155,53 @@ def _side(name: str | None, id_: str) -> int:
     if side not in SIDES:
         raise UserError(f"pair {id_!r}: split {name!r} is none of train, val and test; rename it, or give --redraw")
     return SIDES.index(side)
+
+
+def _copies(
+    base: duckdb.DuckDBPyConnection, folders: Sequence[Path], folder: Path, root: Path,
+    load: Callable[[], copies.Encoder | None],
+) -> list[tuple[int, int]]:  # fmt: skip
+    """Pairs of rows whose local pictures are copies of each other by features or by outline.
+
+    Features stay in `folder`, part by part: a run that was killed goes on with them.
+    """
+    firsts = "SELECT min(row) FROM keys WHERE content <> 0 AND phash IS NOT NULL GROUP BY content ORDER BY 1"
+    chosen = np.array([row for [row] in base.sql(firsts).fetchall()], np.int64)
+    encoder = load() if len(chosen) > 1 else None
+    if encoder is None:
+        return []
+    paths: list[str] = []
+    with console.progress("features", len(chosen)) as advance:
+        for number, place in enumerate(folders):
+            images = pq.read_table(place / PAIRS_FILE, columns=["image"])["image"]
+            start = number * pairs.rows.PART_ROWS
+            mine = chosen[(chosen >= start) & (chosen < start + len(images))] - start
+            some = [str(image) for image in images.take(pa.array(mine)).to_pylist()]
+            paths += some
+            target = folder / f"{encoder.name}-{number:06d}.npy"
+            if target.is_file():
+                advance(len(some))
+                continue
+            found = copies.features_of([root / name for name in some], encoder, advance)
+            with staged(target) as temporary, temporary.open("wb") as file:
+                np.save(file, found.astype(np.float16))
+    features = np.concatenate([np.load(folder / f"{encoder.name}-{n:06d}.npy") for n in range(len(folders))])
+    near = set(copies.propose(features)) | _outlines(base, chosen)
+    agreed = copies.confirmed(sorted(near), lambda number: root / paths[number])
+    return [(int(chosen[a]), int(chosen[b])) for a, b in agreed]
+
+
+def _outlines(base: duckdb.DuckDBPyConnection, chosen: np.ndarray) -> set[tuple[int, int]]:
+    """Positions in `chosen` of pictures of nearly one outline whatever their colours: grey copies."""
+    base.register("chosen", pa.table({"at": pa.array(range(len(chosen))), "row": pa.array(chosen)}))
+    base.execute(
+        "CREATE OR REPLACE TABLE looks AS SELECT min(at) AS row, left(phash, 16) || '-000000000000' AS phash"
+        f" FROM chosen JOIN keys USING (row) WHERE {SHAPED} GROUP BY left(phash, 16), substr(phash, 18)"
+    )
+    find_near(base, copies.OUTLINE_DISTANCE)
+    found = {(int(a), int(b)) for a, b in base.sql("SELECT earlier, later FROM near").fetchall()}
+    base.execute("DROP TABLE near; DROP TABLE looks")
+    return found
 
 
 def _load_keys(base: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
