@@ -31,6 +31,7 @@ class Data(Strict):
     validation: float = Field(0.1, gt=0, lt=1, description="share held out where the file names no splits")
     original_captions: float = Field(0.0, ge=0, le=1, description="share of captions drawn from before translation")
     workers: int = Field(0, ge=0, description="processes that decode pictures; 0: threads of this one")
+    copies: bool = Field(False, description="keep features of the pictures, to find copies of them in later tests")
 
 
 class Model(Strict):

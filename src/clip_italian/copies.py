@@ -5,13 +5,14 @@ confirms a pair: it aligns the two pictures, mirrored too, and compares what ove
 how few different pictures it takes for one, is in docs/data.md.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -27,7 +28,11 @@ NEIGHBOURS = 8
 
 # Bits of 64 in which outlines may differ that propose a pair whatever its colours: a grey copy.
 OUTLINE_DISTANCE = 2
-_EXACT = 20_000  # so many pictures are compared one by one
+# What a model keeps of a picture's features, and in how many of the 320 bits two of one picture differ at most.
+SIGNATURE_BYTES = 40
+SIGNATURE_DISTANCE = 48
+
+_EXACT = 2_000  # so many pictures are compared one by one
 _CONNECTIVITY, _EXPANSION = 16, 128
 _BLOCK = 2_048
 _BATCH = 8
@@ -52,6 +57,9 @@ _CONTRAST = 8.0
 _GAINS = (0.6, 1.7)
 _GREY = 6.0  # mean chroma of 128 below which a picture is grey
 _CHROMA = 14.0  # difference of chroma that nine tenths of the fields may have at most
+
+
+Source = TypeVar("Source")
 
 
 class Encoder(Protocol):
@@ -238,13 +246,21 @@ def _tiles(plane: np.ndarray) -> np.ndarray:
     return plane.reshape(_TILES, side, _TILES, side).transpose(0, 2, 1, 3).reshape(_TILES, _TILES, -1)
 
 
+def _opened(path: Any, at_least: int | None) -> Image.Image:
+    return open_picture(path, at_least=at_least)
+
+
 def features_of(
-    paths: Sequence[Path], encoder: Encoder, progress: Callable[[int], None] = lambda _: None
-) -> np.ndarray:
-    """Features (n, dim) float32 of picture files in order; zeros, like none, for one that cannot be read."""
-    found = np.zeros((len(paths), encoder.dim), np.float32)
+    pictures: Sequence[Source], encoder: Encoder, progress: Callable[[int], None] = lambda _: None,
+    opened: Callable[[Source, int | None], Image.Image] = _opened,
+) -> np.ndarray:  # fmt: skip
+    """Features (n, dim) float32 of pictures in order; zeros, like none, for one that cannot be read.
+
+    `opened` reads one of them, with `at_least` as in `open_picture`: paths unless told.
+    """
+    found = np.zeros((len(pictures), encoder.dim), np.float32)
     at = 0
-    for batch in ahead(paths, _BATCH, lambda path: open_picture(path, at_least=encoder.at_least)):
+    for batch in ahead(pictures, _BATCH, lambda one: opened(one, encoder.at_least)):
         good = [(at + n, picture) for n, (_, picture) in enumerate(batch) if not isinstance(picture, PictureError)]
         if good:
             found[[row for row, _ in good]] = encoder.encode([picture for _, picture in good])
@@ -256,7 +272,7 @@ def features_of(
 def propose(features: np.ndarray, floor: float = FLOOR, neighbours: int = NEIGHBOURS) -> list[tuple[int, int]]:
     """Positions (first < second) of pictures whose features (n, dim) are near each other, each pair once, sorted.
 
-    Nearest neighbours only: exactly among up to 20,000 pictures, by a graph beyond, in memory (2.8 GB a million of
+    Nearest neighbours only: exactly among up to 2,000 pictures, by a graph beyond, in memory (2.8 GB a million of
     1,280 numbers). One thread builds the graph, so that equal input gives equal pairs.
     """
     count = len(features)
@@ -270,11 +286,12 @@ def propose(features: np.ndarray, floor: float = FLOOR, neighbours: int = NEIGHB
         for start in range(0, count, _BLOCK):
             some = np.asarray(features[start : start + _BLOCK], np.float32)
             graph.add(np.arange(start, start + len(some)), some, threads=1)
+    whole = np.asarray(features, np.float32) if graph is None else features
     found: set[tuple[int, int]] = set()
     for start in range(0, count, _BLOCK):
         queries = np.asarray(features[start : start + _BLOCK], np.float32)
         hits = (
-            exact_search(np.asarray(features, np.float32), queries, wanted, "cos", exact=True)
+            exact_search(whole, queries, wanted, "cos", exact=True)
             if graph is None
             else graph.search(queries, wanted, threads=1)
         )
@@ -285,6 +302,23 @@ def propose(features: np.ndarray, floor: float = FLOOR, neighbours: int = NEIGHB
             if key != query:
                 found.add((min(query, key), max(query, key)))
     return sorted(found)
+
+
+def signatures(features: np.ndarray) -> np.ndarray:
+    """(n, 40) uint8 of features (n, dim): the signs of 320 projections, always the same; zeros stay zeros."""
+    raw = hashlib.shake_256(b"clip-italian copies").digest(SIGNATURE_BYTES * features.shape[1])
+    signs = np.unpackbits(np.frombuffer(raw, np.uint8)).astype(np.float32).reshape(features.shape[1], -1) * 2 - 1
+    found = np.packbits(features.astype(np.float32) @ signs > 0, axis=1)
+    return np.where(features.any(axis=1, keepdims=True), found, 0).astype(np.uint8)
+
+
+def signed_alike(one: np.ndarray, others: np.ndarray) -> bool:
+    """Whether a signature (40,) is near one of others (m, 40). Rougher than `same`, which needs both pictures."""
+    if not one.any() or not len(others):
+        return False
+    words = np.ascontiguousarray(others).view(np.uint64) ^ np.ascontiguousarray(one).view(np.uint64)
+    far = np.bitwise_count(words).sum(axis=1, dtype=np.int64)
+    return bool(((far <= SIGNATURE_DISTANCE) & others.any(axis=1)).any())
 
 
 def confirmed(pairs: Iterable[tuple[int, int]], path: Callable[[int], Path]) -> list[tuple[int, int]]:

@@ -1,23 +1,26 @@
 """Whether models were trained on the pictures that they are to be measured on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from clip_italian import console, leaks
+from clip_italian.copies import Encoder as CopyEncoder
 from clip_italian.errors import UserError
+from clip_italian.model.copy_features import CopyFeatures
 from clip_italian.model.encoder import Encoder
 
 _LISTED = 100  # pictures named one by one
 
 
 def check(
-    encoders: Mapping[str, Encoder], ids: Mapping[Path, str], place: str, allow: bool = False
-) -> dict[str, dict[str, Any]]:
+    encoders: Mapping[str, Encoder], ids: Mapping[Path, str], place: str, allow: bool = False,
+    copies: Callable[[], CopyEncoder | None] = CopyFeatures.load_or_say,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
     """For each model by its name, on how many of the pictures it was trained; not `checked` where it does not tell.
 
     Raises UserError where there are any, unless `allow`; which ones is said on stderr. Pictures are looked at once,
-    and not at all where no model tells.
+    and not at all where no model tells. `copies` gives the encoder for models that keep features of their pictures.
     """
     kept = {name: encoder.info.get(leaks.INFO_KEY) for name, encoder in encoders.items()}
     for name, known in kept.items():
@@ -26,7 +29,8 @@ def check(
     if all(known is None for known in kept.values()):
         return {name: {"checked": False} for name in kept}
     with console.progress("overlap", len(ids)) as advance:
-        paths, mine = leaks.fingerprints(list(ids), advance)
+        encoder = copies() if any(known and "features" in known for known in kept.values()) else None
+        paths, mine = leaks.fingerprints(list(ids), advance, encoder)
     result: dict[str, dict[str, Any]] = {}
     for name, known in kept.items():
         if known is None:

@@ -51,9 +51,13 @@ class Inspection:
 
     def fingerprints(self, rows: torch.Tensor) -> Fingerprints:
         """Of the different pictures among some of the good rows, which are counted as in `looks`."""
-        chosen = rows.numpy()
-        chosen = chosen[np.sort(np.unique(self.contents[chosen], return_index=True)[1])]
+        chosen = self.different(rows)
         return Fingerprints.known(self.contents[chosen], [self.looks[row] for row in chosen.tolist()])
+
+    def different(self, rows: torch.Tensor) -> np.ndarray:
+        """The first row of each different picture among some of the good rows, in their order."""
+        chosen: np.ndarray = rows.numpy()
+        return chosen[np.sort(np.unique(self.contents[chosen], return_index=True)[1])]
 
 
 def inspect(examples: Examples, workers: int, progress: Progress) -> Inspection:

@@ -20,10 +20,11 @@ from typing import Any, Literal
 
 import torch
 
-from clip_italian import console, leaks
+from clip_italian import console, copies, leaks
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
 from clip_italian.model.base import load_base
+from clip_italian.model.copy_features import CopyFeatures
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.hashes import settings_hash, tokenizer_hash
 from clip_italian.model.projections import add_logit_bias
@@ -43,7 +44,8 @@ UNREADABLE_FILE = "unreadable.txt"
 # What may differ between a run and the one that goes on with it: nothing that changes what is learned. Data and base
 # are known by their content (`_identity`), so they may lie elsewhere.
 _FREE: dict[str, Any] = {
-    "output": True, "checkpoints": True, "tracking": True, "device": True, "data": {"workers": True, "pairs": True},
+    "output": True, "checkpoints": True, "tracking": True, "device": True,
+    "data": {"workers": True, "pairs": True, "copies": True},
     "model": {"base": True, "vision": True, "text": True}, "cost": True, "license": True,
 }  # fmt: skip
 # Digests in an identity, by what they are of.
@@ -123,7 +125,7 @@ def train(
                 },
                 "validation": best,
                 "cost": spent.to_json(),
-                leaks.INFO_KEY: inspection.fingerprints(rows["train"]).to_json(),
+                leaks.INFO_KEY: _fingerprints(recipe, examples, inspection, rows["train"], processes).to_json(),
             }
             encoder = replace(whole_encoder, info=info)
             if processes.is_main:
@@ -131,6 +133,20 @@ def train(
             checkpoints.finish()
             watch.finish({"best validation loss": best["validation_loss"], "best MRR@10": best["MRR@10"]})
         return Run(encoder, recipe.output, watch.history, spent)
+
+
+def _fingerprints(
+    recipe: Recipe, examples: Examples, inspection: Inspection, rows: torch.Tensor, processes: Processes
+) -> leaks.Fingerprints:
+    """What the model keeps of its training pictures; features only in the process that writes it."""
+    known = inspection.fingerprints(rows)
+    encoder = CopyFeatures.load_or_say() if recipe.data.copies and processes.is_main else None
+    if encoder is None:
+        return known
+    chosen = inspection.different(rows)
+    with console.progress("features", len(chosen)) as advance:
+        found = copies.features_of(chosen.tolist(), encoder, advance, examples.pictures.open)
+    return known.described(found, encoder)
 
 
 def _unfinished(checkpoints: Checkpoints, what: str, output: Path) -> Checkpoint | None:
