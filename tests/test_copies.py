@@ -48,7 +48,7 @@ class Thumbnails:
         small = [np.asarray(one.convert("L").resize((8, 8), Image.Resampling.BOX), np.float32) for one in pictures]
         rows = np.stack([(one + one[:, ::-1]).ravel() for one in small])
         rows -= rows.mean(axis=1, keepdims=True)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
 
 
 DISTORTIONS = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageOps
 
 from clip_italian.errors import UserError
 from clip_italian.evaluate import overlap
@@ -95,3 +95,47 @@ def test_models_that_do_not_tell(pictures, capsys):
     assert overlap.check(both, ids, "pairs.jsonl", allow=True) == {
         "theirs": {"checked": False}, "mine": {"checked": True, "pictures": 1},
     }  # fmt: skip
+
+
+class Thumbnails:
+    """An encoder without weights: small grey pictures, equal for mirrored ones."""
+
+    name, dim, at_least = "thumbnails", 64, None
+
+    def encode(self, pictures):
+        small = [np.asarray(one.convert("L").resize((8, 8), Image.Resampling.BOX), np.float32) for one in pictures]
+        rows = np.stack([(one + one[:, ::-1]).ravel() for one in small])
+        rows -= rows.mean(axis=1, keepdims=True)
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
+
+
+def test_mirrored_and_brightened_training_pictures_are_found_by_features(pictures, capsys):
+    train, test = pictures / "train", pictures / "test"
+    _, plain = fingerprints(sorted(train.iterdir()))
+    _, trained = fingerprints(sorted(train.iterdir()), encoder=Thumbnails())
+    ImageOps.mirror(photo(3)).save(test / "mirrored.png")
+    ImageEnhance.Brightness(photo(4)).enhance(0.8).save(test / "darker.png")
+    photo(50).save(test / "new.png")
+    ids = {path: path.stem for path in sorted(test.iterdir())}
+    kept = json.loads(json.dumps(trained.to_json()))
+    assert kept["encoder"] == "thumbnails"
+    told = overlap.check({"mine": Encoder({INFO_KEY: kept})}, ids, "p", allow=True, copies=Thumbnails)
+    assert told == {"mine": {"checked": True, "pictures": 2}}
+    assert "mirrored: nearly the same picture" in capsys.readouterr().err.replace("\n", " ")
+    # Without the encoder, or with fingerprints of before, the hash alone decides; it is not even loaded for those.
+    none = overlap.check({"mine": Encoder({INFO_KEY: kept})}, ids, "p", allow=True, copies=lambda: None)
+    assert none["mine"]["pictures"] < 2
+    old = {"old": Encoder({INFO_KEY: plain.to_json()})}
+    assert overlap.check(old, ids, "p", allow=True, copies=pytest.fail)["old"]["pictures"] < 2
+
+
+def test_at_most_64_bytes_a_picture_and_unions_keep_features(pictures):
+    files = sorted((pictures / "train").iterdir())
+    _, some = fingerprints(files[:6], encoder=Thumbnails())
+    _, plain = fingerprints(files[4:])
+    both = Fingerprints.union([plain, some])
+    assert len(both.contents) == len(files)
+    assert both.encoder == "thumbnails"
+    assert both.features.any(axis=1).sum() == 6
+    bytes_each = sum(getattr(both, name)[:1].nbytes for name in ("contents", "outlines", "colours", "features"))
+    assert bytes_each <= 64

@@ -52,11 +52,12 @@ _TRUSTED = 0.85  # of the pixels, those that agree best, decide on correlation, 
 _SHARE, _SLIGHT = 0.5, 7.0
 _LEVEL = 25.0  # grey values by which a tile may be brighter or darker than the gain says
 _MISFITS = 5  # tiles at the edge that may differ: a line of text, a logo
-_DETAILED = 6  # tiles with contrast that a picture needs
+_DETAILED = 9  # tiles with contrast that a picture needs
 _CONTRAST = 8.0
 _GAINS = (0.6, 1.7)
 _GREY = 6.0  # mean chroma of 128 below which a picture is grey
-_CHROMA = 14.0  # difference of chroma that nine tenths of the fields may have at most
+_CHROMA = 14.0  # difference of chroma that nearly all fields may have at most
+_FIELDS = 0.97
 
 
 Source = TypeVar("Source")
@@ -237,7 +238,7 @@ def _same_colours(one: Look, window: Window, other: Look, opposite: Window, gain
         return bool(0.9 <= gain <= 1.11 and abs(bias) < 12)  # a grey copy is as bright as the picture
     far = np.linalg.norm(b - gain * a, axis=0)
     near = np.linalg.norm(b - a, axis=0)
-    return bool(min(np.quantile(far, 0.9), np.quantile(near, 0.9)) <= _CHROMA)
+    return bool(min(np.quantile(far, _FIELDS), np.quantile(near, _FIELDS)) <= _CHROMA)
 
 
 def _tiles(plane: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageOps
 
 from clip_italian import pairs
 from clip_italian.errors import UserError
@@ -146,3 +146,46 @@ def test_no_group_stands_on_two_sides(rows):
             assert side == strongest
             assert kept == [row for row in mine if published[row] == strongest or strongest == 1]
             assert {published[found[row][1]] for row in mine if row not in kept} <= {strongest}
+
+
+class Thumbnails:
+    """An encoder without weights: small grey pictures, equal for mirrored ones."""
+
+    name, dim, at_least = "thumbnails", 64, None
+
+    def encode(self, pictures):
+        small = [np.asarray(one.convert("L").resize((8, 8), Image.Resampling.BOX), np.float32) for one in pictures]
+        rows = np.stack([(one + one[:, ::-1]).ravel() for one in small])
+        rows -= rows.mean(axis=1, keepdims=True)
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
+
+
+def test_copies_that_a_hash_misses_stand_together(tmp_path):
+    def brighter(image):
+        return ImageEnhance.Brightness(image).enhance(1.15)
+
+    def cropped(image):
+        return image.crop((24, 24, 216, 216))
+
+    ways = (lambda image: image, brighter, cropped, ImageOps.mirror, lambda i: i.convert("L").convert("RGB"))
+    draw, rows = np.random.default_rng(0), []
+    for number in range(8):
+        noise = Image.fromarray(draw.integers(40, 190, (9, 9, 3), np.uint8))
+        for way, distort in enumerate(ways):
+            name = f"{number}-{way}.png"
+            distort(noise.resize((240, 240), Image.Resampling.BICUBIC)).save(tmp_path / name)
+            rows.append(Pair(name, name, ("c",), "s"))
+    rows.append(Pair("broken", "broken.png", ("c",), "s"))
+    (tmp_path / "broken.png").write_text("no picture")
+    summary, kept, _ = run(tmp_path, rows, Plan(val=0.3, test=0.3), encoder=Thumbnails)
+    assert summary.pictures == 9
+    sides = {row.id: row.split for row in kept}
+    for number in range(8):
+        assert len({sides[f"{number}-{way}.png"] for way in range(len(ways))}) == 1
+    # By the hash alone they are many, and so where there is no encoder to be had.
+    assert run(tmp_path, rows, Plan(), "hash.parquet")[0].pictures > 20
+    assert run(tmp_path, rows, Plan(), "none.parquet", encoder=lambda: None)[0].pictures > 20
+
+
+def test_no_encoder_is_asked_for_without_local_pictures(tmp_path):
+    assert run(tmp_path, by_address(5), Plan(), encoder=pytest.fail)[0].after == 5

@@ -193,9 +193,9 @@ def _copies(
 
 def _outlines(base: duckdb.DuckDBPyConnection, chosen: np.ndarray) -> set[tuple[int, int]]:
     """Positions in `chosen` of pictures of nearly one outline whatever their colours: grey copies."""
-    base.register("chosen", pa.table({"at": pa.array(range(len(chosen))), "row": pa.array(chosen)}))
+    base.register("chosen", pa.table({"place": pa.array(range(len(chosen))), "row": pa.array(chosen)}))
     base.execute(
-        "CREATE OR REPLACE TABLE looks AS SELECT min(at) AS row, left(phash, 16) || '-000000000000' AS phash"
+        "CREATE OR REPLACE TABLE looks AS SELECT min(place) AS row, left(phash, 16) || '-000000000000' AS phash"
         f" FROM chosen JOIN keys USING (row) WHERE {SHAPED} GROUP BY left(phash, 16), substr(phash, 18)"
     )
     find_near(base, copies.OUTLINE_DISTANCE)
