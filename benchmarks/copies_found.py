@@ -88,9 +88,7 @@ def distorted(paths: list[Path], features: bool) -> None:
 
         encoder = CopyFeatures.load()
         known = np.concatenate([encoder.encode([picture]) for picture in pictures])
-    print(
-        f"| {len(paths)} photos | confirmed | proposed | lowest cosine | bits |\n|---|---:|---:|---:|---:|"
-    )
+    print(f"| {len(paths)} photos | confirmed | proposed | lowest cosine | bits |\n|---|---:|---:|---:|---:|")
     for name, distort in DISTORTIONS.items():
         changed = [distort(picture) for picture in pictures]
         found = sum(same(look, Look.of(picture)) for look, picture in zip(looks, changed, strict=True))

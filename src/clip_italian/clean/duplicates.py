@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian import near
+from clip_italian import copies, near
 from clip_italian.clean.recipe import Duplicates
 from clip_italian.pipeline.database import database
 
@@ -66,14 +66,17 @@ class Verdict:
     detail: str
 
 
-def verdicts(file: Path, recipe: Duplicates, function_words: frozenset[str], room: Path) -> Iterator[list[Verdict]]:
+def verdicts(
+    file: Path, recipe: Duplicates, function_words: frozenset[str], room: Path,
+    encoder: copies.Encoder | None = None,
+) -> Iterator[list[Verdict]]:  # fmt: skip
     """What goes from the Parquet pairs file `file`, the verdicts of one row together, rows ascending.
 
     The first row of a caption or picture is the one that stays. `room` is a folder for what does not fit
     into memory.
     """
     with database(room) as base:
-        _find_pictures_seen_before(base, file, recipe.picture_distance)
+        _find_pictures_seen_before(base, file, recipe.picture_distance, encoder)
         values = {
             "file": str(file),
             "function_words": sorted(function_words),
@@ -86,11 +89,17 @@ def verdicts(file: Path, recipe: Duplicates, function_words: frozenset[str], roo
             yield list(same)
 
 
+def _quoted(file: Path) -> str:
+    return str(file).replace("'", "''")
+
+
 def _columns(batch: pa.RecordBatch) -> list[list]:
     return [column.to_pylist() for column in batch.columns]
 
 
-def _find_pictures_seen_before(base: duckdb.DuckDBPyConnection, file: Path, distance: int | None) -> None:
+def _find_pictures_seen_before(
+    base: duckdb.DuckDBPyConnection, file: Path, distance: int | None, encoder: copies.Encoder | None
+) -> None:  # fmt: skip
     """Make the table `pictures`: rows whose picture looks like that of an earlier row that stays, and its id."""
     base.execute("CREATE TABLE pictures (row BIGINT, original VARCHAR)")
     if distance is None:
@@ -101,6 +110,17 @@ def _find_pictures_seen_before(base: duckdb.DuckDBPyConnection, file: Path, dist
         f"CREATE TABLE looks AS SELECT min(row) AS row, phash FROM {rows} WHERE {near.SHAPED} GROUP BY phash", values
     )
     near.find_near(base, distance)
+    if encoder is not None:
+        # Rows of one hash are one picture already: the first of them is looked at.
+        found = base.sql(
+            f"SELECT row, image FROM read_parquet('{_quoted(file)}', file_row_number = true) JOIN looks"
+            " ON looks.row = file_row_number WHERE NOT contains(image, '://') ORDER BY row"
+        ).fetchall()
+        paths = [file.parent / image for _, image in found]
+        pairs = copies.confirmed(copies.propose(copies.features_of(paths, encoder)), lambda number: paths[number])
+        if pairs:
+            base.executemany("INSERT INTO near VALUES (?, ?)", [(found[a][0], found[b][0]) for a, b in pairs])
+            base.execute("CREATE OR REPLACE TABLE near AS SELECT DISTINCT * FROM near")
     near.find_leaders(base, pq.read_metadata(file).num_rows)
     base.execute(
         f"INSERT INTO pictures SELECT rows.row, originals.id FROM {rows} rows JOIN looks USING (phash)"

@@ -42,6 +42,7 @@ class Duplicates(Strict):
     pictures_per_caption: int | None = Field(1, ge=1, description="so many pictures keep a caption, the others lose it")
     boilerplate: int | None = Field(10, ge=1, description="a caption at more pictures than this goes from all of them")
     picture_distance: int | None = Field(None, ge=0, le=16, description="bits of 64 in which perceptual hashes differ")
+    copies: bool = Field(False, description="also cropped, mirrored, brighter ones; needs picture_distance")
 
 
 class CleanRecipe(Strict):

@@ -3,12 +3,12 @@
 Memory does not grow with the input, but for some bytes a picture that has a perceptual hash.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from clip_italian import languages, pairs
+from clip_italian import copies, languages, pairs
 from clip_italian.assets import staged
 from clip_italian.clean.duplicates import Verdict, verdicts
 from clip_italian.clean.names import tagger
@@ -21,9 +21,13 @@ from clip_italian.pipeline.rejects import Reject, by_reason, read_rejects, rejec
 from clip_italian.pipeline.stage import Summary, run_stage
 
 
-def clean(source: Path, output: Path, recipe: CleanRecipe, workers: int = 1, ray: str | None = None) -> Summary:
+def clean(
+    source: Path, output: Path, recipe: CleanRecipe, workers: int = 1, ray: str | None = None,
+    encoder: Callable[[], copies.Encoder | None] = lambda: None,
+) -> Summary:  # fmt: skip
     """Write the pairs of `source` that pass `recipe` to `output`, the others to its rejects file.
 
+    `encoder` is called where the recipe wants copies found by features.
     A killed run goes on where it was. Raises UserError for an input that cannot be read, or a
     spaCy pipeline or library that the recipe wants and that is not there.
     """
@@ -43,7 +47,8 @@ def clean(source: Path, output: Path, recipe: CleanRecipe, workers: int = 1, ray
             run_stage("clean", Clean(recipe, root), settings, source, checked, workers, ray)
         again: Iterable[list[Verdict]] = ()
         if recipe.duplicates is not None:
-            again = verdicts(checked, recipe.duplicates, language.function_words, folder)
+            features = encoder() if recipe.duplicates.copies else None
+            again = verdicts(checked, recipe.duplicates, language.function_words, folder, features)
         rows = _write(checked, again, output)
         return Summary(pairs.count(source), rows, by_reason(rejects_path(output)))
 

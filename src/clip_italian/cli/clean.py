@@ -17,6 +17,7 @@ def clean(
     as_json: Json = False,
 ) -> None:
     """Filter captions and pictures as a recipe says; what goes is listed in PAIRS.rejects.jsonl with its reason.
+    duplicates.copies=true leaves out cropped, mirrored and brightened copies too.
 
     Example: clip-italian clean wit.parquet names.share=0.9 -o clean.parquet --recipe paper
     """
@@ -24,5 +25,6 @@ def clean(
 
     settings = load_clean_recipe(recipe, overrides or [])
     from clip_italian.clean.run import clean as run
+    from clip_italian.cli.split import copy_encoder
 
-    show_summary(run(pairs, output, settings, workers, ray), output, as_json)
+    show_summary(run(pairs, output, settings, workers, ray, copy_encoder), output, as_json)

@@ -40,7 +40,7 @@ def split(
         raise UsageError(f"--val {val:g} and --test {test:g}: together more than 1, nothing is left to train on")
     from clip_italian.split import run
 
-    encoder = _encoder if copies else None
+    encoder = copy_encoder if copies else None
     summary = run.split(pairs, output, run.Plan(val, test, seed, redraw), workers, ray, encoder)
     if as_json:
         print(json.dumps({"output": str(output)} | asdict(summary)))
@@ -50,7 +50,8 @@ def split(
     typer.echo(f"{parts}; {summary.pictures:,} different pictures")
 
 
-def _encoder() -> "CopyFeatures | None":
+def copy_encoder() -> "CopyFeatures | None":
+    """The packaged vision tower; None, with a line that says so, where it cannot be had."""
     from clip_italian.model.copy_features import CopyFeatures
 
     return CopyFeatures.load_or_say()
