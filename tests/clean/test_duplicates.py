@@ -2,13 +2,16 @@
 
 from collections import defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 from clip_italian import languages, pairs
 from clip_italian.clean.duplicates import Verdict, verdicts
 from clip_italian.clean.recipe import Duplicates
+from clip_italian.identity import picture_hash
 from clip_italian.pairs import Pair
 
 WORDS = languages.get("it").function_words
@@ -107,3 +110,31 @@ def test_an_empty_file(tmp_path):
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="boilerplate"):
         Duplicates(boilerplate=0)
+
+
+class Same:
+    """An encoder to which all pictures are alike: the second look alone decides."""
+
+    name, dim, at_least = "same", 4, None
+
+    def encode(self, pictures):
+        return np.full((len(pictures), 4), 0.5, np.float32)
+
+
+def test_cropped_and_mirrored_copies_go_by_option_only(tmp_path):
+    rows = []
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(40, 190, (9, 9, 3), np.uint8)
+        image = Image.fromarray(noise).resize((240, 240), Image.Resampling.BICUBIC)
+        ways = {"a": image, "cut": image.crop((24, 24, 216, 216)), "mirrored": ImageOps.mirror(image)}
+        for way, changed in ways.items():
+            name = f"{number}-{way}.png"
+            changed.save(tmp_path / name)
+            rows.append(Pair(name, name, (f"didascalia {number} {way}",), "s", phash=picture_hash(changed)))
+    pairs.write(rows, tmp_path / "in.parquet")
+    recipe = Duplicates(pictures_per_caption=None, boilerplate=None, picture_distance=2)
+    assert not list(verdicts(tmp_path / "in.parquet", recipe, frozenset(), tmp_path))
+    found = list(verdicts(tmp_path / "in.parquet", recipe, frozenset(), tmp_path, Same()))
+    assert [(one.row, one.reason, one.detail) for [one] in found] == [
+        (3 * n + k, "near-duplicate-picture", f"of {n}-a.png") for n in range(3) for k in (1, 2)
+    ]
