@@ -8,6 +8,7 @@ from transformers import AutoModel, VisionTextDualEncoderModel
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
+from clip_italian.leaks import Fingerprints
 from clip_italian.model.base import load_base
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.pairs import read, write
@@ -159,3 +160,24 @@ def test_the_validation_figures_are_those_of_the_weights_that_are_left():
     assert run_module._judged([untrained, *first, *last]) == last[1]
     assert run_module._judged([untrained, *first]) == first[1]
     assert np.isnan(run_module._judged([])["validation_loss"])
+
+
+def test_models_keep_features_of_their_pictures_where_the_recipe_says_so(
+    shapes, tiny_folder, tmp_path, cache, monkeypatch
+):
+    class Colours:
+        """An encoder without weights."""
+
+        name, dim, at_least = "colours", 4, None
+
+        def encode(self, pictures):
+            return np.ones((len(pictures), 4), np.float32)
+
+    monkeypatch.setattr("clip_italian.train.run.CopyFeatures.load_or_say", Colours)
+    settings = recipe(shapes, tiny_folder, tmp_path / "features", epochs=1)
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"copies": True})})
+    kept = train(settings).encoder.info["training_pictures"]
+    assert kept["encoder"] == "colours"
+    fingerprints = Fingerprints.from_json(kept)
+    assert fingerprints.features.shape == (kept["count"], 40)
+    assert fingerprints.features.any(axis=1).all()
