@@ -4,8 +4,8 @@
 
 Distortions are looked at by the second look (`copies.same`) and, with `--features`, by the cosine of the packaged
 tower's features (some pictures a second on two busy cores). False positives: all pictures of all folders, neighbours
-by a grey thumbnail of 16 x 16 pixels (cosine 0.85, six each), not by the tower. Prints
-Markdown. Pairs that differ by less than 3 of 255 a pixel may be copies and are only counted; of the others a sheet is written to be judged by eye.
+by a grey thumbnail of 16 x 16 pixels (cosine 0.85, six each), not by the tower. Prints Markdown. Pairs that differ by
+less than 3 of 255 a pixel may be copies and are only counted; of the others a sheet is written to be judged by eye.
 """
 
 import argparse
