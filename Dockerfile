@@ -6,8 +6,9 @@ RUN torch=$(grep '^torch==' /src/constraints.txt) \
  && pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$torch" \
  && pip install --no-cache-dir -c /src/constraints.txt "/src[serve]"
 RUN useradd --create-home clip && install -d -o clip -g clip /cache
+ENV CLIP_ITALIAN_CACHE=/cache
 # The package sets these by itself; here they hold for whatever else runs in the container (docs/privacy.md).
-ENV CLIP_ITALIAN_CACHE=/cache ORT_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1 HF_HUB_DISABLE_TELEMETRY=1
+ENV ORT_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1 HF_HUB_DISABLE_TELEMETRY=1
 USER clip
 EXPOSE 7860
 ENTRYPOINT ["clip-italian", "serve", "--index", "/index", "--host", "0.0.0.0", "--keys", "/run/secrets/keys"]

@@ -57,6 +57,7 @@ def test_train_evaluate_index_and_search(run, recipe, shapes, tmp_path, cache):
 
     code, out, _ = run("index", "build", shapes.parent / "images", "-o", tmp_path / "idx", "--model", model, "--json")
     counts = {"pictures": 54, "added": 54, "embedded": 54, "removed": 0, "left_out": []}
+    counts |= {"other_media": {}, "excluded": {}, "unmatched": [], "kept": []}
     assert json.loads(out) == {"index": str(tmp_path / "idx")} | counts
 
     sheet = tmp_path / "sheet.html"

@@ -126,7 +126,7 @@ def test_prefixes(given, found):
 
 @pytest.mark.parametrize("given", ["http://example.org/foto", "/foto?x", "/../foto", "/fo to", '/"><script>'])
 def test_what_is_no_prefix_is_one_line(given):
-    with pytest.raises(UsageError, match=r"--root-path .*like /foto"):
+    with pytest.raises(UsageError, match=r"--root-path .*like /photos"):
         settings.prefix(given)
 
 

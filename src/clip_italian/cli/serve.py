@@ -28,7 +28,7 @@ def serve(
     root_path: Annotated[
         str,
         typer.Option(
-            "--root-path", metavar="PATH", help="Path below which a proxy publishes it, like /foto; by default none."
+            "--root-path", metavar="PATH", help="Path below which a proxy publishes it, like /photos; by default none."
         ),
     ] = "",
     language: Annotated[str, typer.Option(help="Of labels and example queries.")] = languages.DEFAULT,

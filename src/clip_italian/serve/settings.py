@@ -56,10 +56,10 @@ def access(host: str, keys: Sequence[str], origins: Sequence[str], names: Sequen
 
 
 def prefix(path: str) -> str:
-    """A --root-path as "/foto", "" for none. Raises UsageError for what is no path."""
+    """A --root-path as "/photos", "" for none. Raises UsageError for what is no path."""
     parts = [part for part in path.split("/") if part]
     if any(part in (".", "..") or not _SEGMENT.fullmatch(part) for part in parts):
-        raise UsageError(f"--root-path {path}: give the path below which the proxy publishes the service, like /foto")
+        raise UsageError(f"--root-path {path}: give the path below which the proxy publishes the service, like /photos")
     return "".join(f"/{part}" for part in parts)
 
 
