@@ -13,5 +13,5 @@ from clip_italian.model.onnx_encoder import OnnxEncoder
 from clip_italian.search.index import Index
 from clip_italian.search.pictures import Pictures
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["DualEncoder", "Index", "OnnxEncoder", "Pictures", "__version__"]
