@@ -41,6 +41,11 @@ class Forked:
     def returncode(self) -> int | None:
         return self._process.exitcode
 
+    @property
+    def errors(self) -> str:
+        """Standard error until now."""
+        return self._files[1].read_text() if self._files[1].exists() else ""
+
     def poll(self) -> int | None:
         return self._process.exitcode
 

@@ -1,12 +1,9 @@
 """The command as a process of its own: it starts, answers and stops, or says in one line why not."""
 
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
 
 import pytest
@@ -17,8 +14,8 @@ from clip_italian.export.onnx import Source
 from clip_italian.export.parity import Sample
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.search import update
-
-PROGRAM = [sys.executable, "-c", "from clip_italian.cli import main; main()", "serve"]
+from tests.forked import command
+from tests.wait import until
 
 
 @pytest.fixture
@@ -39,21 +36,20 @@ def openvino(tiny_encoder, tmp_path):
 def test_starts_answers_and_stops(model, index, tmp_path, request):
     """Loads two graphs with OpenVINO, each of which once made a `Core`: a signal then killed the process."""
     options = request.getfixturevalue("openvino") if model == "openvino" else []
-    command = [*PROGRAM, "--index", str(index), "--port", "0", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=dict(os.environ)) as process:
-        try:
-            line = next(line for line in process.stderr if "pictures at" in line)
-            address = re.search(r"54 pictures at (http://127\.0\.0\.1:\d+),", line)[1]
-            with urllib.request.urlopen(f"{address}/v1/search?text=un+gatto&k=2") as answer:
-                found = json.load(answer)
-            assert len(found["hits"]) == 2
-            assert found["model"] == ("tiny-openvino" if options else "tiny-model")
-            assert "server" not in answer.headers
-        finally:
-            process.send_signal(signal.SIGTERM)
-            rest = process.stderr.read()
-    assert process.returncode == 0
-    assert "Traceback" not in rest
+    process = command("serve", "--index", index, "--port", 0, *options)
+    try:
+        until(lambda: "pictures at" in process.errors, process)
+        address = re.search(r"54 pictures at (http://127\.0\.0\.1:\d+),", process.errors)[1]
+        with urllib.request.urlopen(f"{address}/v1/search?text=un+gatto&k=2") as answer:
+            found = json.load(answer)
+        assert len(found["hits"]) == 2
+        assert found["model"] == ("tiny-openvino" if options else "tiny-model")
+        assert "server" not in answer.headers
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
 
 
 def test_what_cannot_be_served_is_one_line(index, tmp_path, run):
