@@ -13,6 +13,8 @@ from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.search.index import Index
 from clip_italian.sources import emoji
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def book(borrowed_cache, monkeypatch):

@@ -92,6 +92,7 @@ def session(tmp_path, shapes, tiny_folder):
     return run
 
 
+@pytest.mark.integration
 def test_a_session_connects_to_nothing_and_writes_nothing_elsewhere(session):
     trace, room = session()
     made = written(trace, room / "out")

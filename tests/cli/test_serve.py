@@ -17,6 +17,8 @@ from clip_italian.search import update
 from tests.forked import command
 from tests.wait import until
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def index(shapes, tiny_folder, tmp_path):

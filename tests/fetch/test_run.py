@@ -24,6 +24,8 @@ from tests.wait import until
 
 pytest.importorskip("img2dataset")
 
+pytestmark = pytest.mark.integration
+
 GOOD = ["/redirect", "/busy-once", "/busy-twice", "/truncated-once", "/slow", "/gif", "/turned", "/png16",
         *(f"/good/{number}.jpg" for number in range(20, 40))]  # fmt: skip
 BAD = {

@@ -9,6 +9,8 @@ from nbclient import NotebookClient
 
 from clip_italian import assets
 
+pytestmark = pytest.mark.integration
+
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "first-steps.ipynb"
 
 

@@ -25,6 +25,8 @@ from tests.search.test_update import contents as indexed
 
 ray = pytest.importorskip("ray", reason="extra `cluster` is not installed")
 
+pytestmark = pytest.mark.integration
+
 SUBJECTS = "gatto cane cavallo treno fiore bambino vecchio mercato orso pesce ponte mulino violino".split()
 
 

@@ -186,6 +186,7 @@ def test_kept_pages_are_saved_pages(read, tmp_path):
     assert list(read(tmp_path / "pages")) == [listed]
 
 
+@pytest.mark.integration
 def test_a_killed_run_asks_for_no_page_twice(read, tmp_path):
     count = 24
     answers = {f"/{number}": html(figure(number)) for number in range(count) if number % 6}

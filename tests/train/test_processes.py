@@ -53,6 +53,7 @@ def finish(ranks):
     return "".join(said)
 
 
+@pytest.mark.integration
 def test_torchrun_starts_two_processes(tmp_path, tiny_folder, shapes, cache):
     values = plain(shapes, tiny_folder, tmp_path / "two")
     file = as_file(values, tmp_path / "two.toml")
@@ -81,6 +82,7 @@ def assert_close(one, other):
         torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "more",
     [{}, {"sharding": True}, {"loss": {"kind": "sigmoid"}}, {"loss": {"kind": "sigmoid"}, "sharding": True}],
@@ -105,6 +107,7 @@ def test_two_processes_are_as_one(tmp_path, tiny_folder, shapes, cache, more):
     assert spent.device_hours == pytest.approx(2 * spent.seconds / 3600)
 
 
+@pytest.mark.integration
 def test_two_killed_processes_go_on(tmp_path, tiny_folder, shapes, cache):
     values = settings(shapes, tiny_folder, tmp_path / "whole", checkpoints={"every": 2, "keep": 2})
     finish(start_ranks(as_file(values, tmp_path / "whole.toml")))

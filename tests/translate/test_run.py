@@ -215,6 +215,7 @@ def committed(tmp_path):
     return found
 
 
+@pytest.mark.integration
 def test_killed_at_random_moments_nothing_is_lost_and_nothing_paid_twice(tmp_path, run):
     rows = some_pairs(1_500)
     chance = random.Random(os.environ.get("KILL_SEED", "7"))
@@ -247,6 +248,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_paid_twice(tmp_pat
     assert rejects_path(tmp_path / "out.parquet").read_bytes() == b""
 
 
+@pytest.mark.integration
 def test_two_processes_on_one_cache_pay_once(tmp_path):
     rows = some_pairs(450)
     pairs.write(rows, tmp_path / "in.parquet")
