@@ -3,23 +3,27 @@
     python benchmarks/copies_found.py ../shared/flickr8k-it/images --distorted 40 --others FOLDER … --seconds 600
 
 Distortions are looked at by the second look (`copies.same`) and, with `--features`, by the cosine of the packaged
-tower's features (some pictures a second on two busy cores). False positives: all pictures of all folders, neighbours
-by a grey thumbnail of 16 x 16 pixels (cosine 0.85, six each), not by the tower. Prints Markdown. Pairs that differ by
-less than 3 of 255 a pixel may be copies and are only counted; of the others a sheet is written to be judged by eye.
+tower's features. False positives: all pictures of all folders; pairs that `split` proposes by features or, without
+`--features`, neighbours by a grey thumbnail of 16 x 16 pixels (cosine 0.85, six each). Prints Markdown. Pairs that
+differ by less than 3 of 255 a pixel may be copies and are only counted; of the others a sheet is written to be judged
+by eye.
 """
 
 import argparse
 import io
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from clip_italian.copies import FLOOR, Look, propose, same, signatures
-from clip_italian.images import PictureError, find_pictures, open_picture
+from clip_italian.copies import FLOOR, Look, features_of, propose, same, signatures
+from clip_italian.images import PictureError, open_picture
+from clip_italian.model.copy_features import CopyFeatures
+from clip_italian.walk import find_pictures
 
 Distort = Callable[[Image.Image], Image.Image]
 
@@ -84,8 +88,6 @@ def distorted(paths: list[Path], features: bool) -> None:
     looks = [Look.of(picture) for picture in pictures]
     encoder = None
     if features:
-        from clip_italian.model.copy_features import CopyFeatures
-
         encoder = CopyFeatures.load()
         known = np.concatenate([encoder.encode([picture]) for picture in pictures])
     print(f"| {len(paths)} photos | confirmed | proposed | lowest cosine | bits |\n|---|---:|---:|---:|---:|")
@@ -101,19 +103,16 @@ def distorted(paths: list[Path], features: bool) -> None:
         print(f"| {name} | {found} | {told}", flush=True)
 
 
-def different(folders: list[Path], seconds: float, sheet: Path) -> None:
+def different(folders: list[Path], features: bool, seconds: float, sheet: Path) -> None:
     """Looks at neighbours among all pictures, as many as time allows; those taken for one go to a sheet."""
-    small = []
+    small, paths = [], []
     for path in (path for folder in folders for path in find_pictures(folder)):
         try:
             small.append(open_picture(path, at_least=256).resize((64, 64), Image.Resampling.BOX))
+            paths.append(path)
         except PictureError:
             continue
-    thumbnails = [one.convert("L").resize((16, 16), Image.Resampling.BOX) for one in small]
-    rows = np.stack([np.asarray(one, np.float32).ravel() for one in thumbnails])
-    rows -= rows.mean(axis=1, keepdims=True)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
-    proposed = propose(rows, 0.85, 6)
+    proposed = propose(features_of(paths, CopyFeatures.load())) if features else thumbnail_neighbours(small)
     random.Random(0).shuffle(proposed)
     found, seen, end = [], 0, time.monotonic() + seconds
     for a, b in proposed:
@@ -125,6 +124,8 @@ def different(folders: list[Path], seconds: float, sheet: Path) -> None:
     apart = [(a, b) for a, b in found if np.abs(np.asarray(small[a], int) - np.asarray(small[b])).mean() >= 3]
     print(f"{len(small):,} pictures, {len(proposed):,} neighbours, {seen:,} looked at: {len(found):,} taken for one,")
     print(f"of which {len(apart):,} differ by 3 of 255 or more: {sheet}")
+    kinds = Counter(" and ".join(sorted({paths[a].parent.name, paths[b].parent.name})) for a, b in apart)
+    print("; ".join(f"{kind}: {count:,}" for kind, count in kinds.most_common()))
     page = Image.new("RGB", (1440, 75 * (len(apart) // 10 + 1)), "red")
     for place, pair in enumerate(apart):
         for side, one in enumerate(pair):
@@ -132,18 +133,27 @@ def different(folders: list[Path], seconds: float, sheet: Path) -> None:
     page.save(sheet)
 
 
+def thumbnail_neighbours(small: list[Image.Image]) -> list[tuple[int, int]]:
+    """Pairs of pictures whose grey thumbnails are near each other."""
+    thumbnails = [one.convert("L").resize((16, 16), Image.Resampling.BOX) for one in small]
+    rows = np.stack([np.asarray(one, np.float32).ravel() for one in thumbnails])
+    rows -= rows.mean(axis=1, keepdims=True)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
+    return propose(rows, 0.85, 6)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--distorted", type=int, default=40, help="photos to distort")
-    parser.add_argument("--features", action="store_true", help="measure the tower too")
+    parser.add_argument("--features", action="store_true", help="use the packaged tower")
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="folders of pictures that differ")
     parser.add_argument("--seconds", type=float, default=600, help="time for the neighbours")
     parser.add_argument("--sheet", type=Path, default=Path("copies.png"))
     options = parser.parse_args()
     distorted(find_pictures(options.photos)[: options.distorted], options.features)
     if options.others:
-        different([options.photos, *options.others], options.seconds, options.sheet)
+        different([options.photos, *options.others], options.features, options.seconds, options.sheet)
 
 
 if __name__ == "__main__":

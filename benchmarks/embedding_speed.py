@@ -49,9 +49,10 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clip_italian.evaluate.ranks import ranks_both_ways
-from clip_italian.images import find_pictures, open_picture
+from clip_italian.images import open_picture
 from clip_italian.model.dual_encoder import DualEncoder
 from clip_italian.model.encoder import Encoder
+from clip_italian.walk import find_pictures
 
 B32 = {"patch_size": 32}  # with transformers' defaults: ViT-B/32 at 224 pixels
 SIZE = 512

@@ -240,7 +240,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     from train_step import captions, processor_name
 
-    from clip_italian.images import find_pictures
+    from clip_italian.walk import find_pictures
 
     if not PEERS.is_file():
         raise SystemExit(f"{PEERS}: not there; run make peers")
