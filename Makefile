@@ -1,4 +1,4 @@
-# make demo        set everything up, then do the main job (about 8 minutes on 2 cores after downloads)
+# make demo        set everything up, then do the main job (about 5 minutes on 2 cores after downloads)
 # make test        set up whatever is missing, then run the tests
 PYTHON ?= python3
 BIN := .venv/bin

@@ -40,7 +40,7 @@ class Demo:
 
 
 def run(language_code: str, output: Path, overrides: list[str], show: Callable[[Record], None]) -> Demo:
-    """Do the main job; about 8 minutes on 2 cores the first time, downloads not counted."""
+    """Do the main job; about 5 minutes on 2 cores the first time, downloads not counted."""
     started = time.monotonic()
     language = get(language_code)
     for wheel in assets.WHEELS:

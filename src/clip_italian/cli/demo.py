@@ -17,7 +17,7 @@ def demo(
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings of the recipe as key=value.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as one JSON object.")] = False,
 ) -> None:
-    """Make a picture book, train on it, measure, and write a report: about 8 minutes on 2 cores.
+    """Make a picture book, train on it, measure, and write a report: about 5 minutes on 2 cores.
 
     Example: clip-italian demo -o runs/demo
     """
