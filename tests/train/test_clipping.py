@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor, init_device_mesh
 
 from clip_italian.train.clipping import clip_gradients, unit_dims
+from clip_italian.train.processes import end_process
 
 
 def test_each_unit_is_limited_to_a_share_of_its_weight_norm():
@@ -71,10 +71,12 @@ def clip_sharded(rank, place):
             torch.save(whole, Path(place) / f"{tables}.pt")
     torch.distributed.barrier()  # a process that leaves while another still talks may be aborted
     torch.distributed.destroy_process_group()
+    end_process()
 
 
 def test_units_of_sharded_weights_span_all_shards(tmp_path, monkeypatch):
-    monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "1")
+    for name, value in (("OMP_NUM_THREADS", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
     mp.spawn(clip_sharded, (str(tmp_path),), nprocs=2)
     for tables in (False, True):
         expected = weights()

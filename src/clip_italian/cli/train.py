@@ -22,6 +22,7 @@ def train(
     Example: clip-italian train recipes/mini.toml data.pairs=photos.jsonl output=runs/photos
     """
     settings = load_recipe(recipe, overrides or [])
+    from clip_italian.train.processes import end_process
     from clip_italian.train.run import MODEL_FOLDER
     from clip_italian.train.run import train as run_training
     from clip_italian.train.stage import StoppedError
@@ -30,6 +31,7 @@ def train(
         run = run_training(settings, show_record, "resume" if resume else "refuse")
     except StoppedError as stopped:
         console.notice(f"{settings.output}: {stopped}")
+        end_process()
         return
     folder = run.folder / MODEL_FOLDER
     if as_json:
@@ -46,6 +48,7 @@ def train(
         if run.spent is not None:
             console.notice(f"cost: {run.spent}")
         console.output.print(f"{folder}: trained; measure it with clip-italian evaluate retrieval --model {folder}")
+    end_process()
 
 
 def show_record(record: dict[str, Any]) -> None:
