@@ -16,8 +16,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/clip-italian demo
 
+# One process more than the two cores: many tests wait for servers, clusters and killed processes.
 test: setup
-	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m "not slow" --numprocesses 3 --dist worksteal
 
 test-all: setup
 	$(BIN)/pytest
