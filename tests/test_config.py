@@ -31,6 +31,15 @@ def test_overrides_reach_nested_keys_and_list_items(recipe):
     assert settings.model.logit_scale == 12.0
 
 
+def test_paths_are_found_as_they_are_stored(recipe, tmp_path):
+    (tmp_path / "citta\u0300").mkdir()
+    (tmp_path / "citta\u0300" / "p.jsonl").write_text("")
+    typed = tmp_path / "citt\u00e0"
+    settings = load_recipe(recipe, [f"data.pairs={typed / 'p.jsonl'}", f"output={typed / 'runs' / 'x'}"])
+    assert settings.data.pairs == tmp_path / "citta\u0300" / "p.jsonl"
+    assert settings.output == tmp_path / "citta\u0300" / "runs" / "x"
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [

@@ -32,5 +32,7 @@ def test_what_exists_or_is_not_there_stays_as_typed(tmp_path):
     assert as_stored(tmp_path / NFD) == tmp_path / NFD
     missing = tmp_path / "no" / NFC
     assert as_stored(missing) == missing
+    (tmp_path / f"{NFD}3").mkdir()
+    assert as_stored(tmp_path / f"{NFC}3" / "new" / NFC) == tmp_path / f"{NFD}3" / "new" / NFC, "a file to write"
     (tmp_path / f"{NFC}2").symlink_to("nowhere")
     assert as_stored(tmp_path / f"{NFC}2") == tmp_path / f"{NFC}2"

@@ -6,16 +6,18 @@ recipe = load_recipe("recipes/mini.toml", ["data.pairs=photos.jsonl", "output=ru
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clip_italian.errors import UsageError
 from clip_italian.languages import DEFAULT
+from clip_italian.names import as_stored
 
 RECIPES = Path(__file__).parent / "recipes"
 
 T = TypeVar("T", bound="Strict")
+Place = Annotated[Path, AfterValidator(as_stored)]
 
 
 class Strict(BaseModel):
@@ -27,7 +29,7 @@ class Strict(BaseModel):
 class Data(Strict):
     """Which pairs to train on."""
 
-    pairs: Path = Field(description="pairs file (.parquet or .jsonl), or a folder of WebDataset shards (.tar)")
+    pairs: Place = Field(description="pairs file (.parquet or .jsonl), or a folder of WebDataset shards (.tar)")
     validation: float = Field(0.1, gt=0, lt=1, description="share held out where the file names no splits")
     original_captions: float = Field(0.0, ge=0, le=1, description="share of captions drawn from before translation")
     workers: int = Field(0, ge=0, description="processes that decode pictures; 0: threads of this one")
@@ -193,7 +195,7 @@ class Recipe(Strict):
 
     language: str = DEFAULT
     seed: int = 1
-    output: Path
+    output: Place
     data: Data
     model: Model = Model()
     loss: Loss = Loss()

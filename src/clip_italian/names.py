@@ -14,13 +14,32 @@ def normal(name: str) -> str:
 
 
 def as_stored(path: Path) -> Path:
-    """The path of the existing file or folder that looks like `path`; `path` itself where it exists or none does."""
+    """The path of the existing file or folder that looks like `path`; `path` itself where it exists.
+
+    Of a path to what is not there yet, the folders that are there are found so.
+    """
     if str(path).isascii() or os.path.lexists(path):
         return path
     found = Path(path.anchor)
     for part in path.parts[1 if path.anchor else 0 :]:
         found = found / part if part.isascii() or os.path.lexists(found / part) else _alike(found, part)
-    return found if os.path.lexists(found) else path
+    return found
+
+
+def absolute(path: Path | str) -> Path:
+    """The path from the root, with "." and ".." taken out and links kept."""
+    return Path(os.path.normpath(Path.cwd() / path))
+
+
+def followed(path: Path | str) -> list[str]:
+    """Absolute paths that a path leads to by links: of the path itself where it is a folder, and of those above it.
+
+    In Unicode form NFC. Links are followed down to each folder, since what lies below it may be known by a link again.
+    """
+    place = as_stored(absolute(path))
+    folders = (one for one in (place, *place.parents) if one.is_dir())
+    found = (normal(str(one.resolve() / place.relative_to(one))) for one in folders)
+    return [one for one in dict.fromkeys(found) if one != normal(str(place))]
 
 
 def _alike(folder: Path, name: str) -> Path:

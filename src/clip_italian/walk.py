@@ -11,7 +11,6 @@ import heapq
 import os
 import re
 import stat
-import unicodedata
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from clip_italian.errors import UsageError, UserError
 from clip_italian.images import SUFFIXES
+from clip_italian.names import as_stored, normal
 
 PICTURE = "picture"
 _HEAD = 32  # bytes that tell a format
@@ -280,7 +280,7 @@ class _Pattern:
     """A pattern of `Choice.exclude`, or just a name."""
 
     def __init__(self, given: str, only_name: bool) -> None:
-        text = _composed(given)
+        text = normal(given)
         self._folders = text.endswith("/")
         text = text.rstrip("/").removeprefix("./")
         self._absolute = text.startswith("/")
@@ -298,16 +298,12 @@ class _Pattern:
         inside = path.removeprefix(root).replace(os.sep, "/")
         # "/thumbs" is a place on this machine, or begins at the folder, as in .gitignore.
         texts = (path, "/" + inside) if self._absolute else (inside,) if self._path else (name,)
-        for text in map(_composed, texts):
+        for text in map(normal, texts):
             if text == self._text:
                 return _NAME
             if self.has_magic and self._regex.match(text):
                 return _FIT
         return 0
-
-
-def _composed(text: str) -> str:
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def sniff(path: str | Path) -> str | None:
@@ -323,6 +319,7 @@ def names_picture(given: str | Path) -> bool:
     place = os.path.expanduser(given)
     if isinstance(given, Path) or os.path.splitext(place)[1].lower() in SUFFIXES:
         return True  # where there is none, or it is damaged, decoding says so
+    place = str(as_stored(Path(place)))
     if not os.path.exists(place) or os.path.isdir(place):
         return False
     found = sniff(place) if os.path.isfile(place) else None

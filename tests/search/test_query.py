@@ -192,6 +192,8 @@ def test_a_text_that_names_a_picture_file_is_that_picture(photos, tmp_path, monk
     texts, pictures = divide([*what, Path("a.jfif"), Path("none"), image, "none.JPE"])
     assert list(texts) == what[2:]
     assert pictures == (Path("a.jfif"), Path("gatto"), Path("a.jfif"), Path("none"), image, Path("none.JPE"))
+    (photos / "perche\u0301").write_bytes((photos / "gatto").read_bytes())
+    assert divide(["perch\u00e9"]) == ((), (Path("perch\u00e9"),)), "in whatever form its accent is stored"
     for name, reason in (("note.txt", "note.txt: a file here, but no picture"), ("film.mp4", r"a file here \(video\)")):
         with pytest.raises(UserError, match=reason):
             divide(["un gatto", name])

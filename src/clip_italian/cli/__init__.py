@@ -35,9 +35,10 @@ from clip_italian.cli import (
     train,
     translate,
 )
+from clip_italian.cli.options import Commands
 from clip_italian.errors import UsageError, UserError
 
-app = typer.Typer(
+app = Commands(
     name="clip-italian",
     help="Train, measure and use a CLIP for Italian or another language. Start with: clip-italian demo",
     no_args_is_help=True,

@@ -13,6 +13,7 @@ from clip_italian.ask import USER_AGENT
 from clip_italian.cli.options import (
     CORES,
     HIDDEN_HELP,
+    Commands,
     Exclude,
     Json,
     Language,
@@ -34,7 +35,7 @@ CaptionColumn = Annotated[str | None, typer.Option(help="Column with the caption
 IdColumn = Annotated[str | None, typer.Option(help="Column that names the picture; by default made of URL or content.")]
 SourceName = Annotated[str | None, typer.Option("--source", help="Name of the source; by default the file's name.")]
 
-app = typer.Typer(help="Collect image-caption pairs from a source into a pairs file.", no_args_is_help=True)
+app = Commands(help="Collect image-caption pairs from a source into a pairs file.", no_args_is_help=True)
 
 
 @app.callback()

@@ -9,14 +9,14 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli import outcome, probes, sets
-from clip_italian.cli.options import Device, Language, Model, chosen_prompts
+from clip_italian.cli.options import Commands, Device, Language, Model, chosen_prompts
 from clip_italian.errors import UsageError
 
 if TYPE_CHECKING:
     from clip_italian.evaluate.run import Rules
     from clip_italian.evaluate.subjects import Subject
 
-app = typer.Typer(help="Measure models on test pictures; report on several.", no_args_is_help=True)
+app = Commands(help="Measure models on test pictures; report on several.", no_args_is_help=True)
 app.command("sets")(sets.sets)
 app.command("probe")(probes.probe)
 app.command("bias")(probes.bias)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clip_italian import console
-from clip_italian.cli.options import HIDDEN_HELP, Device, Exclude, Json, PairsArgument, Ray
+from clip_italian.cli.options import HIDDEN_HELP, Commands, Device, Exclude, Json, PairsArgument, Ray
 
 if TYPE_CHECKING:
     from clip_italian.search.update import Change, Model
@@ -25,7 +25,7 @@ Pictures = Annotated[Path | None, typer.Option(help="Folder that the paths in em
 Hidden = Annotated[bool | None, typer.Option("--hidden/--no-hidden", help=f"{HIDDEN_HELP} Default: as the index.")]
 _SHOWN = 20
 
-app = typer.Typer(help="Make pictures searchable, and keep them so.", no_args_is_help=True)
+app = Commands(help="Make pictures searchable, and keep them so.", no_args_is_help=True)
 
 
 @app.command("build")
@@ -217,11 +217,10 @@ def export(
 
 def _check(inputs: list[Path]) -> None:
     """Look at the inputs before a model is loaded."""
-    from clip_italian.names import as_stored
     from clip_italian.search.inputs import kind
 
     for path in inputs:
-        kind(as_stored(path))
+        kind(path)
 
 
 def _patterns(given: list[str] | None) -> list[str] | None:

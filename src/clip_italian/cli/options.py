@@ -1,17 +1,46 @@
 """Options and output that several commands share."""
 
+import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
 
 from clip_italian import console, languages
 from clip_italian.errors import UsageError, UserError
+from clip_italian.names import as_stored
 from clip_italian.pipeline.rejects import rejects_path
 from clip_italian.pipeline.stage import Summary
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Commands(typer.Typer):
+    """Commands that get their paths as the disk stores them, in whatever Unicode form they are typed."""
+
+    def command(self, *arguments: Any, **options: Any) -> Callable[[F], F]:
+        """As Typer's."""
+        register = super().command(*arguments, **options)
+
+        def add(function: F) -> F:
+            @functools.wraps(function)
+            def call(**given: Any) -> Any:
+                return function(**{name: _as_stored(value) for name, value in given.items()})
+
+            register(call)
+            return function
+
+        return add
+
+
+def _as_stored(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_stored(one) for one in value]
+    return as_stored(value) if isinstance(value, Path) else value
 
 
 def pairs_output(path: Path) -> Path:

@@ -11,13 +11,13 @@ import typer
 from rich.table import Table
 
 from clip_italian import console
-from clip_italian.cli.options import Json, PairsArgument
+from clip_italian.cli.options import Commands, Json, PairsArgument
 from clip_italian.errors import UsageError
 
 if TYPE_CHECKING:
     from clip_italian.translate.rating import Ratings, Score
 
-app = typer.Typer(help="Let people rate a sample of translations.", no_args_is_help=True)
+app = Commands(help="Let people rate a sample of translations.", no_args_is_help=True)
 
 
 class Delimiter(StrEnum):
