@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_italian.names import as_stored, normal
+from clip_italian.names import as_stored, followed, normal
 
 NFC, NFD = "perch\u00e9", "perche\u0301"
 
@@ -36,3 +36,17 @@ def test_what_exists_or_is_not_there_stays_as_typed(tmp_path):
     assert as_stored(tmp_path / f"{NFC}3" / "new" / NFC) == tmp_path / f"{NFD}3" / "new" / NFC, "a file to write"
     (tmp_path / f"{NFC}2").symlink_to("nowhere")
     assert as_stored(tmp_path / f"{NFC}2") == tmp_path / f"{NFC}2"
+
+
+def test_links_in_a_path_are_followed_down_to_each_folder(tmp_path, monkeypatch):
+    (tmp_path / "disk" / NFD).mkdir(parents=True)
+    (tmp_path / "disk" / NFD / "l").symlink_to("..")
+    (tmp_path / "disk" / "a.png").symlink_to("b.png")
+    (tmp_path / "foto").symlink_to(f"disk/{NFD}")
+    disk = str(tmp_path / "disk")
+    assert followed(tmp_path / "foto" / "a.jpg") == [f"{disk}/{NFC}/a.jpg"]
+    assert followed(tmp_path / "foto" / "l" / "no" / "a.jpg") == [f"{disk}/no/a.jpg", f"{disk}/{NFC}/l/no/a.jpg"]
+    assert followed(tmp_path / "disk" / "a.png") == [], "a linked file is another file"
+    monkeypatch.chdir(tmp_path)
+    assert followed("./foto/../foto/l") == [disk, f"{disk}/{NFC}/l"]
+    assert followed("foto") == [f"{disk}/{NFC}"]

@@ -564,3 +564,33 @@ def test_pairs_name_pictures_in_either_unicode_form(tmp_path, model):
     (hit,) = Index.open(index).search(np.eye(24)[0])
     assert hit.open().size == (20, 20)
     assert update.remove(index, [f"row {NFC}"]).removed == 1
+
+
+def test_names_from_the_working_folder_and_through_links(tmp_path, model, monkeypatch):
+    """A pattern starts where a name does; a path that was indexed through a link is found through it."""
+    names = ["a1.png", "a2.png", "linked/b.png", "linked/sub[1]/c.png", "d.png", "e/f.png"]
+    (tmp_path / "disk[1]").mkdir()
+    (tmp_path / "extern" / "sub[1]").mkdir(parents=True)
+    (tmp_path / "disk[1]" / "linked").symlink_to("../extern")
+    (tmp_path / "disk[1]" / "e").mkdir()
+    for number, name in enumerate(names):
+        noise(number).save(tmp_path / "disk[1]" / name)
+    (tmp_path / "foto").symlink_to("disk[1]")
+    index = tmp_path / "idx"
+    update.build(index, [tmp_path / "foto"], model)
+    whole = Index.open(index)
+    for folder, count in (("foto", 6), ("foto/linked", 2), ("foto/linked/sub[1]/", 1), ("extern", 0)):
+        assert len(whole.search(np.eye(24)[0], 9, where=Filter(folder=str(tmp_path / folder)))) == count
+    monkeypatch.chdir(tmp_path)
+    for what, gone in (
+        ("disk[1]/a*.png", 2), ("foto/linked/b.png", 1), ("foto/linked/sub[1]/*", 1), ("./*/e/[f].png", 1), ("foto", 1)
+    ):  # fmt: skip
+        assert update.remove(index, [what]).removed == gone, what
+
+
+def test_a_link_to_a_picture_is_not_followed(tmp_path, photos, model):
+    (photos / "z.png").symlink_to("00.png")
+    index = tmp_path / "idx"
+    update.build(index, [photos], model)
+    assert update.remove(index, [str(photos / "z.png")]).removed == 1
+    assert "00.png" in contents(index)

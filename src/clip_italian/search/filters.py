@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from clip_italian import dates
 from clip_italian.errors import UsageError
-from clip_italian.names import normal
+from clip_italian.names import followed, normal
 from clip_italian.search.rows import SCHEMA
 
 TEXT_FIELDS = tuple(field.name for field in SCHEMA if pa.types.is_string(field.type))
@@ -84,15 +84,20 @@ class Filter:
         if not PurePath(self.folder).is_absolute():
             inside = PurePath(os.path.normpath(normal(self.folder))).as_posix()
             return [(number, "" if inside == "." else f"{inside}/") for number in range(len(roots))]
-        found = []
-        folder = os.path.normpath(normal(self.folder))
-        for number, root in enumerate(map(normal, roots)):
-            if PurePath(folder).is_relative_to(root):
-                inside = PurePath(folder).relative_to(root).as_posix()
-                found.append((number, "" if inside == "." else f"{inside}/"))
-            elif PurePath(root).is_relative_to(folder):
-                found.append((number, ""))
-        return found
+        typed = _starts(os.path.normpath(normal(self.folder)), roots)
+        return typed or [one for folder in followed(self.folder) for one in _starts(folder, roots)]
+
+
+def _starts(folder: str, roots: Sequence[str]) -> list[tuple[int, str]]:
+    """The same for an absolute path in NFC."""
+    found = []
+    for number, root in enumerate(map(normal, roots)):
+        if PurePath(folder).is_relative_to(root):
+            inside = PurePath(folder).relative_to(root).as_posix()
+            found.append((number, "" if inside == "." else f"{inside}/"))
+        elif PurePath(root).is_relative_to(folder):
+            found.append((number, ""))
+    return found
 
 
 def _normal(column: pa.ChunkedArray, wanted: str) -> pa.ChunkedArray:

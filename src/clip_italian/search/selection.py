@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from clip_italian.errors import UsageError, UserError
-from clip_italian.names import normal
+from clip_italian.names import absolute, followed, normal
 from clip_italian.search.rows import place
 
 # Pictures of a folder that are gone all at once: from so many on it is more likely that a disk is missing.
@@ -47,7 +47,7 @@ class _Name:
     """One thing that a person typed, and the rows that fit each of its readings, the most literal one first.
 
     `foto[1].jpg` is that name where a row has it, and else a pattern for `foto1.jpg`. In `foto[1]/*.jpg` the folder
-    is that name where there is such a folder.
+    is that name where there is such a folder. A path may start at the working folder, and go through links.
     """
 
     def __init__(self, text: str) -> None:
@@ -55,22 +55,28 @@ class _Name:
             raise UsageError("an empty name fits nothing; give ids, paths, folders or patterns")
         self.text = text
         plain = normal(text)
-        self.literal = {
-            plain,
-            plain.rstrip("/") or "/",
-            os.path.normpath(plain),
-            os.path.normpath(normal(str(Path.cwd() / text))),
-        }
+        here = normal(str(absolute(text)))
+        typed = {plain, plain.rstrip("/") or "/", os.path.normpath(plain), here}
+        self.literal = [typed, set(followed(text)) - typed]
         patterns: list[str] = []
         if glob.has_magic(plain):
             parts = plain.split("/")
             folders = ["/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
             patterns = [glob.escape(one) + plain[len(one) :] for one in folders if glob.has_magic(one)] + [plain]
-        self.patterns = [re.compile(fnmatch.translate(one)) for one in patterns]
-        self.found: list[list[Position]] = [[] for _ in range(1 + len(patterns))]
+        self.patterns = [re.compile("|".join(map(fnmatch.translate, [one, *_from_here(one)]))) for one in patterns]
+        self.found: list[list[Position]] = [[] for _ in range(len(self.literal) + len(patterns))]
 
     def best(self) -> list[Position]:
         return next((found for found in self.found if found), [])
+
+
+def _from_here(pattern: str) -> list[str]:
+    """A relative pattern from the working folder, and any with the links of the folder that it starts with followed."""
+    parts = pattern.split("/")
+    start = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+    folder = absolute("/".join(parts[:start]) or ("/" if pattern.startswith("/") else "."))
+    places = (normal(str(folder)), *followed(folder))
+    return ["/".join([glob.escape(one).rstrip("/"), *parts[start:]]) for one in places]
 
 
 def selected(tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[str], missing: bool) -> Selection:
@@ -79,10 +85,11 @@ def selected(tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[st
     Raises UsageError for an empty name.
     """
     names = [_Name(one) for one in dict.fromkeys(what)]
-    literal: dict[str, list[_Name]] = {}
+    literal: dict[str, list[list[Position]]] = {}  # by text where to put the rows that are called so
     for one in names:
-        for text in one.literal:
-            literal.setdefault(text, []).append(one)
+        for texts, found in zip(one.literal, one.found, strict=False):
+            for text in texts:
+                literal.setdefault(text, []).append(found)
     patterned = [one for one in names if one.patterns]
     chosen = Selection()
     for table in tables:
@@ -92,10 +99,10 @@ def selected(tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[st
             if names:
                 texts = {normal(id_), normal(path), normal(where)}
                 whole = texts.union(*(_above(text) for text in (normal(path), normal(where))))
-                for one in {id(one): one for text in whole if text in literal for one in literal[text]}.values():
-                    one.found[0].append(at)
+                for found in {id(one): one for text in whole if text in literal for one in literal[text]}.values():
+                    found.append(at)
                 for one in patterned:
-                    for pattern, found in zip(one.patterns, one.found[1:], strict=True):
+                    for pattern, found in zip(one.patterns, one.found[len(one.literal) :], strict=True):
                         if any(map(pattern.match, texts)):
                             found.append(at)
             if missing:
