@@ -162,13 +162,17 @@ def test_other_media_are_counted(tmp_path, jpeg):
     put(tmp_path, b"\0\0\0\x20ftypisom\0\0\2\0", "a.mp4", "video")
     put(tmp_path, b"RIFF\x10\0\0\0AVI LIST", "b.avi")
     put(tmp_path, b"8BPS\0\1", "a.psd")
+    put(tmp_path, b"anything", "a.ico", "a.TGA", "a.eps", "a.tar")
     put(tmp_path, b"\0\0\0\x20ftypM4A \0\0\2\0", "song.m4a")
     found = walk.walk(tmp_path)
     assert names(tmp_path, found.pictures) == ["a.jpg"]
-    assert found.aside.other == {"raw": 3, "jxl": 2, "video": 3, "psd": 1, "svg": 1}
-    assert str(found.aside) == "other media: jxl 2, psd 1, raw 3, svg 1, video 3"
+    assert found.aside.other == {
+        "raw": 3, "jxl": 2, "video": 3, "psd": 1, "svg": 1, "icon": 1, "tga": 1, "vector": 1, "tar": 1,
+    }  # fmt: skip
+    told = "other media: icon 1, jxl 2, psd 1, raw 3, svg 1, tar 1, tga 1, vector 1, video 3"
+    assert str(found.aside) == told
     (tmp_path / "a.jpg").unlink()
-    with pytest.raises(UserError, match=r"no pictures in it \(other media: jxl 2"):
+    with pytest.raises(UserError, match=r"no pictures in it \(other media: icon 1, jxl 2"):
         walk.find_pictures(tmp_path)
 
 

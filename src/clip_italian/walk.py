@@ -49,6 +49,13 @@ _OTHER = dict.fromkeys(_RAW, "raw") | {
         "svg": ".svg .svgz",
         "exr": ".exr",
         "hdr": ".hdr",
+        "icon": ".ico .icns",
+        "tga": ".tga",
+        "dds": ".dds",
+        "pcx": ".pcx",
+        "fits": ".fits",
+        "vector": ".ai .cdr .emf .eps .wmf",
+        "tar": ".tar",  # a folder of them alone is one of shards
     }.items()
     for suffix in suffixes.split()
 }
@@ -151,6 +158,11 @@ def some(found: Found, folder: Path) -> Found:
         why = f" ({'; '.join(told)})" if told else ""
         raise UserError(f"{folder}: no pictures in it{why}; give a folder with pictures")
     return found
+
+
+def holds_shards(folder: Path) -> bool:
+    """Whether a folder is one of shards: it holds .tar files, and no picture lies in it or below it."""
+    return any(folder.glob("*.tar")) and not walk(folder).pictures
 
 
 def groups(folder: Path) -> list[Path]:

@@ -50,6 +50,11 @@ def test_a_folder_a_class(folder):
     assert load(folder).fingerprint() != fingerprint
 
 
+def test_an_archive_beside_the_classes_is_no_shard(folder):
+    write_tar(folder / "backup.tar", {"0.png": png("cerchio", "red"), "0.cls": b"0"})
+    assert load(folder).classes == ("cerchio_blu", "cerchio_rosso", "quadrato_nero")
+
+
 def test_classes_are_walked_as_other_folders(folder):
     for name in ("@eaDir", "__MACOSX"):
         (folder / name).mkdir()

@@ -594,3 +594,16 @@ def test_a_link_to_a_picture_is_not_followed(tmp_path, photos, model):
     update.build(index, [photos], model)
     assert update.remove(index, [str(photos / "z.png")]).removed == 1
     assert "00.png" in contents(index)
+
+
+def test_an_archive_beside_pictures_hides_none(tmp_path, photos, model):
+    with tarfile.open(photos / "backup.tar", "w") as archive:
+        archive.add(photos / "00.png", "00.png")
+    change = update.build(tmp_path / "idx", [photos], model)
+    assert (change.pictures, change.aside.other) == (12, {"tar": 1})
+    for path in photos.glob("*.png"):
+        path.unlink()
+    assert update.build(tmp_path / "idx", [photos], model).pictures == 8, "also where all pictures lie below it"
+    shutil.rmtree(photos / "sub")
+    (photos / "broken.jpg").unlink()
+    assert inputs.kind(photos) == "shards"

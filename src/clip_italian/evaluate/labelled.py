@@ -23,7 +23,7 @@ from clip_italian.languages import Language
 from clip_italian.natural_order import natural_key
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.webdataset import Sample, json_object, samples
-from clip_italian.walk import groups, walk
+from clip_italian.walk import groups, holds_shards, walk
 
 CLASS_NAMES_FILE = "classnames.txt"
 FROM_CLASS_NAMES = "class names"
@@ -66,7 +66,7 @@ def load(
     pictures (`allow_empty`: its label stays as a wrong answer), a class without label, and sources that are
     neither folder nor shards.
     """
-    if len(sources) == 1 and sources[0].is_dir() and not any(sources[0].glob("*.tar")):
+    if len(sources) == 1 and sources[0].is_dir() and not holds_shards(sources[0]):
         found, beside, numbered = _from_folder(sources[0], language), None, False
     else:
         shards = _shards(sources)

@@ -23,7 +23,7 @@ from clip_italian.sources.folder import captions_of
 from clip_italian.sources.text import decode as decode_text
 from clip_italian.sources.text import flaw, one_line
 from clip_italian.sources.webdataset import EXTRA, EXTRA_DETAIL, MOST_BYTES, grouped, is_cut, json_object
-from clip_italian.walk import Aside, Choice, some, walk
+from clip_italian.walk import Aside, Choice, holds_shards, some, walk
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def kind(path: Path) -> str:
     if exchange.has_vectors(path):
         return "vectors"
     if path.is_dir():
-        return "shards" if any(path.glob("*.tar")) else "folder"
+        return "shards" if holds_shards(path) else "folder"
     if path.suffix == ".tar":
         return "shards"
     if path.suffix in (".parquet", ".jsonl"):
