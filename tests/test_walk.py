@@ -188,6 +188,9 @@ RUBBISH = {
     "__MACOSX/._f.jpg": "__MACOSX",
     ".Trash-1000/files/g.jpg": ".Trash*",
     "GOPR1.THM": "*.thm",
+    "Temporary Items/k.jpg": "Temporary Items",
+    "FOUND.000/l.jpg": "FOUND.[0-9][0-9][0-9]",
+    "@tmp/m.jpg": "@tmp",
     ".private/h.jpg": "hidden",
     ".i.jpg": "hidden",
 }
@@ -202,6 +205,19 @@ def test_thumbnails_and_folders_of_systems_are_left_out(tmp_path, jpeg):
         pattern: 1 for pattern in RUBBISH.values() if pattern not in ("@eaDir", "hidden")
     }
     assert names(tmp_path, walk.find_pictures(tmp_path / ".private")) == [".private/h.jpg"], "what is asked for is"
+
+
+def test_copies_in_photo_libraries_are_left_out(tmp_path, jpeg):
+    library = "Libreria di Foto.photoslibrary"
+    originals = [f"{library}/originals/0/a.heic", "b.photolibrary/Masters/2012/b.jpg", "resources/c.jpg"]
+    copies = [f"{library}/resources/derivatives/a.jpeg", f"{library}/resources/renders/a.jpeg"]
+    copies += ["b.photolibrary/Thumbnails/b.jpg", "b.photolibrary/Previews/2012/b.jpg", "c.aplibrary/Previews/c.jpg"]
+    put(tmp_path, jpeg, *originals, *copies)
+    found = walk.walk(tmp_path)
+    assert names(tmp_path, found.pictures) == sorted(originals)
+    assert found.aside.excluded == {walk.LIBRARY: 4}
+    assert names(tmp_path, walk.find_pictures(tmp_path / library)) == originals[:1]
+    assert len(walk.find_pictures(tmp_path, Choice(hidden=True))) == 8
 
 
 def test_hidden_takes_them_all_but_no_resource_forks(tmp_path, jpeg):

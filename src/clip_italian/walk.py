@@ -27,9 +27,16 @@ _HEAD = 32  # bytes that tell a format
 SYSTEM = (
     "@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "@__thumb", ".@__thumb", "$RECYCLE.BIN",
     "RECYCLER", "System Volume Information", "Thumbs.db", "ehthumbs*.db", "desktop.ini", "._*", ".DS_Store",
-    ".AppleDouble", "__MACOSX", "Network Trash Folder", ".Trash*", ".thumbnails", ".xvpics", "lost+found", "*.lrdata",
-    "*.thm",
+    ".AppleDouble", "__MACOSX", "Network Trash Folder", "Temporary Items", ".Trash*", ".thumbnails", ".xvpics",
+    "lost+found", "FOUND.[0-9][0-9][0-9]", "@tmp", "*.lrdata", "*.thm", "iPod Photo Cache",
 )  # fmt: skip
+# In the libraries of Apple's programs, smaller copies of the photos.
+LIBRARY = "copies in a photo library"
+_LIBRARY = re.compile(
+    r"\.photoslibrary[/\\](resources|private|scopes)$"
+    r"|\.(photo|ap|migratedphoto)library[/\\](thumbnails|previews|data|data\.noindex|caches|resources)$",
+    re.IGNORECASE,
+)
 HIDDEN = "hidden"
 _NAMED = re.compile("|".join(fnmatch.translate(name.casefold()) for name in SYSTEM))
 _APPLE_DOUBLE = b"\0\x05\x16\x07"
@@ -167,7 +174,7 @@ def holds_shards(folder: Path) -> bool:
 
 def groups(folder: Path) -> list[Path]:
     """The folders in a folder, sorted, each a group of pictures; none that is hidden or a system's."""
-    return sorted(place for place in folder.iterdir() if not _rubbish(place.name) and place.is_dir())
+    return sorted(place for place in folder.iterdir() if not rubbish(place.name) and place.is_dir())
 
 
 def walk(folder: Path, choice: Choice | None = None) -> Found:
@@ -276,10 +283,11 @@ class _Matcher:
                 return given
         if self._hidden:
             return "._*" if name.startswith("._") and not folder and _head(entry.path)[:4] == _APPLE_DOUBLE else None
-        return _rubbish(name)
+        return rubbish(name) or (LIBRARY if folder and _LIBRARY.search(entry.path) else None)
 
 
-def _rubbish(name: str) -> str | None:
+def rubbish(name: str) -> str | None:
+    """What leaves a file or folder of this name out by default: one of `SYSTEM`, `HIDDEN`, or None."""
     if _NAMED.match(lower := name.casefold()):
         return next(one for one in SYSTEM if fnmatch.fnmatchcase(lower, one.casefold()))
     return HIDDEN if name.startswith(".") else None

@@ -607,3 +607,18 @@ def test_an_archive_beside_pictures_hides_none(tmp_path, photos, model):
     shutil.rmtree(photos / "sub")
     (photos / "broken.jpg").unlink()
     assert inputs.kind(photos) == "shards"
+
+
+def test_a_mount_point_holds_what_systems_put_there(tmp_path, photos, model):
+    index, sub = tmp_path / "idx", photos / "two"
+    sub.mkdir()
+    for number in (40, 41):
+        noise(number).save(sub / f"{number}.png")
+    update.build(index, [photos], model)
+    shutil.rmtree(sub)
+    for name in ("@eaDir", "$RECYCLE.BIN", "System Volume Information", ".Trash-1000", "lost+found"):
+        (sub / name).mkdir(parents=True)
+    (sub / "desktop.ini").write_text("")
+    assert [(one.folder, one.pictures) for one in update.build(index, [photos], model).kept] == [(str(sub), 2)]
+    (sub / "README").write_text("")
+    assert update.build(index, [photos], model).removed == 2, "somebody is at home, and two pictures are few"

@@ -13,6 +13,7 @@ import pyarrow as pa
 from clip_italian.errors import UsageError, UserError
 from clip_italian.names import absolute, followed, normal
 from clip_italian.search.rows import place
+from clip_italian.walk import rubbish
 
 # Pictures of a folder that are gone all at once: from so many on it is more likely that a disk is missing.
 MANY = 5
@@ -164,10 +165,10 @@ def is_there(folder: str) -> bool:
 
 
 def is_empty(folder: str) -> bool:
-    """Whether a folder exists and holds nothing but hidden files."""
+    """Whether a folder exists and holds nothing but hidden files and those of systems, as mount points do."""
     try:
         with os.scandir(folder) as inside:
-            return all(one.name.startswith(".") or one.name == "lost+found" for one in inside)
+            return all(rubbish(one.name) for one in inside)
     except OSError:
         return False
 
