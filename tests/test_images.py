@@ -44,6 +44,11 @@ def test_every_bad_file_is_a_picture_error_with_its_path(tmp_path, monkeypatch):
         images.open_picture(good)
 
 
+def test_a_folder_is_no_damaged_picture(tmp_path):
+    with pytest.raises(images.PictureError, match="a folder; give a picture"):
+        images.open_picture(tmp_path)
+
+
 def test_fit_square_centres_and_keeps_the_shape():
     square = images.fit_square(Image.new("RGB", (20, 10), "black"), 100, margin=0.1)
     assert square.size == (100, 100)

@@ -98,6 +98,8 @@ def decode(
         return despite_metadata(as_stored(source) if isinstance(source, Path) else source, work)
     except FileNotFoundError:
         raise PictureError(f"{name}: no such picture") from None
+    except IsADirectoryError:
+        raise PictureError(f"{name}: a folder; give a picture") from None
     except UnidentifiedImageError:
         heic = Path(name).suffix.lower() in _HEIC and not _know_heic()
         missing = '; HEIC needs pip install "clip-italian[heic]"' if heic else ""

@@ -29,7 +29,7 @@ def test_locate_refuses_what_cannot_be(run, tiny_folder, tmp_path):
     for arguments, expected, words in [
         ([picture, " "], 2, "the query is empty"),
         ([tmp_path / "no.png", "x"], 1, "no such picture"),
-        ([tmp_path, "x"], 1, "damaged picture"),
+        ([tmp_path, "x"], 1, "a folder; give a picture"),
         ([picture, "x", "-o", tmp_path / "x.txt"], 2, "the output is a picture"),
         ([picture, "x", "-o", tmp_path / "same.png"], 2, "would replace the picture itself"),
         ([picture, "x", "--language", "xx"], 2, "language 'xx'"),

@@ -131,3 +131,15 @@ def test_all_dates_of_an_index_are_on_one_clock(tmp_path, model, rome):
     assert found(None, date(2024, 5, 31)) == ["before"]
     assert found(datetime(2024, 6, 1, 0, 30), datetime(2024, 6, 1, 0, 30)) == ["exif", "file", "takeout"]
     assert found(datetime(2024, 6, 1, 0, 30, 1), None) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "taken"), [(0, None), (-86_400, datetime(1969, 12, 31, 1)), (1, datetime(1970, 1, 1, 1, 0, 1))]
+)
+def test_a_time_of_change_of_zero_is_unknown(tmp_path, model, rome, seconds, taken):
+    """Programs that make archives and images of disks set it, so that two of them are equal."""
+    noise(1).save(tmp_path / "a.png")
+    os.utime(tmp_path / "a.png", (seconds, seconds))
+    update.build(tmp_path / "idx", [tmp_path], model)
+    (table,) = (table for table, _ in Index.open(tmp_path / "idx").store.content(["taken"]))
+    assert table["taken"].to_pylist() == [taken]

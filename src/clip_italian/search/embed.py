@@ -147,8 +147,11 @@ def taken(content: bytes, path: Path | None = None) -> datetime | None:
 
 
 def _changed(mtime_ns: int | None) -> datetime | None:
-    """A file's time of change on the clock of this machine, as the other dates; None where unknown or out of range."""
-    if mtime_ns is None or abs(mtime_ns) >= MOST_NS:
+    """A file's time of change on the clock of this machine, as the other dates; None where unknown or out of range.
+
+    1970 to the nanosecond is unknown: programs that unpack archives or write images of disks set it.
+    """
+    if not mtime_ns or abs(mtime_ns) >= MOST_NS:
         return None
     return datetime.fromtimestamp(mtime_ns // 1_000_000_000)
 
