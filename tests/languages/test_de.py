@@ -162,6 +162,17 @@ def test_any_text_gets_through(text):
     assert caption is None or (caption == caption.strip() and len(caption) <= 90)
 
 
+@pytest.mark.parametrize(
+    ("name", "caption"),
+    [
+        ("familie 0", "eine Familie: 0"), ("familie und", "eine Familie: Und"), ("familie 1", "eine Familie: ein"),
+        ("familie 5", "eine Familie: 5"),
+    ],
+)  # fmt: skip
+def test_families_of_any_number(name, caption):
+    assert de.describe_emoji(name) == caption
+
+
 PROBES = languages.get("de").probes
 THINGS = {thing.singular: thing for thing in PROBES.things}
 

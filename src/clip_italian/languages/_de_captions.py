@@ -160,10 +160,16 @@ def _either(male: str) -> str:
 
 
 def _family(members: str) -> str:
-    words = [capitalise(_COUNTS.get(word, word)) if word[0].isalpha() else _COUNTS[word] for word in members.split()]
-    if words[0] in _COUNTS.values():
+    # "1" becomes "ein", as written; a word gets its capital.
+    words = [
+        capitalise(_COUNTS.get(word, word)) if word[0].isalpha() else _COUNTS.get(word, word)
+        for word in members.split()
+    ]
+    if words[0] in _COUNTS.values() and len(words) > 2:
         return f"eine Familie: {' '.join(words[:2])} und {' '.join(words[2:])}"
     names = [word for word in words if word != "Und"]
+    if len(names) < 2:
+        return f"eine Familie: {' '.join(words)}"
     return f"eine Familie: {', '.join(names[:-1])} und {names[-1]}"
 
 
