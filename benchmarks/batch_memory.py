@@ -17,9 +17,9 @@ import torch
 from transformers import BertConfig, BertModel, CLIPVisionConfig, CLIPVisionModel
 
 from clip_italian.config import Loss
-from clip_italian.model.cut import whole
-from clip_italian.model.projections import join
-from clip_italian.model.towers import parts
+from clip_italian.models_torch.cut import whole
+from clip_italian.models_torch.projections import join
+from clip_italian.models_torch.towers import parts
 from clip_italian.train.embedder import Embedder
 from clip_italian.train.processes import Processes
 from clip_italian.train.step import Batch, compute_gradients

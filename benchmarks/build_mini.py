@@ -20,8 +20,9 @@ from clip_italian.config import Recipe, load_recipe
 from clip_italian.errors import UserError
 from clip_italian.evaluate import results
 from clip_italian.evaluate.bootstrap import Resampling
-from clip_italian.model import mini, mini_facts
-from clip_italian.model.folders import INFO_FILE
+from clip_italian.models import mini_facts
+from clip_italian.models.folders import INFO_FILE
+from clip_italian.models_torch import mini
 from clip_italian.release.facts import learned, short
 from clip_italian.train import cost
 from clip_italian.train.processes import Processes

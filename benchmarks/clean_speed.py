@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from clip_italian import languages, near, pairs
+from clip_italian import languages, pairs
 from clip_italian.clean import captions as checks
 from clip_italian.clean.duplicates import verdicts
 from clip_italian.clean.language_id import foreign, identifier
@@ -30,6 +30,7 @@ from clip_italian.clean.names import tagger
 from clip_italian.clean.pictures import PictureLimits, check
 from clip_italian.clean.recipe import Duplicates
 from clip_italian.pairs import Pair
+from clip_italian.pictures import near
 from clip_italian.sources import wit
 
 ENGLISH = ("a dog runs on the beach", "two people look at the sea", "the old bridge in the morning light")

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from clip_italian.copies import FLOOR, Look, features_of, propose, same, signatures
-from clip_italian.images import PictureError, open_picture
-from clip_italian.model.copy_features import CopyFeatures
-from clip_italian.walk import find_pictures
+from clip_italian.models_torch.copy_features import CopyFeatures
+from clip_italian.pictures.copies import FLOOR, Look, features_of, propose, same, signatures
+from clip_italian.pictures.decoding import PictureError, open_picture
+from clip_italian.pictures.walk import find_pictures
 
 Distort = Callable[[Image.Image], Image.Image]
 

@@ -20,15 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from clip_italian import languages, leaks, pairs
+from clip_italian import languages, pairs
 from clip_italian.cli.train import show_record
 from clip_italian.config import Recipe, load_recipe
 from clip_italian.evaluate import comparison, folds, measure, ranks, render, results
 from clip_italian.evaluate.bootstrap import Resampling
 from clip_italian.evaluate.measure import Embedded, Retrieved
-from clip_italian.model import mini
-from clip_italian.model.base import load_base
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch import mini
+from clip_italian.models_torch.base import load_base
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.pictures import leaks
 from clip_italian.train.bridge import bridge
 from clip_italian.train.checkpoint import Checkpoints
 from clip_italian.train.examples import Examples, load_examples

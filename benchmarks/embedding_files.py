@@ -27,7 +27,7 @@ BATCH = 128
 def ours(paths: list[Path], device: torch.device, workers: int, room: Path) -> float:
     """Seconds of `encode_files`, without loading."""
     from clip_italian.config import load_recipe
-    from clip_italian.model.base import load_base
+    from clip_italian.models_torch.base import load_base
 
     encoder = load_base(load_recipe("paper", ["model.init=random"]).model).to(device)
     encoder.encode_files(paths[: 2 * BATCH])
@@ -40,7 +40,7 @@ def ours(paths: list[Path], device: torch.device, workers: int, room: Path) -> f
 def index(paths: list[Path], device: torch.device, workers: int, room: Path) -> float:
     """Seconds of an index build, without loading."""
     from clip_italian.config import load_recipe
-    from clip_italian.model.base import load_base
+    from clip_italian.models_torch.base import load_base
     from clip_italian.search import update
 
     encoder = load_base(load_recipe("paper", ["model.init=random"]).model).to(device)

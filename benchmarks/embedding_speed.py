@@ -49,10 +49,10 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clip_italian.evaluate.ranks import ranks_both_ways
-from clip_italian.images import open_picture
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.encoder import Encoder
-from clip_italian.walk import find_pictures
+from clip_italian.models.encoder import Encoder
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.pictures.decoding import open_picture
+from clip_italian.pictures.walk import find_pictures
 
 B32 = {"patch_size": 32}  # with transformers' defaults: ViT-B/32 at 224 pixels
 SIZE = 512
@@ -69,7 +69,7 @@ def mini(_: Path) -> Encoder:
 
 def bert(inputs: Path) -> Encoder:
     """The paper's: CLIP's ViT-B/32 and the Italian BERT-base."""
-    from clip_italian.model.projections import join
+    from clip_italian.models_torch.projections import join
 
     text = BertModel(BertConfig.from_pretrained(inputs / "text"))
     model = join(CLIPVisionModel(CLIPVisionConfig(**B32)), text, SIZE, 3.0)
@@ -93,7 +93,7 @@ def mclip(inputs: Path) -> Encoder:
     from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
     from transformers import CLIPProcessor
 
-    from clip_italian.model.sentence_encoder import SentenceEncoder
+    from clip_italian.models_torch.sentence_encoder import SentenceEncoder
 
     words = tokenizer(inputs)
     DistilBertModel(DistilBertConfig(vocab_size=119547)).save_pretrained(inputs / "distilbert")
@@ -111,7 +111,7 @@ def open_clip(inputs: Path) -> Encoder:
     """xlm-roberta-base-ViT-B-32 by open_clip; captions padded to 77, as it does."""
     import open_clip as library
 
-    from clip_italian.model.open_clip_encoder import OpenClipEncoder
+    from clip_italian.models_torch.open_clip_encoder import OpenClipEncoder
 
     words = tokenizer(inputs)
     XLMRobertaConfig(

@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clip_italian.config import Augmentation
+from clip_italian.pictures.walk import find_pictures
 from clip_italian.train import live_pictures
 from clip_italian.train.live_pictures import LivePictures
 from clip_italian.train.pictures import FilePictures
-from clip_italian.walk import find_pictures
 
 BATCH = 64
 CPU = torch.device("cpu")

@@ -120,7 +120,7 @@ def transformers(inputs: Path) -> Encode:
 
 
 def ours(inputs: Path, name: str = MODEL) -> Encode:
-    from clip_italian.model.load import load
+    from clip_italian.models.load import load
 
     encoder = load(str(inputs / name))
     return lambda paths: encoder.encode_files(map(Path, paths))[1], encoder.encode_text
@@ -240,7 +240,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     from train_step import captions, processor_name
 
-    from clip_italian.walk import find_pictures
+    from clip_italian.pictures.walk import find_pictures
 
     if not PEERS.is_file():
         raise SystemExit(f"{PEERS}: not there; run make peers")

@@ -31,8 +31,9 @@ from locate_scenes import Box, Scene, Thing, compose, drawable, things
 from PIL import Image
 from scipy.stats import binomtest
 
-from clip_italian import DualEncoder, assets, console, languages
-from clip_italian.images import fit_square
+from clip_italian import DualEncoder, console, languages
+from clip_italian.files import atomic, cache
+from clip_italian.pictures.decoding import fit_square
 from clip_italian.search.locate import locate, read
 
 CELLS = 16  # of the longer side
@@ -175,7 +176,7 @@ def inside(point: Sequence[float], box: Box) -> bool:
 def known_things(encoder: DualEncoder) -> tuple[list[Thing], np.ndarray]:
     """The things that the model knows, and which of them are alike (n, n); kept in the cache, by the model's hash."""
     pool = drawable(things(IT))
-    kept = assets.cache_dir() / "benchmarks" / f"picture-book-{encoder.weights_hash}-{len(pool)}.npz"
+    kept = cache.cache_dir() / "benchmarks" / f"picture-book-{encoder.weights_hash}-{len(pool)}.npz"
     if not kept.is_file():
         captions = encoder.encode_text([one.caption for one in pool])
         pictures = []
@@ -183,7 +184,7 @@ def known_things(encoder: DualEncoder) -> tuple[list[Thing], np.ndarray]:
             for one in pool:
                 pictures.append(encoder.encode_images([fit_square(one.draw(), 288)]))
                 advance(1)
-        with assets.staged(kept) as temporary:
+        with atomic.staged(kept) as temporary:
             np.savez(temporary, captions=captions, pictures=np.concatenate(pictures))
     with np.load(kept) as arrays:
         captions, pictures = arrays["captions"], arrays["pictures"]

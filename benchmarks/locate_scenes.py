@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from clip_italian import assets
-from clip_italian.images import PictureError, trim
+from clip_italian.files import assets
 from clip_italian.languages import Language
+from clip_italian.pictures.decoding import PictureError, trim
 from clip_italian.sources import emoji, stamps
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels

@@ -13,8 +13,9 @@ from typing import Any
 from clip_italian import languages
 from clip_italian.errors import UserError
 from clip_italian.evaluate.probes import cases, score
-from clip_italian.model import mini, mini_facts
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models import mini_facts
+from clip_italian.models_torch import mini
+from clip_italian.models_torch.dual_encoder import DualEncoder
 
 EACH, SEED = 50, 1
 

@@ -69,9 +69,10 @@ def ours(
     from transformers import AutoTokenizer
 
     from clip_italian.config import load_recipe
-    from clip_italian.model.base import load_base
-    from clip_italian.model.cut import Inputs, cut
-    from clip_italian.model.preprocess import Preprocess
+    from clip_italian.models.preprocess import Preprocess
+    from clip_italian.models_torch.base import load_base
+    from clip_italian.models_torch.cut import Inputs, cut
+    from clip_italian.models_torch.processors import normalise
     from clip_italian.train import freeze, optimiser
     from clip_italian.train.embedder import Embedder
     from clip_italian.train.feed import to
@@ -99,7 +100,7 @@ def ours(
     def ready(given: Inputs, _: int) -> Inputs:
         if DEVICE.type == "cpu":
             return given
-        return {"pixel_values": preprocess.normalise(given["pixel_values"].to(DEVICE, non_blocking=True))}
+        return {"pixel_values": normalise(preprocess, given["pixel_values"].to(DEVICE, non_blocking=True))}
 
     for number, captions in enumerate(batches):
         clock.step()

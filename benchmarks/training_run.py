@@ -24,14 +24,14 @@ from PIL import Image
 
 from clip_italian import languages
 from clip_italian.config import Recipe, load_recipe
-from clip_italian.model.base import load_base
-from clip_italian.model.cut import cut
+from clip_italian.models_torch.base import load_base
+from clip_italian.models_torch.cut import cut
+from clip_italian.models_torch.devices import choose_device
 from clip_italian.pairs import Pair, write
 from clip_italian.train import freeze, precision
 from clip_italian.train.keep import keep_images
 from clip_italian.train.live_pictures import LivePictures
 from clip_italian.train.pictures import FilePictures
-from clip_italian.train.processes import choose_device
 from clip_italian.train.run import train
 
 

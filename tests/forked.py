@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["clip_italian.cli", "clip_italian.train.run", "clip_italian.demo"])
+_CONTEXT.set_forkserver_preload(["clip_italian.cli", "clip_italian.train.run", "clip_italian.demo.run"])
 
 
 class Forked:

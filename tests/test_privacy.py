@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from clip_italian import assets, privacy
-from clip_italian.ask import ask
+from clip_italian import privacy
 from clip_italian.config import Model
 from clip_italian.errors import UserError
 from clip_italian.fetch import run as fetching
 from clip_italian.fetch.settings import Settings
-from clip_italian.model import rivals
-from clip_italian.model.base import load_base
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.folders import check_hub
+from clip_italian.files import assets
+from clip_italian.http import ask
+from clip_italian.models import load
+from clip_italian.models.folders import check_hub
+from clip_italian.models_torch.base import load_base
+from clip_italian.models_torch.dual_encoder import DualEncoder
 
 DRIVER = Path(__file__).with_name("traced.py")
 SOURCE = Path(privacy.__file__).parents[1]
@@ -186,7 +187,7 @@ def _deepl():
 
 
 def _marian():
-    from clip_italian.translate.marian import Codes, Marian
+    from clip_italian.models_torch.marian import Codes, Marian
 
     Marian("Helsinki-NLP/opus-mt-en-it", Codes("en", "it"))
 
@@ -225,7 +226,7 @@ def _milvus():
 def _ray(folder):
     from clip_italian.pipeline.cluster import on_cluster
 
-    on_cluster(None, [0], folder, "head.example.org:6379", lambda _: None)
+    on_cluster(lambda _: None, [0], "head.example.org:6379", lambda _: None)
 
 
 def _rival(name):
@@ -233,7 +234,7 @@ def _rival(name):
 
     from clip_italian import languages
 
-    rivals.load(name, languages.get("it"), torch.device("cpu"))
+    load.load_rival(name, languages.get("it"), torch.device("cpu"))
 
 
 def _towers(init):

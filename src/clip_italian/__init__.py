@@ -4,14 +4,42 @@ from clip_italian import Pictures
 pictures = Pictures.below("~/Pictures")
 pictures.search("due cani sulla neve", k=5)[0].open()
 
-Importing the package makes `transformers.AutoModel` know the towers of the `mini` model and of its trained versions.
+Names are imported when they are first used. Using `DualEncoder` makes `transformers.AutoModel` know the towers of the
+`mini` model and of its trained versions.
 """
 
-from clip_italian import privacy as privacy  # first: it keeps libraries from reporting their use
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.onnx_encoder import OnnxEncoder
-from clip_italian.search.index import Index
-from clip_italian.search.pictures import Pictures
-
 __version__ = "0.3.0"
+
+from typing import TYPE_CHECKING, Any
+
+from clip_italian import privacy as privacy  # before any library: it keeps them from reporting their use
+
+if TYPE_CHECKING:
+    from clip_italian.models.onnx import OnnxEncoder
+    from clip_italian.models_torch.dual_encoder import DualEncoder
+    from clip_italian.search.index import Index
+    from clip_italian.search.pictures import Pictures
+
 __all__ = ["DualEncoder", "Index", "OnnxEncoder", "Pictures", "__version__"]
+
+_HOMES = {
+    "DualEncoder": "clip_italian.models_torch.dual_encoder",
+    "Index": "clip_italian.search.index",
+    "OnnxEncoder": "clip_italian.models.onnx",
+    "Pictures": "clip_italian.search.pictures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clip_italian.errors import UsageError
+from clip_italian.files.names import as_stored
 from clip_italian.languages import DEFAULT
-from clip_italian.names import as_stored
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from PIL import Image
 
-from clip_italian.assets import staged
+from clip_italian.files.atomic import staged
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("clip_italian", "templates"),

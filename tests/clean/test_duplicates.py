@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 from clip_italian import languages, pairs
 from clip_italian.clean.duplicates import Verdict, verdicts
 from clip_italian.clean.recipe import Duplicates
-from clip_italian.identity import picture_hash
 from clip_italian.pairs import Pair
+from clip_italian.pictures.phash import picture_hash
 
 WORDS = languages.get("it").function_words
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clip_italian.clean.pictures import PictureFacts, PictureLimits, check
-from clip_italian.identity import picture_hash
+from clip_italian.pictures.phash import picture_hash
 
 LIMITS = PictureLimits()
 

@@ -6,12 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
-from clip_italian import images, languages, leaks
+from clip_italian import languages
 from clip_italian.evaluate import results
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pairs import read
+from clip_italian.pictures import decoding, leaks
 from tests.conftest import draw_shape
-from tests.model import kinds, sentence_models
+from tests.models_torch import kinds, sentence_models
 
 FEW = ("--resamples", 20)
 
@@ -33,8 +34,8 @@ def test_every_picture_is_decoded_once_and_each_model_gives_what_it_gives_alone(
 ):
     command = ("evaluate", "retrieval", "--pairs", shapes, *FEW)
     opened = []
-    decode = images.open_picture
-    monkeypatch.setattr(images, "open_picture", lambda path, **more: (opened.append(path), decode(path, **more))[1])
+    decode = decoding.open_picture
+    monkeypatch.setattr(decoding, "open_picture", lambda path, **more: (opened.append(path), decode(path, **more))[1])
     names = [part for name in ("ours", "SigLIP", "m/CLIP") for part in ("--name", name)]
     code, out, err = run(*command, *asked(models), *names, "-o", tmp_path / "several", "--json")
     assert code == 0, err

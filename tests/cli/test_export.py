@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.search.index import Index
-from tests.model.test_flax_checkpoint import checkpoint  # noqa: F401
+from tests.models_torch.test_flax_checkpoint import checkpoint  # noqa: F401
 
 
 def test_search_by_an_exported_model(run, tiny_folder, shapes, tmp_path):

@@ -2,7 +2,7 @@ import json
 
 import torch
 
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.dual_encoder import DualEncoder
 
 
 def moved(folder, target):

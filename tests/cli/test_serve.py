@@ -12,7 +12,7 @@ from clip_italian import languages
 from clip_italian.export import openvino as to_openvino
 from clip_italian.export.onnx import Source
 from clip_italian.export.parity import Sample
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.search import update
 from tests.forked import command
 from tests.wait import until

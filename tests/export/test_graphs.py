@@ -19,12 +19,12 @@ from clip_italian.export import onnx as to_onnx
 from clip_italian.export import openvino as to_openvino
 from clip_italian.export import parity
 from clip_italian.export.parity import Sample
-from clip_italian.model import exported, load, rivals
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.onnx_encoder import OnnxEncoder
+from clip_italian.models import exported, load
+from clip_italian.models.onnx import OnnxEncoder
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.serve.shared_encoder import SharedEncoder
 from tests.conftest import draw_shape, tiny_model, tiny_tokenizer
-from tests.model import kinds
+from tests.models_torch import kinds
 
 IT = languages.get("it")
 TEXTS = ["un gatto che dorme", "una foto di un gatto", "un", "gatto " * 150, "rosso"]
@@ -114,7 +114,7 @@ def test_the_folder_tells_what_it_is(sources, folders):
         assert graph.precision == "float32" and graph.parity.largest_difference < 1e-3 and graph.parity.sample > 10
     assert settings.source == "dual"  # not where it lay
     assert settings.source_weights_sha256 == sources["dual"].encoder.weights_hash
-    assert isinstance(rivals.load(str(folders["dual"]), IT, torch.device("cpu")), OnnxEncoder)
+    assert isinstance(load.load_rival(str(folders["dual"]), IT, torch.device("cpu")), OnnxEncoder)
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from clip_italian.errors import UserError
 from clip_italian.export import hf, sentence_transformers
-from clip_italian.images import open_picture
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.mean_pooled_bert import MeanPooledBertModel
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.mean_pooled_bert import MeanPooledBertModel
+from clip_italian.pictures.decoding import open_picture
 from tests.conftest import draw_shape, tiny_model, tiny_tokenizer
-from tests.model import kinds
+from tests.models_torch import kinds
 
 TEXTS = ["un gatto che dorme", "una foto", "gatto " * 150]
 WORKER = Path(__file__).with_name("plain.py")

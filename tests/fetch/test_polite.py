@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clip_italian.ask import AskError
 from clip_italian.clean.pictures import PictureLimits
 from clip_italian.fetch.polite import Fetcher, Manners
+from clip_italian.http import AskError
 from tests.fetch.web import Web, photo
 
 LIMITS = PictureLimits()

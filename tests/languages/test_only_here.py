@@ -28,7 +28,7 @@ ALLOWED = {
     # Function words of Spanish and Portuguese that Italian has, too.
     "clean/language_id.py": {"con", "del", "una", "pelo"},
     # A folder that a device's program makes.
-    "walk.py": {"ipod"},
+    "pictures/walk.py": {"ipod"},
     # The published data set MSCOCO-IT and its files captions_ita_*.json.
     "sources/mscoco_it.py": {"it"},
     "evaluate/sets/coco.py": {"it", "ita"},
@@ -36,8 +36,8 @@ ALLOWED = {
     "stats/card.py": {"it"},
     "evaluate/published.py": {"it"},
     # The paper's text towers, by their names at the Hub: dbmdz/bert-base-italian-xxl-cased.
-    "model/random_towers.py": {"italian"},
-    "model/flax_checkpoint.py": {"italian"},
+    "models_torch/random_towers.py": {"italian"},
+    "models_torch/flax_checkpoint.py": {"italian"},
     # A country (ISO 3166), where a machine stands.
     "config.py": {"ita"},
     "train/energy.py": {"ita"},

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from clip_italian import assets
+from clip_italian.files import assets
 
 pytestmark = pytest.mark.integration
 

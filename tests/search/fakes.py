@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clip_italian.images import open_picture
+from clip_italian.pictures.decoding import open_picture
 
 DIM = 24
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from clip_italian import images
+from clip_italian.pictures import decoding
 from clip_italian.search import update
 from clip_italian.search.index import Index
 
@@ -82,16 +82,16 @@ def test_pictures_look_as_they_should(folder):
     grey = Image.fromarray(gradient(255, np.uint8)).convert("RGB")
     for path in folder.iterdir():
         if path.stem.startswith(("cmyk", "palette", "plain", "avif", "turned", "moving")):
-            opened = images.open_picture(path)
+            opened = decoding.open_picture(path)
             assert opened.size == SIZE, path
             assert looks_like(opened, flag(), 40 if path.stem == "cmyk" else 12), path
         elif path.stem.startswith(("grey", "float")):
-            assert looks_like(images.open_picture(path), grey, 2), path
+            assert looks_like(decoding.open_picture(path), grey, 2), path
 
 
 def test_an_index_of_all_of_them(folder, tmp_path, model, monkeypatch):
     (folder / "large.jpg").write_bytes(bytes(50_000))
-    monkeypatch.setattr(images, "MAX_BYTES", 49_999)
+    monkeypatch.setattr(decoding, "MAX_BYTES", 49_999)
     change = update.build(tmp_path / "idx", [folder], model)
     reasons = {one.id: one.detail for one in change.left_out}
     assert set(reasons) == {
@@ -115,11 +115,11 @@ def test_heic_is_read_where_pillow_heif_is_installed(tmp_path, monkeypatch):
     pillow_heif.register_heif_opener()
     large = flag().resize((96, 64), Image.Resampling.NEAREST)
     large.save(tmp_path / "a.heic", quality=95)
-    assert looks_like(images.open_picture(tmp_path / "a.heic"), large)
-    monkeypatch.setattr(images, "_know_heic", lambda: False)
+    assert looks_like(decoding.open_picture(tmp_path / "a.heic"), large)
+    monkeypatch.setattr(decoding, "_know_heic", lambda: False)
     (tmp_path / "b.heic").write_bytes(b"x")
-    with pytest.raises(images.PictureError, match=r"clip-italian\[heic\]"):
-        images.open_picture(tmp_path / "b.heic")
+    with pytest.raises(decoding.PictureError, match=r"clip-italian\[heic\]"):
+        decoding.open_picture(tmp_path / "b.heic")
 
 
 def test_names_that_are_no_text_are_listed(tmp_path, model):

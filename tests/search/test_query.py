@@ -10,8 +10,8 @@ from PIL import Image
 
 from clip_italian import pairs
 from clip_italian.errors import UsageError, UserError
-from clip_italian.images import PictureError
 from clip_italian.pairs import Pair
+from clip_italian.pictures.decoding import PictureError
 from clip_italian.search import update
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Index

@@ -7,8 +7,8 @@ from PIL import Image
 from transformers import EfficientNetConfig, EfficientNetModel
 from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
 
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.projections import join
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.projections import join
 from clip_italian.search import windows
 from clip_italian.search.windows import Windows, crop, mean_side, means, paint, squares
 from tests.conftest import tiny_bert, tiny_tokenizer

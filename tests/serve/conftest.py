@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clip_italian import languages
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.search import update
 from clip_italian.serve.app import create
 from clip_italian.serve.library import Library

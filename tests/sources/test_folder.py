@@ -11,10 +11,10 @@ from PIL import Image, PngImagePlugin
 from clip_italian import pairs
 from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
+from clip_italian.pictures.walk import Choice
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.collect import collect
 from clip_italian.sources.folder import Folder, captions_of
-from clip_italian.walk import Choice
 
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from clip_italian import languages
-from clip_italian.identity import alike
 from clip_italian.pairs import concept, read
+from clip_italian.pictures.phash import alike
 from clip_italian.sources import emoji, picture_book, stamps
 
 RED_DOT = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><circle cx="5" cy="5" r="2" fill="red"/></svg>'
@@ -40,7 +40,7 @@ def test_stamps_with_a_sentence_and_a_picture(stamp_folder):
 
 
 def test_emoji_have_names_and_drawings_but_no_skin_tones(real_assets):
-    from clip_italian import assets
+    from clip_italian.files import assets
 
     found = list(emoji.read(assets.fetch(assets.DRAWINGS), assets.fetch(assets.EMOJI_NAMES), "it"))
     by_code = {e.code: e for e in found}

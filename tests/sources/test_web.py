@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from clip_italian.ask import USER_AGENT, AskError
+from clip_italian.http import USER_AGENT, AskError
 from clip_italian.sources.page_text import read_page
 from clip_italian.sources.web import Manners, Pages, checked
 from tests.sources.site import Site, html

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clip_italian.identity import FLAT, alike, picture_hash
+from clip_italian.files.digests import NO_KEY, content_key, number
+from clip_italian.pictures.phash import FLAT, alike, picture_hash
 from clip_italian.pipeline.database import database
 from clip_italian.split.draw import identity_groups
-from clip_italian.split.groups import NO_KEY, address_key, content_key, linked, look, number
+from clip_italian.split.groups import address_key, linked, look
 
 COLOURED = "80" * 6
 

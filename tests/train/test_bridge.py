@@ -6,8 +6,8 @@ from torch import nn
 from transformers import EfficientNetConfig, EfficientNetModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.projections import join
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.projections import join
 from clip_italian.train import start
 from clip_italian.train.bridge import TEMPERATURE, bridge
 from tests.conftest import COLOURS, SHAPES, draw_shape, tiny_bert, tiny_tokenizer

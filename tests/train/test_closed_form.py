@@ -5,9 +5,9 @@ import torch
 from transformers import EfficientNetConfig, EfficientNetModel, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
 from clip_italian.errors import UsageError
-from clip_italian.model import mini
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.landmark_efficientnet import LandmarkEfficientNetModel
+from clip_italian.models_torch import mini
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.landmark_efficientnet import LandmarkEfficientNetModel
 from clip_italian.train import closed_form
 
 FEATURES = 320

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clip_italian.model.cut import Cut, cut, whole
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.cut import Cut, cut, whole
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.train import embedder as module
 from clip_italian.train.embedder import Embedder
-from tests.model import kinds
+from tests.models_torch import kinds
 
 WORDS = ["un", "gatto", "che", "dorme", "una", "foto", "di"]
 

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 from clip_italian.errors import UserError
-from clip_italian.identity import picture_hash
-from clip_italian.images import open_picture
-from clip_italian.leaks import Fingerprints
 from clip_italian.pairs import Pair, read, write
+from clip_italian.pictures.decoding import open_picture
+from clip_italian.pictures.leaks import Fingerprints
+from clip_italian.pictures.phash import picture_hash
 from clip_italian.train import inspect as module
 from clip_italian.train.examples import load_examples
 from clip_italian.train.inspect import inspect, write_errors

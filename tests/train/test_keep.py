@@ -6,10 +6,10 @@ import torch
 from transformers import EfficientNetConfig, EfficientNetModel
 
 from clip_italian.config import Augmentation
-from clip_italian.images import PictureError, open_picture
-from clip_italian.model.cut import cut
-from clip_italian.model.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
+from clip_italian.models_torch.cut import cut
+from clip_italian.models_torch.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
 from clip_italian.pairs import read
+from clip_italian.pictures.decoding import PictureError, open_picture
 from clip_italian.train import draft, keep
 from clip_italian.train.augment import Augment
 from clip_italian.train.keep import keep_images, keep_texts

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from clip_italian.config import Batch, Data, Model, Recipe, Stage
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.train.run import train
-from tests.model import kinds
+from tests.models_torch import kinds
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)

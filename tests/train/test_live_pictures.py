@@ -7,7 +7,7 @@ from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clip_italian.config import Augmentation
-from clip_italian.images import PictureError, open_picture
+from clip_italian.pictures.decoding import PictureError, open_picture
 from clip_italian.train.live_pictures import LivePictures
 from clip_italian.train.pictures import FilePictures
 

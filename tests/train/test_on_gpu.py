@@ -16,15 +16,16 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from clip_italian.config import Augmentation, Loss, Optimizer, Recipe
 from clip_italian.errors import UsageError
-from clip_italian.model.cut import whole
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.cut import whole
+from clip_italian.models_torch.devices import choose_device
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.train import checkpoint, optimiser, parallel, precision
 from clip_italian.train.embedder import Embedder
 from clip_italian.train.live_pictures import LivePictures
 from clip_italian.train.loss import contrastive_loss, loss_and_gradients
 from clip_italian.train.optimiser import Group
 from clip_italian.train.pictures import FilePictures
-from clip_italian.train.processes import Processes, choose_device, join
+from clip_italian.train.processes import Processes, join
 from clip_italian.train.run import train
 from clip_italian.train.step import Batch, compute_gradients
 from tests.forked import command

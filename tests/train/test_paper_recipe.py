@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clip_italian.config import load_recipe
-from clip_italian.model.base import load_base
+from clip_italian.models_torch.base import load_base
 from clip_italian.train import fit as fit_module
 from clip_italian.train import freeze
 from clip_italian.train.optimiser import parameter_groups

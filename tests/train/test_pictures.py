@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clip_italian.images import PictureError
+from clip_italian.pictures.decoding import PictureError
 from clip_italian.train.pictures import FilePictures
 
 

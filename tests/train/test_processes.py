@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UsageError
+from clip_italian.models_torch.devices import choose_device
 from clip_italian.train import cost
-from clip_italian.train.processes import Processes, choose_device, join
+from clip_italian.train.processes import Processes, join
 from clip_italian.train.run import train
 from tests.forked import command
 from tests.train.test_resume import ALL, as_file, lines, losses, settings, wait_for_steps

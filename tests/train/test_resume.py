@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pairs import read
 from clip_italian.train import cost
 from clip_italian.train import run as run_module

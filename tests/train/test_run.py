@@ -8,10 +8,10 @@ from transformers import AutoModel, VisionTextDualEncoderModel
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
-from clip_italian.leaks import Fingerprints
-from clip_italian.model.base import load_base
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.base import load_base
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pairs import read, write
+from clip_italian.pictures.leaks import Fingerprints
 from clip_italian.train import run as run_module
 from clip_italian.train.run import train
 from clip_italian.train.store import FileStore

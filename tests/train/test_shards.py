@@ -8,7 +8,7 @@ from PIL import Image
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
-from clip_italian.images import PictureError
+from clip_italian.pictures.decoding import PictureError
 from clip_italian.train.examples import load_examples
 from clip_italian.train.shards import read_shards
 from tests.sources.test_webdataset import DOTTED

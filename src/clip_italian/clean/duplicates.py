@@ -14,8 +14,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian import copies, near
 from clip_italian.clean.recipe import Duplicates
+from clip_italian.pictures import copies, near
 from clip_italian.pipeline.database import database
 
 _UNLIMITED = 2**31

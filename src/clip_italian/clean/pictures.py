@@ -10,8 +10,8 @@ from PIL import Image
 from pydantic import Field
 
 from clip_italian.config import Strict
-from clip_italian.identity import picture_hash
-from clip_italian.images import MAX_PIXELS, PictureError, despite_metadata, open_picture
+from clip_italian.pictures.decoding import MAX_PIXELS, PictureError, despite_metadata, open_picture
+from clip_italian.pictures.phash import picture_hash
 
 
 class PictureLimits(Strict):

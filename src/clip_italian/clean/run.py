@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from clip_italian import copies, languages, pairs
-from clip_italian.assets import staged
+from clip_italian import languages, pairs
 from clip_italian.clean.duplicates import Verdict, verdicts
 from clip_italian.clean.names import tagger
 from clip_italian.clean.recipe import CleanRecipe
 from clip_italian.clean.stage import Clean, keep_captions
+from clip_italian.files.atomic import staged
 from clip_italian.languages import Language
 from clip_italian.pairs import Pair
+from clip_italian.pictures import copies
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.rejects import Reject, by_reason, read_rejects, rejects_path, write_rejects
 from clip_italian.pipeline.stage import Summary, run_stage

@@ -13,7 +13,7 @@ from clip_italian.clean.language_id import foreign, identifier
 from clip_italian.clean.names import tagger
 from clip_italian.clean.pictures import PictureFacts, check
 from clip_italian.clean.recipe import CleanRecipe
-from clip_italian.names import as_stored
+from clip_italian.files.names import as_stored
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
 

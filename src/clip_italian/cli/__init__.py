@@ -4,12 +4,11 @@ import errno
 import os
 import sys
 import warnings
+from importlib import import_module
 from typing import Annotated
 
 import typer
-from huggingface_hub.utils import logging as hub_logging
 from rich.console import Console
-from transformers.utils import logging as transformers_logging
 
 from clip_italian import __version__, console
 from clip_italian.cli import (
@@ -37,6 +36,13 @@ from clip_italian.cli import (
 )
 from clip_italian.cli.options import Commands
 from clip_italian.errors import UsageError, UserError
+
+# Libraries read these when they are imported, which is later; processes that commands start inherit them.
+_QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_VERBOSITY": "error",  # without network it logs each try, ten lines and more
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # also transformers' "Loading weights"
+}
 
 app = Commands(
     name="clip-italian",
@@ -86,12 +92,23 @@ def options(
     """Read by `main` from the arguments; declared here so that --help shows it."""
 
 
+def _quieten_libraries() -> None:
+    """Have transformers and huggingface_hub log errors only, and show no progress bars."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    # One that is imported already has read its variables.
+    if "transformers" in sys.modules:
+        transformers_logging = import_module("transformers.utils.logging")
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+    if "huggingface_hub" in sys.modules:
+        import_module("huggingface_hub.utils.logging").set_verbosity_error()
+
+
 def main() -> None:
     """Run the command: 0 done, 1 failed with one line on stderr, 2 wrong usage, 130 interrupted."""
     console.print_anything()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    hub_logging.set_verbosity_error()  # without network it tells of each try, ten lines and more
+    _quieten_libraries()
     warnings.simplefilter("ignore", FutureWarning)
     try:
         app()

@@ -6,16 +6,20 @@ import platform
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from clip_italian import console
-from clip_italian.config import load_recipe
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.errors import UsageError
 
-if TYPE_CHECKING:  # imported when it runs: it takes torch along, and --help must be quick
-    from clip_italian.train.ablate import DataSet
+with lazy_imports():
+    from clip_italian import config, languages
+    from clip_italian.demo import run as demo
+    from clip_italian.train import ablate as job
+    from clip_italian.train import ablation_page, variants
+
 
 BOOK = "picture-book"
 
@@ -44,9 +48,7 @@ def ablate(
     """
     if any(override.startswith("data.pairs=") for override in overrides or []):
         raise UsageError("data.pairs: name the pairs files with --data NAME=PAIRS")
-    settings = load_recipe(recipe, [*(overrides or []), "data.pairs=given-by-data"])
-    from clip_italian.train import ablate as job
-    from clip_italian.train import ablation_page, variants
+    settings = config.load_recipe(recipe, [*(overrides or []), "data.pairs=given-by-data"])
 
     chosen = variants.choose(only or [])
     sets = [_data_set(name, settings.language) for name in data or [BOOK]]
@@ -62,17 +64,13 @@ def ablate(
         console.output.print(f"{path}: written", markup=False)
 
 
-def _data_set(text: str, language: str) -> "DataSet":
-    from clip_italian.train.ablate import DataSet
+def _data_set(text: str, language: str) -> "job.DataSet":
 
     name, equals, pairs = text.partition("=")
     if text == BOOK:
-        from clip_italian.demo import book
-        from clip_italian.languages import get
-
-        return DataSet(BOOK, book(get(language)))
+        return job.DataSet(BOOK, demo.book(languages.get(language)))
     if not equals or not name or "/" in name:
         raise UsageError(f"--data {text!r}: not NAME=PAIRS (for example photos=photos.jsonl) and not {BOOK}")
     if not Path(pairs).is_file():
         raise UsageError(f"--data {text}: {pairs} is no file")
-    return DataSet(name, Path(pairs))
+    return job.DataSet(name, Path(pairs))

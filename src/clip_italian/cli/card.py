@@ -7,7 +7,12 @@ from typing import Annotated
 import typer
 
 from clip_italian import console
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Json
+
+with lazy_imports():
+    from clip_italian.release import card as cards
+    from clip_italian.release import facts
 
 
 def card(
@@ -29,10 +34,7 @@ def card(
 
     Example: clip-italian card runs/photos --name you/photos
     """
-    from clip_italian.release import card as cards
-    from clip_italian.release.facts import gather
-
-    found = cards.with_licence(gather(model, results or [], name), licence)
+    found = cards.with_licence(facts.gather(model, results or [], name), licence)
     target = output or (found.folder and found.folder / cards.CARD)
     if target is not None:
         cards.publish(found, target)

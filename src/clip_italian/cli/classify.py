@@ -1,20 +1,26 @@
 """`clip-italian classify`: which labels fit pictures."""
 
 import json
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from clip_italian import console, languages
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import HIDDEN_HELP, Device, Exclude, Json, Language, chosen_prompts
 from clip_italian.errors import UsageError, UserError
 
-if TYPE_CHECKING:
-    from clip_italian.evaluate.labels import Names
-    from clip_italian.model.encoder import SearchEncoder
-    from clip_italian.search.classify import Batch, Classifier
-    from clip_italian.walk import Choice
+with lazy_imports():
+    from clip_italian.evaluate import labelled
+    from clip_italian.evaluate import labels as label_files
+    from clip_italian.models import encoder as encoders
+    from clip_italian.models import load
+    from clip_italian.models_torch import devices
+    from clip_italian.pictures import walk
+    from clip_italian.search import classify as by_model
+    from clip_italian.search import label_curve
 
 
 def classify(
@@ -56,11 +62,6 @@ def classify(
 
     Example: clip-italian classify ~/Pictures --labels-file labels.txt --multi --threshold 0.7 -o labels.csv
     """
-    from clip_italian.model.load import load
-    from clip_italian.search import classify as by_model
-    from clip_italian.train.processes import choose_device
-    from clip_italian.walk import Choice
-
     if not multi and (calibrate is not None or threshold is not None):
         raise UsageError("--threshold and --calibrate are for --multi; else the probabilities sum to one")
     if output is not None and output.suffix != ".csv":
@@ -68,9 +69,9 @@ def classify(
     words = languages.get(language)
     names = _names(labels, labels_file, words)
     least = (0.5 if threshold is None else threshold) if multi else 0.0
-    choice = Choice(tuple(exclude or ()), hidden)
+    choice = walk.Choice(tuple(exclude or ()), hidden)
     paths = [file for one in pictures for file in (_below(one, choice) if one.is_dir() else [one])]
-    encoder = load(model, choose_device(device))
+    encoder = load.load(model, str(devices.choose_device(device)))
     classifier = by_model.make(encoder, names, chosen_prompts(prompt, None, words), words, multi)
     if calibrate is not None:
         classifier = _calibrated(encoder, classifier, calibrate, words)
@@ -96,11 +97,10 @@ def classify(
         print(json.dumps(facts | {"pictures": found, "left_out": left_out}))
 
 
-def _below(folder: Path, choice: "Choice") -> list[Path]:
+def _below(folder: Path, choice: "walk.Choice") -> list[Path]:
     """The pictures of a folder; tells on stderr what else lies there."""
-    from clip_italian.walk import some, walk
 
-    found = some(walk(folder, choice), folder)
+    found = walk.some(walk.walk(folder, choice), folder)
     for place, reason in found.unreadable:
         console.notice(f"left out: {place}: {reason}")
     if aside := str(found.aside):
@@ -108,27 +108,22 @@ def _below(folder: Path, choice: "Choice") -> list[Path]:
     return found.pictures
 
 
-def _names(given: str | None, file: Path | None, words: languages.Language) -> "Names":
-    from clip_italian.evaluate import labels
+def _names(given: str | None, file: Path | None, words: languages.Language) -> "label_files.Names":
 
     if given is not None and file is None:
-        return labels.own(given.split(","), "--labels", words)
+        return label_files.own(given.split(","), "--labels", words)
     if given is None and file is not None:
-        return labels.read_own(file, words)
+        return label_files.read_own(file, words)
     raise UsageError("give either --labels a,b,c or --labels-file FILE")
 
 
 def _calibrated(
-    encoder: "SearchEncoder", classifier: "Classifier", folder: Path, words: languages.Language
-) -> "Classifier":
-    import tempfile
-
-    from clip_italian.evaluate import labelled
-    from clip_italian.search.label_curve import calibrate
+    encoder: "encoders.SearchEncoder", classifier: "by_model.Classifier", folder: Path, words: languages.Language
+) -> "by_model.Classifier":
 
     with tempfile.TemporaryDirectory(prefix="clip-italian-") as room:
         (data,) = labelled.load([folder], [], words, Path(room))
-        found = calibrate(encoder, classifier, data)
+        found = label_curve.calibrate(encoder, classifier, data)
     console.notice(
         f"calibrated on {found.pictures:,} pictures: mean squared error of the probabilities "
         f"{found.before:.3f} before, {found.after:.3f} after (five folds)"
@@ -136,22 +131,21 @@ def _calibrated(
     return found.classifier
 
 
-def _rows(batch: "Batch", classifier: "Classifier", most: int, least: float) -> list[dict[str, Any]]:
-    from clip_italian.search.classify import best
+def _rows(batch: "by_model.Batch", classifier: "by_model.Classifier", most: int, least: float) -> list[dict[str, Any]]:
 
     return [
         {
             "path": str(path),
             "labels": [
                 {"label": classifier.names[label], "probability": round(float(row[label]), 4)}
-                for label in best(row, most, least)
+                for label in by_model.best(row, most, least)
             ],
         }
         for path, row in zip(batch.paths, batch.probabilities, strict=True)
     ]
 
 
-def _show(rows: list[dict[str, Any]], batch: "Batch") -> None:
+def _show(rows: list[dict[str, Any]], batch: "by_model.Batch") -> None:
     # No table: a long path must stay on one line, to be copied.
     for row in rows:
         print(row["path"].encode(errors="replace").decode())

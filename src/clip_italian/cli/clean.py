@@ -4,7 +4,13 @@ from typing import Annotated
 
 import typer
 
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import CORES, Json, PairsArgument, PairsOutput, Ray, Workers, show_summary
+
+with lazy_imports():
+    from clip_italian.clean import recipe as recipes
+    from clip_italian.clean import run
+    from clip_italian.cli import split
 
 
 def clean(
@@ -21,10 +27,6 @@ def clean(
 
     Example: clip-italian clean wit.parquet names.share=0.9 -o clean.parquet --recipe paper
     """
-    from clip_italian.clean.recipe import load_clean_recipe
+    settings = recipes.load_clean_recipe(recipe, overrides or [])
 
-    settings = load_clean_recipe(recipe, overrides or [])
-    from clip_italian.clean.run import clean as run
-    from clip_italian.cli.split import copy_encoder
-
-    show_summary(run(pairs, output, settings, workers, ray, copy_encoder), output, as_json)
+    show_summary(run.clean(pairs, output, settings, workers, ray, split.copy_encoder), output, as_json)

@@ -4,12 +4,12 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from clip_italian import console, languages
-from clip_italian.ask import USER_AGENT
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import (
     CORES,
     HIDDEN_HELP,
@@ -24,8 +24,20 @@ from clip_italian.cli.options import (
 )
 from clip_italian.errors import UsageError
 
-if TYPE_CHECKING:
-    from clip_italian.sources.collect import Read
+with lazy_imports():
+    from clip_italian import http
+    from clip_italian.files import cache, names
+    from clip_italian.pictures import walk
+    from clip_italian.sources import collect, tables, web
+    from clip_italian.sources import conceptual_captions as conceptual_captions_source
+    from clip_italian.sources import folder as folder_source
+    from clip_italian.sources import ilpost as ilpost_source
+    from clip_italian.sources import mscoco_it as mscoco_it_source
+    from clip_italian.sources import picture_book as picture_books
+    from clip_italian.sources import unsplash as unsplash_source
+    from clip_italian.sources import webdataset as webdataset_source
+    from clip_italian.sources import wit as wit_source
+
 
 Inputs = Annotated[list[Path], typer.Argument(help="Files to read, also gzipped.", show_default=False)]
 ImageColumn = Annotated[
@@ -49,9 +61,7 @@ def picture_book(output: PairsOutput, language: Language = languages.DEFAULT, as
 
     Example: clip-italian collect picture-book -o book/pairs.parquet
     """
-    from clip_italian.sources import picture_book as source
-
-    pairs = source.collect(languages.get(language), output, console.notice)
+    pairs = picture_books.collect(languages.get(language), output, console.notice)
     splits = Counter(pair.split for pair in pairs)
     counts = {"pairs": len(pairs), **{f"{name}": splits[name] for name in ("train", "val", "test")}}
     if as_json:
@@ -73,9 +83,7 @@ def wit(
 
     Example: clip-italian collect wit wit_v1.train.all-*.tsv.gz -o wit.parquet
     """
-    from clip_italian.sources.wit import Wit
-
-    _collect("wit", Wit(language), {"language": language}, files, output, workers, ray, as_json)
+    _collect("wit", wit_source.Wit(language), {"language": language}, files, output, workers, ray, as_json)
 
 
 @app.command("mscoco-it")
@@ -93,12 +101,12 @@ def mscoco_it(
 
     Example: clip-italian collect mscoco-it captions_ita_*.json.gz --images coco -o mscoco-it.parquet
     """
-    from clip_italian.sources.mscoco_it import MscocoIt
-
     if images is not None and not images.is_dir():
         raise UsageError(f"{images}: no such folder; give --images the folder of MSCOCO's pictures")
     folder = images.resolve() if images else None
-    _collect("mscoco-it", MscocoIt(folder), {"images": str(folder)}, files, output, workers, ray, as_json)
+    _collect(
+        "mscoco-it", mscoco_it_source.MscocoIt(folder), {"images": str(folder)}, files, output, workers, ray, as_json
+    )
 
 
 @app.command("conceptual-captions")
@@ -109,9 +117,7 @@ def conceptual_captions(
 
     Example: clip-italian collect conceptual-captions Train_GCC-training.tsv -o cc-en.parquet
     """
-    from clip_italian.sources.conceptual_captions import read
-
-    _collect("conceptual-captions", read, {}, files, output, workers, ray, as_json)
+    _collect("conceptual-captions", conceptual_captions_source.read, {}, files, output, workers, ray, as_json)
 
 
 @app.command("unsplash")
@@ -127,9 +133,7 @@ def unsplash(
 
     Example: clip-italian collect unsplash photos.tsv000 -o unsplash.parquet
     """
-    from clip_italian.sources.unsplash import Unsplash
-
-    _collect("unsplash", Unsplash(width), {"width": width}, files, output, workers, ray, as_json)
+    _collect("unsplash", unsplash_source.Unsplash(width), {"width": width}, files, output, workers, ray, as_json)
 
 
 @app.command("jsonl")
@@ -148,10 +152,8 @@ def jsonl(
 
     Example: clip-italian collect jsonl captions.jsonl -o own.parquet
     """
-    from clip_italian.sources.tables import Columns, JsonLines
-
-    columns = Columns(image_column, caption_column, id_column, source)
-    _collect("jsonl", JsonLines(columns), vars(columns), files, output, workers, ray, as_json)
+    columns = tables.Columns(image_column, caption_column, id_column, source)
+    _collect("jsonl", tables.JsonLines(columns), vars(columns), files, output, workers, ray, as_json)
 
 
 @app.command("csv")
@@ -171,14 +173,12 @@ def csv(
 
     Example: clip-italian collect csv photos.csv --image-column file --caption-column text -o own.parquet
     """
-    from clip_italian.sources.tables import Columns, Csv
-
     character = "\t" if delimiter in ("\\t", "tab") else delimiter
     if character is not None and (len(character) != 1 or character in '"\r\n'):
         raise UsageError(f"--delimiter {delimiter!r}: give one character that is no quote, or \\t")
-    columns = Columns(image_column, caption_column, id_column, source)
+    columns = tables.Columns(image_column, caption_column, id_column, source)
     settings = vars(columns) | {"delimiter": character}
-    _collect("csv", Csv(columns, character), settings, files, output, workers, ray, as_json)
+    _collect("csv", tables.Csv(columns, character), settings, files, output, workers, ray, as_json)
 
 
 @app.command("parquet")
@@ -197,10 +197,8 @@ def parquet(
 
     Example: clip-italian collect parquet wit.parquet mscoco-it.parquet -o all.parquet
     """
-    from clip_italian.sources.tables import Columns, Parquet
-
-    columns = Columns(image_column, caption_column, id_column, source)
-    _collect("parquet", Parquet(columns), vars(columns), files, output, workers, ray, as_json)
+    columns = tables.Columns(image_column, caption_column, id_column, source)
+    _collect("parquet", tables.Parquet(columns), vars(columns), files, output, workers, ray, as_json)
 
 
 @app.command("folder")
@@ -218,16 +216,13 @@ def folder(
 
     Example: clip-italian collect folder photos/ -o photos.parquet
     """
-    from clip_italian.sources.folder import Folder
-    from clip_italian.walk import Choice
-
     for path in folders:
         if not path.is_dir():
             raise UsageError(f"{path}: no such folder; give folders with pictures")
-    choice = Choice(tuple(exclude or ()), hidden)
+    choice = walk.Choice(tuple(exclude or ()), hidden)
     settings = {"source": source, "exclude": list(choice.exclude), "hidden": hidden}
     places = [path.resolve() for path in folders]
-    _collect("folder", Folder(source, choice), settings, places, output, workers, ray, as_json)
+    _collect("folder", folder_source.Folder(source, choice), settings, places, output, workers, ray, as_json)
 
 
 @app.command("webdataset")
@@ -248,21 +243,18 @@ def webdataset(
 
     Example: clip-italian collect webdataset shards/wit -o wit.parquet
     """
-    from clip_italian.sources.webdataset import WebDataset
-
     files = [file for path in shards for file in _shards(path)]
     if not files:
         raise UsageError(f"{shards[0]}: no .tar files in it; give the folder that clip-italian fetch wrote")
     place = (pictures or output.parent / f"{output.stem}-pictures").resolve()
-    read = WebDataset(place, source)
+    read = webdataset_source.WebDataset(place, source)
     _collect("webdataset", read, {"pictures": str(place), "source": source}, files, output, workers, ray, as_json)
 
 
 def _shards(path: Path) -> list[Path]:
     """The shards in a folder, in numeric order; a file is itself."""
-    from clip_italian.natural_order import natural_key
 
-    return sorted(path.glob("*.tar"), key=lambda file: natural_key(file.name)) if path.is_dir() else [path]
+    return sorted(path.glob("*.tar"), key=lambda file: names.natural_key(file.name)) if path.is_dir() else [path]
 
 
 @app.command("ilpost")
@@ -282,8 +274,8 @@ def ilpost(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one page.")] = 30.0,
     retries: Annotated[int, typer.Option(min=0, help="Further tries where the host is busy or out of reach.")] = 3,
     user_agent: Annotated[
-        str, typer.Option(help="What the host is told who asks: a name, then how to reach you.")
-    ] = USER_AGENT,
+        str | None, typer.Option(help="Name that the host is told, then how to reach you. Default: clip-italian.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Il Post's "La Foto del Giorno": photos and captions of its pages, one page asked for at a time.
@@ -292,13 +284,13 @@ def ilpost(
 
     Example: clip-italian collect ilpost addresses.txt -o ilpost.parquet
     """
-    from clip_italian.assets import cache_dir
-    from clip_italian.sources.ilpost import IlPost
-    from clip_italian.sources.web import Manners
-
-    if not user_agent.isprintable() or not user_agent.isascii() or not user_agent.strip():
+    user_agent = http.USER_AGENT if user_agent is None else user_agent.strip()
+    if not user_agent.isprintable() or not user_agent.isascii() or not user_agent:
         raise UsageError(f"--user-agent {user_agent!r}: give a name in plain letters, like my-project/1.0 (me@my.org)")
-    read = IlPost((pages or cache_dir() / "pages").resolve(), Manners(user_agent.strip(), rate, timeout, retries))
+    read = ilpost_source.IlPost(
+        (pages or cache.cache_dir() / "pages").resolve(),
+        web.Manners(user_agent, rate, timeout, retries),
+    )
     # Every run reads anew: what an earlier one got is in the folder of pages, what it missed may come now.
     settings = {"started": time.time_ns()}
     # One process: the pauses between requests are counted in it.
@@ -306,9 +298,8 @@ def ilpost(
 
 
 def _collect(
-    source: str, read: "Read", settings: dict[str, Any], inputs: list[Path], output: Path,
+    source: str, read: "collect.Read", settings: dict[str, Any], inputs: list[Path], output: Path,
     workers: int, ray: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    from clip_italian.sources.collect import collect
 
-    show_summary(collect(source, read, settings, inputs, output, workers, ray), output, as_json)
+    show_summary(collect.collect(source, read, settings, inputs, output, workers, ray), output, as_json)

@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from clip_italian import assets, console, languages
+from clip_italian import console, languages
+from clip_italian.cli.lazy import lazy_imports
+
+with lazy_imports():
+    from clip_italian.cli import outcome, train
+    from clip_italian.demo import report
+    from clip_italian.demo import run as job
+    from clip_italian.files import assets
 
 
 def demo(
@@ -21,21 +28,16 @@ def demo(
 
     Example: clip-italian demo -o runs/demo
     """
-    from clip_italian import demo as job
-    from clip_italian.cli.outcome import show
-    from clip_italian.cli.train import show_record
-    from clip_italian.evaluate.report import columns
-
     for wheel in assets.WHEELS:
         console.notice(f"{wheel.package} {wheel.version}: {wheel.provides}; {wheel.license}; {wheel.home}")
     console.notice(f"{assets.STAMPS_PACKAGE}: stamps; {assets.STAMPS_LICENSE}; {assets.STAMPS_HOME}")
-    done = job.run(language, output, overrides or [], show_record)
+    done = job.run(language, output, overrides or [], train.show_record)
     if as_json:
         print(json.dumps(done.metrics))
         return
     for direction in ("text_to_image", "image_to_text"):
-        show(direction.replace("_", " "), columns(done.metrics, "retrieval", direction))
-    show("zero-shot", columns(done.metrics, "zeroshot"))
+        outcome.show(direction.replace("_", " "), report.columns(done.metrics, "retrieval", direction))
+    outcome.show("zero-shot", report.columns(done.metrics, "zeroshot"))
     console.output.print(f"report: {output / 'report.html'}", markup=False)
     query = languages.get(language).example_queries[0]
     console.output.print(f'search: clip-italian search {output / "index"} "{query}" -k 5', markup=False)

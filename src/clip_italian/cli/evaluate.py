@@ -3,18 +3,20 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from clip_italian import console, languages
 from clip_italian.cli import outcome, probes, sets
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Commands, Device, Language, Model, chosen_prompts
 from clip_italian.errors import UsageError
 
-if TYPE_CHECKING:
-    from clip_italian.evaluate.run import Rules
-    from clip_italian.evaluate.subjects import Subject
+with lazy_imports():
+    from clip_italian.evaluate import bootstrap, comparison, labelled, measure, render, results, run, subjects
+    from clip_italian.models_torch import devices
+
 
 app = Commands(help="Measure models on test pictures; report on several.", no_args_is_help=True)
 app.command("sets")(sets.sets)
@@ -71,8 +73,6 @@ def retrieval(
 
     Example: clip-italian evaluate retrieval --model mini --model mclip --pairs photos.jsonl -o results
     """
-    from clip_italian.evaluate import measure, run, subjects
-
     names = subjects.named(model, name or [])
     files = outcome.result_files(output, names, pairs)
     chosen = measure.choose(pairs, split)
@@ -144,8 +144,6 @@ def zeroshot(
 
     Example: clip-italian evaluate zeroshot --model mini --pictures imagenet/ --labels curated --labels it-2021.json
     """
-    from clip_italian.evaluate import labelled, measure, run, subjects
-
     if (pairs is None) == (not pictures):
         raise UsageError("give either --pairs or --pictures")
     if pairs is not None and labels:
@@ -188,10 +186,7 @@ def report(
 
     Example: clip-italian evaluate report a.json b.json -o runs/report
     """
-    from clip_italian.evaluate import comparison, render, results
-    from clip_italian.evaluate.bootstrap import Resampling
-
-    compared = comparison.compare([(file, results.read(file)) for file in files], Resampling(resamples, seed))
+    compared = comparison.compare([(file, results.read(file)) for file in files], bootstrap.Resampling(resamples, seed))
     written = render.write(compared, title, output)
     if as_json:
         print(json.dumps({"output": str(output), "files": written, "sets": [part.to_json() for part in compared]}))
@@ -200,15 +195,11 @@ def report(
     console.output.print(f"report: {output / 'report.html'}", markup=False)
 
 
-def _loaded(models: list[str], names: list[str], language: str, device: str) -> "list[Subject]":
-    from clip_italian.evaluate import subjects
-    from clip_italian.train.processes import choose_device
+def _loaded(models: list[str], names: list[str], language: str, device: str) -> "list[subjects.Subject]":
 
-    return subjects.load(models, names, languages.get(language), choose_device(device))
+    return subjects.load(models, names, languages.get(language), str(devices.choose_device(device)))
 
 
-def _rules(resamples: int, seed: int, allow_overlap: bool) -> "Rules":
-    from clip_italian.evaluate.bootstrap import Resampling
-    from clip_italian.evaluate.run import Rules
+def _rules(resamples: int, seed: int, allow_overlap: bool) -> "run.Rules":
 
-    return Rules(Resampling(resamples, seed), allow_overlap)
+    return run.Rules(bootstrap.Resampling(resamples, seed), allow_overlap)

@@ -3,16 +3,20 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from clip_italian import console, languages
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Json
 from clip_italian.errors import UsageError
 
-if TYPE_CHECKING:
-    from clip_italian.model.exported import Exported, Graph
+with lazy_imports():
+    from clip_italian.export import hf, onnx, openvino, sentence_transformers
+    from clip_italian.export import parity as agreement
+    from clip_italian.models import exported
+    from clip_italian.models_torch import dual_encoder
 
 
 class Format(StrEnum):
@@ -61,12 +65,9 @@ def export(
     if pictures is not None and not graphs:
         raise UsageError(f"--pictures: is for --to onnx and openvino; nothing is measured with --to {to.value}")
     words = languages.get(language)
-    from clip_italian.export import hf, onnx, openvino, sentence_transformers
-    from clip_italian.export.parity import Sample
-    from clip_italian.model.dual_encoder import DualEncoder
 
-    sample = Sample.of(words, pictures) if graphs else None
-    encoder = DualEncoder.load(model)
+    sample = agreement.Sample.of(words, pictures) if graphs else None
+    encoder = dual_encoder.DualEncoder.load(model)
     if sample is None:
         write = hf.export if to is Format.HF else sentence_transformers.export
         write(encoder, model, output)
@@ -80,7 +81,7 @@ def export(
     _show(output, to, done, as_json)
 
 
-def _show(output: Path, to: Format, done: "Exported | None", as_json: bool) -> None:
+def _show(output: Path, to: Format, done: "exported.Exported | None", as_json: bool) -> None:
     if as_json:
         facts = {"output": str(output), "to": to.value}
         print(json.dumps(facts | ({} if done is None else {"export": done.model_dump(mode="json")})))
@@ -91,7 +92,7 @@ def _show(output: Path, to: Format, done: "Exported | None", as_json: bool) -> N
             console.output.print(f"  {name}: {graph.file}, {_told(graph)}", markup=False)
 
 
-def _told(graph: "Graph") -> str:
+def _told(graph: "exported.Graph") -> str:
     parity, precision = graph.parity, graph.precision
     if precision == "float32":
         return f"float32, differs by {parity.largest_difference:.1e} at most over {parity.sample} samples"

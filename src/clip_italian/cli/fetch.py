@@ -10,7 +10,13 @@ import typer
 from rich.table import Table
 
 from clip_italian import console
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import CORES, Json, PairsArgument, Ray, Workers
+
+with lazy_imports():
+    from clip_italian.fetch import run
+    from clip_italian.fetch import settings as fetch_settings
+    from clip_italian.pipeline import rejects
 
 
 class Distributor(StrEnum):
@@ -44,20 +50,16 @@ def fetch(
 
     Example: clip-italian fetch clean.parquet -o shards/wit --per-host 2
     """
-    from clip_italian.fetch import run
-    from clip_italian.fetch.settings import Settings
-    from clip_italian.pipeline.rejects import rejects_path
-
-    settings = Settings(
+    settings = fetch_settings.Settings(
         size, quality, shard, workers, threads, str(Distributor.ray if ray else distributor), per_host, timeout,
         retries, min_side,
     )  # fmt: skip
     found = run.fetch(pairs, output, settings, ray)
     if as_json:
-        print(json.dumps({"output": str(output), "rejects": str(rejects_path(output))} | asdict(found)))
+        print(json.dumps({"output": str(output), "rejects": str(rejects.rejects_path(output))} | asdict(found)))
         return
     console.output.print(f"{output}: {found.fetched:,} of {found.pairs:,} pictures", markup=False)
-    table = Table("source", "outcome", title=f"see {rejects_path(output)}", title_justify="left")
+    table = Table("source", "outcome", title=f"see {rejects.rejects_path(output)}", title_justify="left")
     table.add_column("pictures", justify="right")
     for source, counts in found.by_source.items():
         for outcome, count in counts.items():

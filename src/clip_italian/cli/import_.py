@@ -7,7 +7,11 @@ from typing import Annotated
 import typer
 
 from clip_italian import console
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Json
+
+with lazy_imports():
+    from clip_italian.models_torch import flax_checkpoint
 
 
 def import_(
@@ -22,8 +26,6 @@ def import_(
 
     Example: clip-italian import flax -o models/clip-italian --tokenizer dbmdz/bert-base-italian-xxl-uncased
     """
-    from clip_italian.model import flax_checkpoint
-
     encoder = flax_checkpoint.load(checkpoint, tokenizer)
     encoder.save(output)
     if as_json:

@@ -3,15 +3,25 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from clip_italian import console
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import HIDDEN_HELP, Commands, Device, Exclude, Json, PairsArgument, Ray
 
-if TYPE_CHECKING:
-    from clip_italian.search.update import Change, Model
+with lazy_imports():
+    from clip_italian import errors
+    from clip_italian.models import load
+    from clip_italian.models_torch import devices
+    from clip_italian.pictures import walk
+    from clip_italian.search import calibrate as calibration
+    from clip_italian.search import exchange, manifest, update
+    from clip_italian.search import index as indexes
+    from clip_italian.search import inputs as index_inputs
+    from clip_italian.search import verify as checks
+
 
 Folder = Annotated[Path, typer.Argument(help="Index folder.", metavar="IDX")]
 Inputs = Annotated[
@@ -52,8 +62,6 @@ def build(
 
     Example: clip-italian index build ~/Pictures -o photos.idx --model runs/demo/model
     """
-    from clip_italian.search import update
-
     _check(inputs)
     patterns = _patterns(exclude)
     loaded = _model(model, device)
@@ -81,8 +89,6 @@ def add(
 
     Example: clip-italian index add photos.idx ~/Pictures/2026
     """
-    from clip_italian.search import manifest, update
-
     _check(inputs)
     name = model or manifest.read(index).model_name
     patterns = _patterns(exclude) or []
@@ -104,11 +110,8 @@ def remove(
 
     Example: clip-italian index remove photos.idx 2019/holiday "*.gif"
     """
-    from clip_italian.errors import UsageError
-    from clip_italian.search import update
-
     if not what and not missing:
-        raise UsageError("say what to remove: ids, paths, folders, patterns or --missing")
+        raise errors.UsageError("say what to remove: ids, paths, folders, patterns or --missing")
     _show(update.remove(index, what or [], missing, force), index, as_json)
 
 
@@ -118,10 +121,7 @@ def info(index: Folder, as_json: Json = False) -> None:
 
     Example: clip-italian index info photos.idx
     """
-    from clip_italian.search import update
-    from clip_italian.search.index import Index
-
-    details = Index.open(index).info | {"bytes": update.size(index), "waiting": update.waiting(index)}
+    details = indexes.Index.open(index).info | {"bytes": update.size(index), "waiting": update.waiting(index)}
     if as_json:
         print(json.dumps(details))
         return
@@ -135,11 +135,8 @@ def verify(index: Folder, as_json: Json = False) -> None:
 
     Example: clip-italian index verify photos.idx
     """
-    from clip_italian.search import verify as checks
-    from clip_italian.search.index import Index
-
     problems = checks.verify(index)
-    missing = checks.missing(Index.open(index)) if not problems else 0
+    missing = checks.missing(indexes.Index.open(index)) if not problems else 0
     if as_json:
         print(json.dumps({"index": str(index), "problems": problems, "missing_files": missing}))
     else:
@@ -167,8 +164,6 @@ def compact(
 
     Example: clip-italian index compact photos.idx
     """
-    from clip_italian.search import update
-
     _show(update.compact(index, exact), index, as_json)
 
 
@@ -183,11 +178,7 @@ def calibrate(
 
     Example: clip-italian index calibrate photos.idx captions.jsonl
     """
-    from clip_italian.model.load import load
-    from clip_italian.search import manifest
-    from clip_italian.search.calibrate import calibrate as run
-
-    found = run(index, pairs, load(model or manifest.read(index).model_name))
+    found = calibration.calibrate(index, pairs, load.load(model or manifest.read(index).model_name))
     if as_json:
         print(json.dumps({"index": str(index)} | found.model_dump()))
     else:
@@ -205,10 +196,7 @@ def export(
 
     Example: clip-italian index export photos.idx -o embeddings
     """
-    from clip_italian.search.exchange import export as write
-    from clip_italian.search.index import Index
-
-    count = write(Index.open(index), output)
+    count = exchange.export(indexes.Index.open(index), output)
     if as_json:
         print(json.dumps({"output": str(output), "pictures": count}))
     else:
@@ -217,30 +205,25 @@ def export(
 
 def _check(inputs: list[Path]) -> None:
     """Look at the inputs before a model is loaded."""
-    from clip_italian.search.inputs import kind
 
     for path in inputs:
-        kind(path)
+        index_inputs.kind(path)
 
 
 def _patterns(given: list[str] | None) -> list[str] | None:
     """The patterns of --exclude, none for --exclude ""; looked at before a model is loaded."""
-    from clip_italian.walk import Choice
 
-    return None if given is None else list(Choice(() if given == [""] else tuple(given)).exclude)
+    return None if given is None else list(walk.Choice(() if given == [""] else tuple(given)).exclude)
 
 
-def _model(name: str, device: str) -> "Model":
-    from clip_italian.model.load import load
-    from clip_italian.search.update import Model
-    from clip_italian.train.processes import choose_device
+def _model(name: str, device: str) -> "update.Model":
 
-    encoder = load(name, choose_device(device))
+    encoder = load.load(name, str(devices.choose_device(device)))
     folder = Path(name)
-    return Model(encoder, str(folder.resolve()) if folder.is_dir() else name)
+    return update.Model(encoder, str(folder.resolve()) if folder.is_dir() else name)
 
 
-def _show(change: "Change", index: Path, as_json: bool, patterns: Sequence[str] = ()) -> None:
+def _show(change: "update.Change", index: Path, as_json: bool, patterns: Sequence[str] = ()) -> None:
     """Print what an update did; of `patterns`, given this time, also those that fit nothing."""
     for pattern in patterns:
         if pattern not in change.aside.excluded:

@@ -7,8 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from clip_italian import console, languages
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Device, Json, Language
 from clip_italian.errors import UsageError
+
+with lazy_imports():
+    from clip_italian.files import atomic
+    from clip_italian.models import load
+    from clip_italian.models_torch import devices
+    from clip_italian.pictures import decoding
+    from clip_italian.search import locate as by_model
+    from clip_italian.search import overlay
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -32,13 +41,6 @@ def locate(
 
     Example: clip-italian locate foto.jpg "il gatto" -o gatto.jpg
     """
-    from clip_italian.assets import staged
-    from clip_italian.images import open_picture
-    from clip_italian.model.load import load
-    from clip_italian.search import locate as by_model
-    from clip_italian.search.overlay import overlay
-    from clip_italian.train.processes import choose_device
-
     if not query.strip():
         raise UsageError("the query is empty; say what to look for")
     output = output or Path(f"{picture.stem}-located.jpg")
@@ -46,11 +48,11 @@ def locate(
         raise UsageError(f"{output}: the output is a picture; choose a name that ends in {', '.join(_SUFFIXES)}")
     if output.exists() and output.samefile(picture):
         raise UsageError(f"{output}: the output would replace the picture itself; choose another name")
-    opened = open_picture(picture)
-    encoder = load(model, choose_device(device))
+    opened = decoding.open_picture(picture)
+    encoder = load.load(model, str(devices.choose_device(device)))
     found = by_model.locate(encoder, opened, query, languages.get(language))
-    with staged(output) as temporary:
-        overlay(opened, found).save(temporary, quality=90)
+    with atomic.staged(output) as temporary:
+        overlay.overlay(opened, found).save(temporary, quality=90)
     if as_json:
         facts: dict[str, Any] = {"picture": str(picture), "query": query, "model": model, "overlay": str(output)}
         facts |= {"size": found.size, "box": found.box, "point": found.point, "strength": round(found.strength, 4)}

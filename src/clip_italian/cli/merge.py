@@ -7,7 +7,12 @@ from typing import Annotated
 import typer
 
 from clip_italian import console
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Json
+
+with lazy_imports():
+    from clip_italian.models_torch import dual_encoder
+    from clip_italian.models_torch import merge as merging
 
 
 def merge(
@@ -21,10 +26,9 @@ def merge(
 
     Example: clip-italian merge openai/clip-vit-base-patch32 runs/photos/model -o runs/between --weight 0.5
     """
-    from clip_italian.model.dual_encoder import DualEncoder
-    from clip_italian.model.merge import merge as between
-
-    merged = between(DualEncoder.load(start), DualEncoder.load(end), weight, (start, end))
+    merged = merging.merge(
+        dual_encoder.DualEncoder.load(start), dual_encoder.DualEncoder.load(end), weight, (start, end)
+    )
     merged.save(output)
     if as_json:
         print(json.dumps({"model": str(output), "weight": weight, "weights_hash": merged.weights_hash}))

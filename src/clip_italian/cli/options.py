@@ -11,10 +11,12 @@ import typer
 from rich.table import Table
 
 from clip_italian import console, languages
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.errors import UsageError, UserError
-from clip_italian.names import as_stored
-from clip_italian.pipeline.rejects import rejects_path
-from clip_italian.pipeline.stage import Summary
+from clip_italian.files.names import as_stored
+
+with lazy_imports():
+    from clip_italian.pipeline import rejects, stage
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -96,15 +98,15 @@ def chosen_prompts(given: list[str] | None, file: Path | None, language: languag
     return prompts
 
 
-def show_summary(summary: Summary, output: Path, as_json: bool) -> None:
+def show_summary(summary: "stage.Summary", output: Path, as_json: bool) -> None:
     """What a stage kept and why it rejected the rest, on stdout."""
     if as_json:
         figures = {"output": str(output), "before": summary.before, "after": summary.after}
-        print(json.dumps(figures | {"rejected": summary.rejected, "rejects": str(rejects_path(output))}))
+        print(json.dumps(figures | {"rejected": summary.rejected, "rejects": str(rejects.rejects_path(output))}))
         return
     console.output.print(f"{output}: {summary.after:,} of {summary.before:,} rows", markup=False)
     if summary.rejected:
-        table = Table("rejected because", title=f"see {rejects_path(output)}", title_justify="left")
+        table = Table("rejected because", title=f"see {rejects.rejects_path(output)}", title_justify="left")
         table.add_column("count", justify="right")
         for reason, count in summary.rejected.items():
             table.add_row(reason, f"{count:,}")

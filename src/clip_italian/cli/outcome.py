@@ -5,16 +5,18 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
 from clip_italian import console
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.errors import UsageError, UserError
-from clip_italian.pairs import apart
 
-if TYPE_CHECKING:
-    from clip_italian.evaluate.run import Measured
+with lazy_imports():
+    from clip_italian import pairs
+    from clip_italian.evaluate import results, run
+
 
 _LISTED = 10  # confusions shown
 _NO_FIGURES = ("format", "left_out")  # numbers of a result that are none
@@ -40,16 +42,15 @@ def result_files(output: Path | None, names: Sequence[str], source: Path | None 
         raise UsageError(f"{twice}: two results would go there; give the models other names by --name")
     for file in files:
         if source is not None:
-            apart(source, file)
+            pairs.apart(source, file)
         there = next(folder for folder in file.absolute().parents if folder.exists())
         if not there.is_dir() or not os.access(there, os.W_OK):
             raise UserError(f"{file}: cannot be written ({there} is no folder to write into); choose another output")
     return list(files)
 
 
-def keep(measured: Iterable["Measured"], files: Sequence[Path | None]) -> list["Measured"]:
+def keep(measured: Iterable["run.Measured"], files: Sequence[Path | None]) -> list["run.Measured"]:
     """All results, each written into its file as soon as it is there."""
-    from clip_italian.evaluate import results
 
     kept = []
     for one, file in zip(measured, files, strict=True):
@@ -59,15 +60,14 @@ def keep(measured: Iterable["Measured"], files: Sequence[Path | None]) -> list["
     return kept
 
 
-def print_json(measured: Sequence["Measured"]) -> None:
+def print_json(measured: Sequence["run.Measured"]) -> None:
     """One JSON object: the result, or `results` where there are several; without the ranks."""
-    from clip_italian.evaluate import run
 
     shown = [run.for_people(one.result) for one in measured]
     print(json.dumps(shown[0] if len(shown) == 1 else {"results": shown}))
 
 
-def print_tables(measured: Sequence["Measured"], part: str | None, title: str) -> None:
+def print_tables(measured: Sequence["run.Measured"], part: str | None, title: str) -> None:
     """A table of all results side by side and of chance; `part`: the key of a result that holds the figures."""
     columns, intervals = {}, {}
     for one in measured:
@@ -78,7 +78,7 @@ def print_tables(measured: Sequence["Measured"], part: str | None, title: str) -
     show(title, columns | {"chance": chance}, intervals)
 
 
-def print_notes(measured: Sequence["Measured"]) -> None:
+def print_notes(measured: Sequence["run.Measured"]) -> None:
     """What one should know: training pictures, the worst confusions of a single result, the rule of ties."""
     for one in measured:
         seen = one.result["overlap"].get("pictures")

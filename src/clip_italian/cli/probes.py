@@ -8,9 +8,18 @@ import typer
 from rich.table import Table
 
 from clip_italian import console, languages
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Device, Json, Language, Model
 from clip_italian.errors import UsageError, UserError
 from clip_italian.languages import Probes
+
+with lazy_imports():
+    from clip_italian.evaluate import embeddings
+    from clip_italian.evaluate.probes import bias as association
+    from clip_italian.evaluate.probes import cases, score
+    from clip_italian.evaluate.probes import save as case_files
+    from clip_italian.models import load
+    from clip_italian.models_torch import devices
 
 ModelOption = Annotated[str, Model]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the draw.")]
@@ -31,15 +40,10 @@ def probe(
 
     Example: clip-italian evaluate probe --model mini
     """
-    from clip_italian.evaluate.probes import cases, score
-    from clip_italian.evaluate.probes.save import save_cases
-    from clip_italian.model import rivals
-    from clip_italian.train.processes import choose_device
-
     words = _words(language)
-    encoder = rivals.load(model, languages.get(language), choose_device(device))
+    encoder = load.load_rival(model, languages.get(language), str(devices.choose_device(device)))
     if save is not None:
-        save_cases(cases.make(words, each, seed), save)
+        case_files.save_cases(cases.make(words, each, seed), save)
     total = each * (len(cases.NUMBERS) + len(words.colours) + len(cases.RELATIONS))
     with console.progress("drawings", total) as advance:
         figures: dict[str, Any] = score.probe(encoder, words, language, each, seed, advance)
@@ -73,14 +77,9 @@ def bias(
 
     Example: clip-italian evaluate bias groups --model mini
     """
-    from clip_italian.evaluate.embeddings import unit
-    from clip_italian.evaluate.probes import bias as association
-    from clip_italian.model import rivals
-    from clip_italian.train.processes import choose_device
-
     neutral, *texts = _prompts(prompts) if prompts else (_words(language).person, *_words(language).people)
     groups = association.groups(folder)
-    encoder = rivals.load(model, languages.get(language), choose_device(device))
+    encoder = load.load_rival(model, languages.get(language), str(devices.choose_device(device)))
     images = {}
     for name, paths in groups.items():
         with console.progress(name, len(paths)) as advance:
@@ -91,8 +90,8 @@ def bias(
             raise UserError(f"{folder / name}: {len(done)} readable picture; a group needs at least 2")
         if len(done) < association.FEW:
             console.notice(f"{name}: {len(done)} pictures are few; its intervals say little")
-    images = {name: unit(rows, f"pictures of {name}") for name, rows in images.items()}
-    embedded = unit(encoder.encode_text([neutral, *texts]), "prompts")
+    images = {name: embeddings.unit(rows, f"pictures of {name}") for name, rows in images.items()}
+    embedded = embeddings.unit(encoder.encode_text([neutral, *texts]), "prompts")
     found = association.associations(images, embedded[1:], embedded[0], texts, seed)
     pictures = {name: len(rows) for name, rows in images.items()}
     if as_json:

@@ -9,8 +9,12 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from clip_italian import console
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Json
 from clip_italian.errors import UserError
+
+with lazy_imports():
+    from clip_italian.release import push as pushing
 
 
 def push(
@@ -24,8 +28,6 @@ def push(
 
     Example: clip-italian push runs/photos/model you/photos --dry-run
     """
-    from clip_italian.release import push as pushing
-
     pushing.check_id(repo_id)
     if not dry_run:
         url = pushing.push(folder, repo_id, private)

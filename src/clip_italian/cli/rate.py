@@ -5,17 +5,19 @@ import re
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from clip_italian import console
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Commands, Json, PairsArgument
 from clip_italian.errors import UsageError
 
-if TYPE_CHECKING:
-    from clip_italian.translate.rating import Ratings, Score
+with lazy_imports():
+    from clip_italian.translate import rating, sheet
+
 
 app = Commands(help="Let people rate a sample of translations.", no_args_is_help=True)
 
@@ -50,7 +52,6 @@ def sample(
     Example: clip-italian rate sample cc-it.parquet -o rating --raters anna,bruno
     """
     names = _names(raters)
-    from clip_italian.translate import rating, sheet
 
     drawn = rating.draw(pairs, size, seed)
     if len(drawn) < size:
@@ -74,8 +75,6 @@ def score(
 
     Example: clip-italian rate score rating/anna.csv rating/bruno.csv
     """
-    from clip_italian.translate import rating
-
     found = rating.score(files)
     if as_json:
         print(json.dumps(asdict(found)))
@@ -93,7 +92,7 @@ def _names(raters: str) -> list[str]:
     return names
 
 
-def _show(found: "Score") -> None:
+def _show(found: "rating.Score") -> None:
     grades = list(found.together.distribution)
     table = Table("rater", title=f"{found.items} translations, 1 = meaning lost … 4 = perfect", title_justify="left")
     for column in ("mean", *map(str, grades), "missing"):
@@ -126,6 +125,6 @@ def _show(found: "Score") -> None:
     console.output.print(agreement)
 
 
-def _cells(ratings: "Ratings") -> list[str]:
+def _cells(ratings: "rating.Ratings") -> list[str]:
     mean = "–" if ratings.mean is None else f"{ratings.mean:.2f}"
     return [mean, *(str(number) for number in ratings.distribution.values()), str(ratings.missing)]

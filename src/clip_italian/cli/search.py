@@ -4,17 +4,19 @@ import json
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from clip_italian import console, languages
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.errors import UsageError
 
-if TYPE_CHECKING:
-    from clip_italian.search.filters import Filter
-    from clip_italian.search.index import Hit
-    from clip_italian.search.query import Query
+with lazy_imports():
+    from clip_italian.models import load
+    from clip_italian.search import contact_sheet, filters
+    from clip_italian.search import index as indexes
+    from clip_italian.search import query as searching
 
 
 def search(
@@ -57,24 +59,22 @@ def search(
 
     Example: clip-italian search runs/demo/index "un gatto che dorme" -k 5 --json
     """
-    from clip_italian.model.load import load
-    from clip_italian.search.contact_sheet import write_sheet
-    from clip_italian.search.index import Index
-    from clip_italian.search.query import find
-
     words = list(languages.get(language).paper_queries) if paper else []
     searches = _queries(words + (queries or []), like or [], unlike or [], prompts or [], average)
     chosen = _filter(folder, source, since, until, where or [])
-    opened = Index.open(index)
-    encoder = load(model if model is not None else opened.manifest.model_name)
+    opened = indexes.Index.open(index)
+    encoder = load.load(model if model is not None else opened.manifest.model_name)
     results = [
-        (name, find(one, encoder, opened, k, skip=(page - 1) * k, where=chosen, group=not copies, exact=exact))
+        (
+            name,
+            searching.find(one, encoder, opened, k, skip=(page - 1) * k, where=chosen, group=not copies, exact=exact),
+        )
         for name, one in searches
     ]
     if open_sheet and html is None:
         html = index / "last-search.html"
     if html is not None:
-        write_sheet(html, results, language)
+        contact_sheet.write_sheet(html, results, language)
         console.notice(f"contact sheet: {html}")
     if as_json:
         found = [{"query": name, "hits": [_as_data(hit) for hit in hits]} for name, hits in results]
@@ -87,17 +87,16 @@ def search(
 
 def _queries(
     words: Sequence[str], like: Sequence[Path], unlike: Sequence[str], prompts: Sequence[str], average: bool
-) -> list[tuple[str, "Query"]]:
+) -> list[tuple[str, "searching.Query"]]:
     """Searches with their names."""
-    from clip_italian.search.query import Query, divide
 
-    not_texts, not_pictures = divide(unlike)
-    _, examples = divide(like)
+    not_texts, not_pictures = searching.divide(unlike)
+    _, examples = searching.divide(like)
     groups = [list(words)] if average or not words else [[one] for one in words]
     found = []
     for group in groups:
-        texts, pictures = divide(group)
-        query = Query(texts, (*pictures, *examples), not_texts, not_pictures, tuple(prompts) or ("{}",))
+        texts, pictures = searching.divide(group)
+        query = searching.Query(texts, (*pictures, *examples), not_texts, not_pictures, tuple(prompts) or ("{}",))
         name = ", ".join([*group, *(path.name for path in like)]) + "".join(f" − {one}" for one in unlike)
         found.append((name, query))
     return found
@@ -105,8 +104,7 @@ def _queries(
 
 def _filter(
     folder: str | None, source: str | None, since: str | None, until: str | None, where: Sequence[str]
-) -> "Filter | None":
-    from clip_italian.search.filters import Filter, days
+) -> "filters.Filter | None":
 
     equal = []
     for one in where:
@@ -114,19 +112,19 @@ def _filter(
         if not sign:
             raise UsageError(f"--where {one}: give FIELD=TEXT, like license=CC0")
         equal.append((name, value))
-    first = days("--since", since)[0] if since is not None else None
-    last = days("--until", until)[1] if until is not None else None
-    found = Filter(folder, source, first, last, tuple(equal))
-    return None if found == Filter() else found
+    first = filters.days("--since", since)[0] if since is not None else None
+    last = filters.days("--until", until)[1] if until is not None else None
+    found = filters.Filter(folder, source, first, last, tuple(equal))
+    return None if found == filters.Filter() else found
 
 
-def _as_data(hit: "Hit") -> dict[str, Any]:
+def _as_data(hit: "indexes.Hit") -> dict[str, Any]:
     data = {"rank": hit.rank, "id": hit.id, "path": str(hit.path), "score": round(hit.score, 4), "row": hit.row}
     probability = None if hit.probability is None else round(hit.probability, 4)
     return data | {"probability": probability, "copies": [copy.id for copy in hit.copies]}
 
 
-def _print(results: Sequence[tuple[str, Sequence["Hit"]]], paths: bool, filtered: bool) -> None:
+def _print(results: Sequence[tuple[str, Sequence["indexes.Hit"]]], paths: bool, filtered: bool) -> None:
     for number, (name, hits) in enumerate(results):
         if paths:
             for hit in hits:

@@ -6,7 +6,11 @@ from typing import Annotated
 import typer
 
 from clip_italian import languages
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.errors import UserError
+
+with lazy_imports():
+    from clip_italian.serve import run, settings
 
 
 def serve(
@@ -45,8 +49,6 @@ def serve(
 
     Example: clip-italian serve --index photos.idx --port 7860
     """
-    from clip_italian.serve import settings
-
     access = settings.access(host, settings.read_keys(keys) if keys else [], cors or [], hostname or [])
     prefix = settings.prefix(root_path)
     limits = settings.Limits(
@@ -54,7 +56,7 @@ def serve(
         seconds=time_limit,
     )  # fmt: skip
     try:
-        from clip_italian.serve import run
+        address = run.Address(host, port, prefix)
     except ImportError as error:
         raise UserError('serve needs FastAPI and more: pip install "clip-italian[serve]"') from error
-    run.serve(index, model, language, run.Address(host, port, prefix), access, limits)
+    run.serve(index, model, language, address, access, limits)

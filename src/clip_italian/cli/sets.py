@@ -8,8 +8,12 @@ import typer
 from rich.table import Table
 
 from clip_italian import console, languages
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Json, Language
 from clip_italian.errors import UsageError
+
+with lazy_imports():
+    from clip_italian.evaluate import sets as published
 
 
 def sets(
@@ -33,11 +37,7 @@ def sets(
 
     Example: clip-italian evaluate sets mscoco-it-dev-unvalidated ~/coco -o coco-dev.jsonl
     """
-    from clip_italian.evaluate import sets as published
-    from clip_italian.evaluate.sets.base import load, write
-    from clip_italian.evaluate.sets.imagenet import legacy_labels
-
-    known = published.known(languages.get(language), legacy_labels(labels) if labels else None)
+    known = published.known(languages.get(language), published.legacy_labels(labels) if labels else None)
     if name is None:
         table = Table("name", "what it is", "for")
         for one in known.values():
@@ -55,8 +55,8 @@ def sets(
         return
     if output is None:
         raise UsageError("give -o FILE.jsonl, the pairs file to write")
-    found = load(chosen, folder, partial)
-    write(found.pairs, output)
+    found = published.base.load(chosen, folder, partial)
+    published.base.write(found.pairs, output)
     for note in found.notes:
         console.notice(note)
     captions = sum(len(pair.captions) for pair in found.pairs)

@@ -2,15 +2,17 @@
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import CORES, Json, PairsArgument, PairsOutput, Ray, Workers, show_summary
 from clip_italian.errors import UsageError
 
-if TYPE_CHECKING:
-    from clip_italian.model.copy_features import CopyFeatures
+with lazy_imports():
+    from clip_italian.models_torch import copy_features
+    from clip_italian.split import run
 
 
 def split(
@@ -38,7 +40,6 @@ def split(
     """
     if val + test > 1:
         raise UsageError(f"--val {val:g} and --test {test:g}: together more than 1, nothing is left to train on")
-    from clip_italian.split import run
 
     encoder = copy_encoder if copies else None
     summary = run.split(pairs, output, run.Plan(val, test, seed, redraw), workers, ray, encoder)
@@ -50,8 +51,7 @@ def split(
     typer.echo(f"{parts}; {summary.pictures:,} different pictures")
 
 
-def copy_encoder() -> "CopyFeatures | None":
+def copy_encoder() -> "copy_features.CopyFeatures | None":
     """The packaged vision tower; None, with a line that says so, where it cannot be had."""
-    from clip_italian.model.copy_features import CopyFeatures
 
-    return CopyFeatures.load_or_say()
+    return copy_features.CopyFeatures.load_or_say()

@@ -7,7 +7,13 @@ from typing import Annotated
 import typer
 
 from clip_italian import console
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Json
+
+with lazy_imports():
+    from clip_italian import pairs as pairs_files
+    from clip_italian.clean import language_id
+    from clip_italian.stats import card, gather
 
 
 def stats(
@@ -25,13 +31,9 @@ def stats(
 
     Example: clip-italian stats train.parquet -o card --title "Our pairs"
     """
-    from clip_italian import pairs as pairs_files
-    from clip_italian.clean.language_id import identifier
-    from clip_italian.stats import card, gather
-
     with console.progress("stats", sum(map(pairs_files.count, pairs))) as advance:
         found = rejects or gather.beside(pairs)
-        facts = gather.gather(pairs, found, seed, identifier("py3langid"), advance)
+        facts = gather.gather(pairs, found, seed, language_id.identifier("py3langid"), advance)
     written = card.write(facts, title, output)
     if as_json:
         counted = {name: value for name, value in vars(facts).items() if name not in ("pictures", "sizes")}

@@ -6,7 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from clip_italian import console
-from clip_italian.config import load_recipe
+from clip_italian.cli.lazy import lazy_imports
+
+with lazy_imports():
+    from clip_italian import config
+    from clip_italian.train import processes, stage
+    from clip_italian.train import run as training
 
 
 def train(
@@ -21,19 +26,15 @@ def train(
 
     Example: clip-italian train recipes/mini.toml data.pairs=photos.jsonl output=runs/photos
     """
-    settings = load_recipe(recipe, overrides or [])
-    from clip_italian.train.processes import end_process
-    from clip_italian.train.run import MODEL_FOLDER
-    from clip_italian.train.run import train as run_training
-    from clip_italian.train.stage import StoppedError
+    settings = config.load_recipe(recipe, overrides or [])
 
     try:
-        run = run_training(settings, show_record, "resume" if resume else "refuse")
-    except StoppedError as stopped:
+        run = training.train(settings, show_record, "resume" if resume else "refuse")
+    except stage.StoppedError as stopped:
         console.notice(f"{settings.output}: {stopped}")
-        end_process()
+        processes.end_process()
         return
-    folder = run.folder / MODEL_FOLDER
+    folder = run.folder / training.MODEL_FOLDER
     if as_json:
         print(
             json.dumps(
@@ -48,7 +49,7 @@ def train(
         if run.spent is not None:
             console.notice(f"cost: {run.spent}")
         console.output.print(f"{folder}: trained; measure it with clip-italian evaluate retrieval --model {folder}")
-    end_process()
+    processes.end_process()
 
 
 def show_record(record: dict[str, Any]) -> None:

@@ -9,8 +9,16 @@ from typing import Annotated
 import typer
 
 from clip_italian import languages
+from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Json, Language, PairsArgument, PairsOutput, show_summary
 from clip_italian.errors import UsageError
+
+with lazy_imports():
+    from clip_italian.models_torch import marian as marian_engine
+    from clip_italian.translate import cache as caches
+    from clip_italian.translate import deepl as deepl_engine
+    from clip_italian.translate import engine as engines
+    from clip_italian.translate import run
 
 
 class EngineName(StrEnum):
@@ -60,21 +68,16 @@ def translate(
     target = languages.get(language)
     if source_language.casefold() == language.casefold():
         raise UsageError(f"--source-language {source_language}: the captions would be in {language} already")
-    from clip_italian.translate import cache as caches
-    from clip_italian.translate import run
-    from clip_italian.translate.engine import Engine
 
-    chosen: Engine
+    chosen: engines.Engine
     if engine is EngineName.deepl:
-        from clip_italian.translate.deepl import DeepL, Options
-
-        settings = Options(source_language.upper(), target.deepl_code, formality and str(formality), context)
-        chosen = DeepL(settings, server_url, parallel)
+        settings = deepl_engine.Options(
+            source_language.upper(), target.deepl_code, formality and str(formality), context
+        )
+        chosen = deepl_engine.DeepL(settings, server_url, parallel)
     else:
-        from clip_italian.translate.marian import Codes, Marian
-
-        codes = Codes(source_language, language, source_code, target_code)
-        chosen = Marian(model or target.marian_model, codes, beams, batch_size, device)
+        codes = marian_engine.Codes(source_language, language, source_code, target_code)
+        chosen = marian_engine.Marian(model or target.marian_model, codes, beams, batch_size, device)
     summary = run.translate(pairs, output, chosen, cache or caches.default_path(), max_characters, again)
     if as_json:
         print(json.dumps({"output": str(output)} | asdict(summary)))

@@ -12,7 +12,7 @@ from clip_italian.errors import UserError
 from clip_italian.evaluate import measure, ranks, zeroshot
 from clip_italian.evaluate.bootstrap import Resampling
 from clip_italian.evaluate.labelled import LabelledSet
-from clip_italian.model.encoder import Encoder
+from clip_italian.models.encoder import Encoder
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from clip_italian import console
 from clip_italian.errors import UsageError, UserError
 from clip_italian.evaluate import labels
 from clip_italian.evaluate.sets.imagenet import PICTURES, classified, is_validation
+from clip_italian.files.names import natural_key
 from clip_italian.languages import Language
-from clip_italian.natural_order import natural_key
+from clip_italian.pictures.walk import groups, holds_shards, walk
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.webdataset import Sample, json_object, samples
-from clip_italian.walk import groups, holds_shards, walk
 
 CLASS_NAMES_FILE = "classnames.txt"
 FROM_CLASS_NAMES = "class names"

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clip_italian.errors import UserError
+from clip_italian.files.names import natural_key
 from clip_italian.languages import Language
-from clip_italian.natural_order import natural_key
 
 Names = Mapping[str, tuple[str, ...]]  # the names of each class, the first one its main name
 CURATED, CURATED_SYNONYMS = "curated", "curated-synonyms"  # the language's own for ImageNet

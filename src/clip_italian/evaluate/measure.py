@@ -11,7 +11,7 @@ from clip_italian import console
 from clip_italian.errors import UserError
 from clip_italian.evaluate import bootstrap, ranks, retrieval, zeroshot
 from clip_italian.evaluate.bootstrap import Resampling
-from clip_italian.model.encoder import Encoder, encode_files
+from clip_italian.models.encoder import Encoder, encode_files
 from clip_italian.pairs import Pair, image_path, read
 
 

@@ -4,23 +4,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clip_italian import console, leaks
-from clip_italian.copies import Encoder as CopyEncoder
+from clip_italian import console
 from clip_italian.errors import UserError
-from clip_italian.model.copy_features import CopyFeatures
-from clip_italian.model.encoder import Encoder
+from clip_italian.models import registry
+from clip_italian.models.encoder import Encoder
+from clip_italian.pictures import leaks
+from clip_italian.pictures.copies import Encoder as CopyEncoder
 
 _LISTED = 100  # pictures named one by one
 
 
 def check(
     encoders: Mapping[str, Encoder], ids: Mapping[Path, str], place: str, allow: bool = False,
-    copies: Callable[[], CopyEncoder | None] = CopyFeatures.load_or_say,
+    copies: Callable[[], CopyEncoder | None] | None = None,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """For each model by its name, on how many of the pictures it was trained; not `checked` where it does not tell.
 
     Raises UserError where there are any, unless `allow`; which ones is said on stderr. Pictures are looked at once,
-    and not at all where no model tells. `copies` gives the encoder for models that keep features of their pictures.
+    and not at all where no model tells. `copies` gives the encoder for models that keep features of their
+    pictures; by default `CopyFeatures.load_or_say`.
     """
     kept = {name: encoder.info.get(leaks.INFO_KEY) for name, encoder in encoders.items()}
     for name, known in kept.items():
@@ -29,7 +31,8 @@ def check(
     if all(known is None for known in kept.values()):
         return {name: {"checked": False} for name in kept}
     with console.progress("overlap", len(ids)) as advance:
-        encoder = copies() if any(known and "features" in known for known in kept.values()) else None
+        load = copies or registry.resolve(registry.COPY_FEATURES).load_or_say
+        encoder = load() if any(known and "features" in known for known in kept.values()) else None
         paths, mine = leaks.fingerprints(list(ids), advance, encoder)
     result: dict[str, dict[str, Any]] = {}
     for name, known in kept.items():

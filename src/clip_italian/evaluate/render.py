@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from clip_italian.assets import staged
 from clip_italian.evaluate import plots
 from clip_italian.evaluate.comparison import PUBLISHED, RANKS, Cell, ComparedSet, Table
+from clip_italian.files.atomic import staged
 from clip_italian.pages import write_page
 
 _LATEX = {

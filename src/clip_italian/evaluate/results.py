@@ -17,11 +17,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.evaluate.retrieval import RetrievalRanks, RetrievalSet
-from clip_italian.model.encoder import Encoder
-from clip_italian.split.groups import content_key
+from clip_italian.files.atomic import staged
+from clip_italian.files.digests import content_key
+from clip_italian.models.encoder import Encoder
 
 FORMAT = 1
 RETRIEVAL: Literal["retrieval"] = "retrieval"

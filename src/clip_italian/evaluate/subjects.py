@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from clip_italian.errors import UsageError
 from clip_italian.languages import Language
-from clip_italian.model import rivals
-from clip_italian.model.encoder import Encoder
+from clip_italian.models.encoder import Encoder
+from clip_italian.models.load import load_rival
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,8 @@ def named(sources: Sequence[str], names: Sequence[str]) -> list[str]:
     return found
 
 
-def load(sources: Sequence[str], names: Sequence[str], language: Language, device: torch.device) -> list[Subject]:
+def load(sources: Sequence[str], names: Sequence[str], language: Language, device: str) -> list[Subject]:
     """Load the models in order; all are in memory together. `names` are those that `named` found."""
     return [
-        Subject(source, name, rivals.load(source, language, device))
-        for source, name in zip(sources, names, strict=True)
+        Subject(source, name, load_rival(source, language, device)) for source, name in zip(sources, names, strict=True)
     ]

@@ -13,8 +13,8 @@ from torch.nn.functional import normalize
 from transformers import EfficientNetModel
 
 from clip_italian.errors import UserError
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.fuse import inference_copy
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.fuse import inference_copy
 
 OPSET = 20  # the first with Gelu as one node; onnxruntime reads it since 1.16 (2023)
 OUTPUT = "unit_embeddings"

@@ -20,12 +20,12 @@ from transformers import (
     VisionTextDualEncoderProcessor,
 )
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.export.texts import spelling
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.folders import INFO_FILE
-from clip_italian.model.hashes import tokenizer_hash
+from clip_italian.files.atomic import staged
+from clip_italian.models.folders import INFO_FILE
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.hashes import tokenizer_hash
 
 _OURS = "clip_italian."
 

@@ -19,16 +19,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.export import graphs, parity, quantise, texts
 from clip_italian.export.parity import Sample
-from clip_italian.model import exported, runtimes
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.exported import Exported, Graph, Parity, Precision
-from clip_italian.model.folders import INFO_FILE
-from clip_italian.model.hashes import settings_hash
-from clip_italian.model.onnx_encoder import OnnxEncoder
+from clip_italian.files.atomic import staged
+from clip_italian.models import exported, runtimes
+from clip_italian.models.exported import Exported, Graph, Parity, Precision
+from clip_italian.models.folders import INFO_FILE
+from clip_italian.models.onnx import OnnxEncoder
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.hashes import settings_hash
 
 _NOT_YET = Parity(sample=0, largest_difference=0.0, least_cosine=1.0, mean_cosine=1.0)
 

@@ -5,12 +5,12 @@ OpenVINO's core reads them from ONNX. `openvino.convert_model` is not used, beca
 
 from pathlib import Path
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.export import onnx
 from clip_italian.export.onnx import Source
-from clip_italian.model.exported import Exported, Precision
-from clip_italian.model.runtimes import hint, openvino_core
+from clip_italian.files.atomic import staged
+from clip_italian.models.exported import Exported, Precision
+from clip_italian.models.runtimes import hint, openvino_core
 
 
 def export(source: Source, folder: Path, precision: Precision = "float32") -> Exported:

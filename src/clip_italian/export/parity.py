@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from clip_italian.errors import UserError
-from clip_italian.images import PictureError, open_picture
 from clip_italian.languages import Language
-from clip_italian.model.encoder import SearchEncoder
-from clip_italian.model.exported import Parity
-from clip_italian.walk import find_pictures
+from clip_italian.models.encoder import SearchEncoder
+from clip_italian.models.exported import Parity
+from clip_italian.pictures.decoding import PictureError, open_picture
+from clip_italian.pictures.walk import find_pictures
 
 LARGEST_DIFFERENCE = 1e-3
 LEAST_COSINE = 0.99

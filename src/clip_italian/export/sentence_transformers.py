@@ -7,11 +7,11 @@ name, and `Normalize` follows.
 from pathlib import Path
 from typing import Any
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.export import hf
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.towers import reads_padding
+from clip_italian.files.atomic import staged
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.towers import reads_padding
 
 # The methods that all joint models of `transformers` have.
 _MODALITIES = {

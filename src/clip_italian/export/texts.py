@@ -8,8 +8,8 @@ from tokenizers import Tokenizer, normalizers
 from transformers import PreTrainedTokenizerBase
 
 from clip_italian.errors import UserError
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.towers import reads_padding
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.towers import reads_padding
 
 
 def spelling(encoder: DualEncoder, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -20,9 +20,9 @@ from typing import Any
 
 import img2dataset.downloader
 
-from clip_italian.ask import AskError
 from clip_italian.fetch.polite import Fetcher, Manners
 from clip_italian.fetch.settings import INPUT_FOLDER, Settings, read
+from clip_italian.http import AskError
 
 COLUMNS = ("id", "captions", "source", "split", "captions_original", "license", "page")  # kept in each picture's JSON
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from clip_italian.ask import FOR_THE_MOMENT
+from clip_italian.http import FOR_THE_MOMENT
 from clip_italian.pairs.rows import PART_ROWS, SCHEMA
 from clip_italian.pipeline.database import count_rows, database
 from clip_italian.pipeline.rejects import Reject

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import requests
 from PIL import Image
 
-from clip_italian.ask import USER_AGENT, AskError, ask
 from clip_italian.clean.pictures import PictureLimits, header_failure
-from clip_italian.colours import differs
-from clip_italian.images import as_seen, despite_metadata, orientation
+from clip_italian.http import USER_AGENT, AskError, ask
+from clip_italian.pictures.colours import differs
+from clip_italian.pictures.decoding import as_seen, despite_metadata, orientation
 
 _GONE = 5  # connections in a row that fail before a host is asked only once a picture
 _FIRST_WAIT = 1.0  # seconds before another try, doubled each time

@@ -24,10 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_italian import console, pairs, privacy
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.fetch import outcomes
 from clip_italian.fetch.settings import INPUT_FOLDER, Settings, write
+from clip_italian.files.atomic import staged
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.cluster import check_reachable
 from clip_italian.pipeline.parts import alone

@@ -4,10 +4,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clip_italian.assets import staged
 from clip_italian.clean.pictures import PictureLimits
 from clip_italian.errors import UserError
 from clip_italian.fetch.polite import Manners
+from clip_italian.files.atomic import staged
 from clip_italian.pipeline.parts import file_identity
 
 SETTINGS_FILE = "fetch.job"  # JSON, but img2dataset takes each .json here for its own

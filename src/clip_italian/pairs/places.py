@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from clip_italian.errors import UsageError, UserError
-from clip_italian.names import as_stored
+from clip_italian.files.names import as_stored
 from clip_italian.pairs.rows import Pair
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian.assets import staged
+from clip_italian.files.atomic import staged
 from clip_italian.pairs import rows
 from clip_italian.pairs.rows import SCHEMA, Pair, to_batch
 

@@ -7,17 +7,17 @@ made again on another node.
 import logging
 import socket
 import traceback
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from clip_italian import privacy
 from clip_italian.errors import UserError
-from clip_italian.pipeline.parts import Progress, Work, make_part
 
 
-def on_cluster(work: Work, numbers: Sequence[int], folder: Path, address: str, advance: Progress) -> None:
-    """Make the parts `numbers` on the cluster at `address` ("auto", "HOST:6379", "ray://HOST:10001").
+def on_cluster(
+    make_part: Callable[[int], None], numbers: Sequence[int], address: str, advance: Callable[[int], None]
+) -> None:
+    """Call `make_part` with each of `numbers` on the cluster at `address` ("auto", "HOST:6379", "ray://HOST:10001").
 
     Raises UserError where Ray is not installed, the cluster cannot be reached, or a part cannot be made.
     """
@@ -37,7 +37,7 @@ def on_cluster(work: Work, numbers: Sequence[int], folder: Path, address: str, a
     def make(row: dict[str, Any]) -> dict[str, Any]:
         # Errors come as rows: Ray would wrap them into pages of traceback.
         try:
-            make_part(work, int(row["item"]), folder)
+            make_part(int(row["item"]))
         except UserError as error:
             return {"error": str(error), "traceback": ""}
         except Exception as error:

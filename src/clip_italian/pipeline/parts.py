@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from filelock import FileLock, Timeout
 from threadpoolctl import threadpool_limits
 
 from clip_italian import __version__
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
+from clip_italian.pipeline.cluster import on_cluster
 
 # Takes the number of a part and the folder to write it to, which does not exist yet. Runs in another
 # process, perhaps on another machine: it must be picklable, and paths must be absolute.
@@ -92,9 +94,7 @@ def complete(work: Work, count: int, folder: Path, workers: int, ray: str | None
     missing = [number for number in range(count) if not part_folder(folder, number).is_dir()]
     advance(count - len(missing))
     if ray is not None:
-        from clip_italian.pipeline.cluster import on_cluster
-
-        on_cluster(work, missing, folder, ray, advance)
+        on_cluster(partial(make_part, work, folder=folder), missing, ray, advance)
     elif workers == 1 or len(missing) < 2:
         for number in missing:
             make_part(work, number, folder)
@@ -109,7 +109,7 @@ def make_part(work: Work, number: int, folder: Path) -> None:
         work(number, temporary)
 
 
-def _settle() -> None:
+def _prepare_worker() -> None:
     """Make a worker process fit to run beside others."""
     # What was imported before the fork is never garbage: looking through it again and again takes a tenth of the time.
     gc.freeze()
@@ -118,9 +118,10 @@ def _settle() -> None:
 
 
 def _in_processes(work: Work, numbers: Sequence[int], folder: Path, workers: int, advance: Progress) -> None:
-    # A forked child starts at once; a spawned one would import torch first. The children use no torch.
+    # A forked worker starts at once, with the word lists and settings that this process has loaded; a spawned one takes
+    # a second to load them again. Arrow, the only library here with threads of its own, makes new ones after a fork.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_settle) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
         futures = [pool.submit(make_part, work, number, folder) for number in numbers]
         try:
             for future in as_completed(futures):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_italian import console, pairs
-from clip_italian.assets import staged
+from clip_italian.files.atomic import staged
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, try_to_load_from_cache
 
-from clip_italian import assets
+from clip_italian.files import assets
 
 _HUB = "https://huggingface.co/"
 

@@ -13,10 +13,11 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
-from clip_italian import languages, leaks
-from clip_italian.assets import staged
+from clip_italian import languages
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
 from clip_italian.pages import render
+from clip_italian.pictures import leaks
 from clip_italian.release import failure_sheet, failures, figures
 from clip_italian.release.bases import Base, bases
 from clip_italian.release.facts import Found, short

@@ -9,9 +9,10 @@ from typing import Any
 from clip_italian import console
 from clip_italian.errors import UserError
 from clip_italian.evaluate import results
-from clip_italian.model import mini, mini_facts
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.registration import OWN_TYPES
+from clip_italian.models import mini_facts
+from clip_italian.models_torch import mini
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.registration import OWN_TYPES
 from clip_italian.train import cost
 from clip_italian.train.run import MODEL_FOLDER
 from clip_italian.train.watch import HISTORY_FILE

@@ -10,10 +10,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from clip_italian import assets, console, languages
-from clip_italian.assets import staged
+from clip_italian import console, languages
 from clip_italian.errors import UserError
 from clip_italian.evaluate.probes import cases
+from clip_italian.files import assets
+from clip_italian.files.atomic import staged
 from clip_italian.stats.contact_sheet import FRAME, GREY, INK, load_font, wrap
 
 FILE = "failures.jpg"

@@ -17,7 +17,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from clip_italian import privacy
 from clip_italian.errors import UsageError, UserError
-from clip_italian.images import SUFFIXES
+from clip_italian.pictures.decoding import SUFFIXES
 from clip_italian.release.card import CARD
 from clip_italian.release.failure_sheet import FILE as FAILURES
 from clip_italian.release.failure_sheet import is_ours

@@ -14,10 +14,10 @@ from scipy.special import expit
 
 from clip_italian import pairs
 from clip_italian.errors import UserError
-from clip_italian.model.encoder import SearchEncoder
-from clip_italian.names import as_stored, normal
+from clip_italian.files.names import as_stored, normal
+from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pipeline.parts import alone
-from clip_italian.sampling import Sample
+from clip_italian.pipeline.sampling import Sample
 from clip_italian.search import manifest
 from clip_italian.search.index import Index
 from clip_italian.search.manifest import Calibration

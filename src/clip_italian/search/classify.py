@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, softmax
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
 from clip_italian.evaluate import zeroshot
 from clip_italian.evaluate.labels import Names
-from clip_italian.images import PictureError
+from clip_italian.files.atomic import staged
 from clip_italian.languages import Language
+from clip_italian.pictures.decoding import PictureError
 
 if TYPE_CHECKING:
-    from clip_italian.model.encoder import SearchEncoder
+    from clip_italian.models.encoder import SearchEncoder
 
 _FILES = 64  # embedded before their rows are written
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_italian import console
-from clip_italian.assets import staged
+from clip_italian.files import atomic
+from clip_italian.files.atomic import staged
 from clip_italian.search import embed, manifest, segment
 from clip_italian.search.manifest import Manifest
 from clip_italian.search.plan import EXISTING
@@ -202,5 +203,5 @@ def _mark(folder: Path, stored: Stored, deleted: np.ndarray, generation: int, nu
     with staged(path) as temporary:
         with temporary.open("wb") as file:
             np.save(file, deleted)
-        segment.settle(temporary)
+        atomic.fsync(temporary)
     return stored.model_copy(update={"deleted_file": path.name, "deleted": len(deleted)})

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from clip_italian import languages
-from clip_italian.images import PictureError
 from clip_italian.languages import SheetWords
 from clip_italian.pages import thumbnail, write_page
+from clip_italian.pictures.decoding import PictureError
 from clip_italian.search.index import Hit
 
 

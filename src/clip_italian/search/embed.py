@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from clip_italian.errors import UserError
-from clip_italian.identity import picture_hash
-from clip_italian.images import PictureError, ahead, decode_bytes, read_bytes
+from clip_italian.pictures.decoding import PictureError, ahead, decode_bytes, read_bytes
+from clip_italian.pictures.phash import picture_hash
 from clip_italian.pipeline.rejects import Reject, write_rejects
 from clip_italian.search.rows import CONTENT, MOST_NS, pack_look
 from clip_italian.search.vectors import to_bf16
@@ -138,7 +138,7 @@ def look(image: Image.Image) -> str:
 
 
 def taken(content: bytes, path: Path | None = None) -> datetime | None:
-    """When a picture was taken, in wall time (see `clip_italian.dates`); None where nothing sensible is told.
+    """When a picture was taken, in wall time (see `clip_italian.pictures.dates`); None where nothing sensible is told.
 
     By its own account (`embedded.moments`), else by the sidecars beside `path`, else EXIF's date of change.
     """
@@ -169,7 +169,7 @@ def _without_place(error: PictureError, place: str) -> str:
 
 @lru_cache(maxsize=1)
 def _loaded(model: str, weights_hash: str) -> PictureEncoder:
-    from clip_italian.model.load import load
+    from clip_italian.models.load import load
 
     encoder = load(model)
     if encoder.weights_hash != weights_hash:

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
-from clip_italian.images import PictureError, open_picture
+from clip_italian.files.atomic import staged
+from clip_italian.pictures.decoding import PictureError, open_picture
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search.embed import FOUND, PictureEncoder, write_part
 from clip_italian.search.index import Index
-from clip_italian.search.inputs import Entry, Roots, root_of
+from clip_italian.search.inputs import Entry, Roots, root_of, vector_column
 from clip_italian.search.rows import SCHEMA, place
 from clip_italian.search.vectors import from_bf16, to_bf16
 
@@ -30,18 +30,6 @@ _ROWS = 65_536
 # Pictures that are embedded again, to see whether the model is the one that made the embeddings.
 _CHECKED = 4
 _ALIKE = 0.98
-
-
-def has_vectors(path: Path) -> bool:
-    """Whether a path holds embeddings: a folder of clip-retrieval, or Parquet with a column of lists of numbers."""
-    if path.is_dir():
-        return any((path / "img_emb").glob("img_emb_*.npy"))
-    if path.suffix != ".parquet":
-        return False
-    try:
-        return _vector_column(pq.read_schema(path)) is not None
-    except (pa.ArrowException, OSError):
-        return False
 
 
 def read(
@@ -152,7 +140,7 @@ def _tables(path: Path) -> Iterator[tuple[pa.Table, np.ndarray]]:
 
 def _parquet(path: Path) -> Iterator[tuple[pa.Table, np.ndarray]]:
     file = pq.ParquetFile(path)
-    column = _vector_column(file.schema_arrow)
+    column = vector_column(file.schema_arrow)
     assert column is not None
     for batch in file.iter_batches(batch_size=_ROWS):
         table = pa.Table.from_batches([batch])
@@ -161,16 +149,6 @@ def _parquet(path: Path) -> Iterator[tuple[pa.Table, np.ndarray]]:
         if lists.null_count or len(table) == 0 or len(flat) % len(table):
             raise UserError(f"{path}: {column} has lists of different lengths, or none in some row")
         yield table.drop_columns([column]), flat.reshape(len(table), -1)
-
-
-def _vector_column(schema: pa.Schema) -> str | None:
-    for field in schema:
-        sort = field.type
-        if (pa.types.is_fixed_size_list(sort) or pa.types.is_list(sort) or pa.types.is_large_list(sort)) and (
-            pa.types.is_floating(sort.value_type)
-        ):
-            return str(field.name)
-    return None
 
 
 def _entry(values: dict[str, Any], root: int, otherwise: str) -> Entry:

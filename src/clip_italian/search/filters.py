@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clip_italian import dates
 from clip_italian.errors import UsageError
-from clip_italian.names import followed, normal
+from clip_italian.files.names import followed, normal
+from clip_italian.pictures import dates
 from clip_italian.search.rows import SCHEMA
 
 TEXT_FIELDS = tuple(field.name for field in SCHEMA if pa.types.is_string(field.type))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from clip_italian.identity import alike
+from clip_italian.pictures.phash import alike
 from clip_italian.search.rows import unpack_look
 from clip_italian.search.store import Found
 

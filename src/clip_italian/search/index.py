@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from clip_italian.errors import UserError
-from clip_italian.images import decode, decode_bytes, read_bytes
+from clip_italian.pictures.decoding import decode, decode_bytes, read_bytes
 from clip_italian.search import manifest
 from clip_italian.search.filters import Filter
 from clip_italian.search.group import grouped
@@ -23,7 +23,7 @@ from clip_italian.search.rows import place
 from clip_italian.search.store import Found, Store
 
 if TYPE_CHECKING:
-    from clip_italian.model.encoder import SearchEncoder
+    from clip_italian.models.encoder import SearchEncoder
 
 
 @dataclass(frozen=True)

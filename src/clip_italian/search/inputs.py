@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from clip_italian import pairs
 from clip_italian.errors import UserError
-from clip_italian.images import SUFFIXES
-from clip_italian.names import as_stored
+from clip_italian.files.names import as_stored
 from clip_italian.pairs import Pair
+from clip_italian.pictures.decoding import SUFFIXES
+from clip_italian.pictures.walk import Aside, Choice, holds_shards, some, walk
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search.rows import ENTRY, MOST_NS, pack_look
 from clip_italian.sources.folder import captions_of
 from clip_italian.sources.text import decode as decode_text
 from clip_italian.sources.text import flaw, one_line
 from clip_italian.sources.webdataset import EXTRA, EXTRA_DETAIL, MOST_BYTES, grouped, is_cut, json_object
-from clip_italian.walk import Aside, Choice, holds_shards, some, walk
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,9 @@ def as_table(entries: Sequence[Entry]) -> pa.Table:
 
 def kind(path: Path) -> str:
     """What an input is: "folder", "shards", "pairs", "vectors" (embeddings that exist). Raises UserError."""
-    from clip_italian.search import exchange
-
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give pictures, a pairs file, shards or embeddings")
-    if exchange.has_vectors(path):
+    if has_vectors(path):
         return "vectors"
     if path.is_dir():
         return "shards" if holds_shards(path) else "folder"
@@ -74,6 +73,28 @@ def kind(path: Path) -> str:
     if path.suffix in (".parquet", ".jsonl"):
         return "pairs"
     raise UserError(f"{path}: give a folder, a pairs file (.parquet, .jsonl), shards (.tar) or embeddings (.parquet)")
+
+
+def has_vectors(path: Path) -> bool:
+    """Whether a path holds embeddings: a folder of clip-retrieval, or Parquet with a column of lists of numbers."""
+    if path.is_dir():
+        return any((path / "img_emb").glob("img_emb_*.npy"))
+    if path.suffix != ".parquet":
+        return False
+    try:
+        return vector_column(pq.read_schema(path)) is not None
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def vector_column(schema: pa.Schema) -> str | None:
+    for field in schema:
+        sort = field.type
+        if (pa.types.is_fixed_size_list(sort) or pa.types.is_list(sort) or pa.types.is_large_list(sort)) and (
+            pa.types.is_floating(sort.value_type)
+        ):
+            return str(field.name)
+    return None
 
 
 def root_of(path: Path) -> Path:

@@ -13,7 +13,7 @@ from clip_italian.evaluate.labelled import LabelledSet
 from clip_italian.search.classify import Classifier, Curve
 
 if TYPE_CHECKING:
-    from clip_italian.model.encoder import SearchEncoder
+    from clip_italian.models.encoder import SearchEncoder
 
 _FOLDS = 5
 

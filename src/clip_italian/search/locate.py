@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter, label
 
-from clip_italian.images import as_seen
 from clip_italian.languages import Language
+from clip_italian.pictures.decoding import as_seen
 from clip_italian.search import windows
 from clip_italian.search.windows import Windows
 
 if TYPE_CHECKING:
-    from clip_italian.model.encoder import SearchEncoder
+    from clip_italian.models.encoder import SearchEncoder
 
 CELLS = 64  # of the heat map's longer side
 _SMOOTH = 1.0  # cells

@@ -19,11 +19,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import fsync, staged
 from clip_italian.pipeline.rejects import Reject, read_rejects, write_rejects
 from clip_italian.search import segment
-from clip_italian.search.segment import Stored, settle
+from clip_italian.search.segment import Stored
 
 FILE = "index.json"
 FORMAT = 2
@@ -107,8 +107,8 @@ def commit(folder: Path, manifest: Manifest) -> None:
     with staged(folder / FILE) as temporary:
         text = manifest.model_dump_json(indent=2, exclude_none=True)
         temporary.write_text(text + "\n", encoding="utf-8")
-        settle(temporary)
-    settle(folder)
+        fsync(temporary)
+    fsync(folder)
     sweep(folder, manifest)
 
 
@@ -138,7 +138,7 @@ def write_left_out(folder: Path, generation: int, rejects: Sequence[Reject]) -> 
     path = folder / f"left-out-{generation:06d}.jsonl"
     with staged(path) as temporary:
         write_rejects(rejects, temporary)
-        settle(temporary)
+        fsync(temporary)
     return path.name
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from clip_italian.images import as_seen
+from clip_italian.pictures.decoding import as_seen
 from clip_italian.search.locate import Located
 
 LONGEST = 1600  # pixels of the longer side; larger pictures are shown smaller

@@ -8,9 +8,9 @@ from typing import Self
 
 from PIL import Image
 
-from clip_italian.assets import cache_dir
-from clip_italian.model.encoder import SearchEncoder
-from clip_italian.model.load import load
+from clip_italian.files.cache import cache_dir
+from clip_italian.models.encoder import SearchEncoder
+from clip_italian.models.load import load
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit, Index
 from clip_italian.search.query import Query, divide, find

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian.images import PictureError, ahead
+from clip_italian.pictures.decoding import PictureError, ahead
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search import embed
 from clip_italian.search.inputs import SCAN, Entry, as_table

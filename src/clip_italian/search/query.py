@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 
 from clip_italian.errors import UsageError
+from clip_italian.pictures.walk import names_picture
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit, Index
-from clip_italian.walk import names_picture
 
 if TYPE_CHECKING:
-    from clip_italian.model.encoder import SearchEncoder
+    from clip_italian.models.encoder import SearchEncoder
 
 # What should not be there counts half: it bends the search, but what is looked for leads.
 NOT_WEIGHT = 0.5

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_italian.errors import UserError
-from clip_italian.identity import is_hash
+from clip_italian.pictures.phash import is_hash
 
 ROWS_FILE = "rows.parquet"
 NAMES_FILE = "names.arrow"

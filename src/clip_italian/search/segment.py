@@ -3,7 +3,6 @@
 Rows that an update removes are marked in a file of their own (`deleted-….npy`), until a segment is written anew.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from clip_italian.assets import sha256_of, staged
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import fsync, staged
+from clip_italian.files.digests import sha256_of
 from clip_italian.search import rows, vectors
 from clip_italian.search.rows import Rows
 from clip_italian.search.vectors import Chosen, Vectors
@@ -101,16 +101,7 @@ def write(
         embeddings.close()
         files = {path.name: (path.stat().st_size, sha256_of(path)) for path in sorted(temporary.iterdir())}
         for path in temporary.iterdir():
-            settle(path)
-        settle(temporary)
-    settle(root)
+            fsync(path)
+        fsync(temporary)
+    fsync(root)
     return Stored(name=name, rows=table.rows, graph=graph, files=files)
-
-
-def settle(path: Path) -> None:
-    """Have a file's or folder's content on the disk, for the case that the power fails."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from clip_italian.errors import UsageError, UserError
-from clip_italian.names import absolute, followed, normal
+from clip_italian.files.names import absolute, followed, normal
+from clip_italian.pictures.walk import rubbish
 from clip_italian.search.rows import place
-from clip_italian.walk import rubbish
 
 # Pictures of a folder that are gone all at once: from so many on it is more likely that a disk is missing.
 MANY = 5

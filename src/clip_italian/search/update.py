@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from clip_italian import console
 from clip_italian.errors import UsageError, UserError
-from clip_italian.names import as_stored
+from clip_italian.files.names import as_stored
+from clip_italian.pictures.walk import Aside, Choice
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.database import database
 from clip_italian.pipeline.rejects import Reject, read_rejects
@@ -31,7 +32,6 @@ from clip_italian.search.plan import EXISTING, Plan, write_scan
 from clip_italian.search.selection import Absent, absent, check_roots, selected
 from clip_italian.search.store import Backend
 from clip_italian.search.vectors import to_bf16
-from clip_italian.walk import Aside, Choice
 
 # Pictures of a part, and most parts of a run: what a kill may cost.
 PART = 256

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clip_italian import console
-from clip_italian.assets import sha256_of
 from clip_italian.errors import UserError
+from clip_italian.files.digests import sha256_of
 from clip_italian.search import manifest, vectors
 from clip_italian.search.index import Index
 from clip_italian.search.local import LocalStore

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageStat
-from torch.nn.functional import avg_pool2d
 
 if TYPE_CHECKING:
-    from clip_italian.model.dual_encoder import DualEncoder
-    from clip_italian.model.encoder import SearchEncoder
+    from clip_italian.models.encoder import MapEncoder, SearchEncoder
 
 # Sides of crops as shares of the picture's mean side, and how many of them are encoded: all of the
 # first level, which are 18 at most, of the others those that the heat so far prefers.
@@ -39,25 +37,23 @@ class Windows:
     encoded: float
 
 
-def of_maps(encoder: "DualEncoder", picture: Image.Image, direction: np.ndarray) -> Iterator[Windows]:
+def of_maps(encoder: "MapEncoder", picture: Image.Image, direction: np.ndarray) -> Iterator[Windows]:
     """Windows of the last map, for each scale in `MAP_SCALES`; the tower must be an EfficientNet."""
-    own = int(encoder.parts.vision.config.image_size)
+    own = encoder.image_size
     for scale in MAP_SCALES:
         stretch = scale * own / mean_side(picture.size)
         # The padding of the convolutions holds for sizes that differ from the tower's own by whole cells.
         width, height = (
             max(own % _CELL or _CELL, own + _CELL * round((side * stretch - own) / _CELL)) for side in picture.size
         )
-        whole = encoder.last_map(picture, width, height)
+        (rows, columns), pooled = encoder.embed_windows(picture, width, height, MAP_WINDOWS)
         boxes, scores, weights = [], [], []
-        for side in MAP_WINDOWS:
-            tall, wide = (min(side, cells) for cells in whole.shape[1:])
-            pooled = avg_pool2d(whole[None], (tall, wide), stride=1)[0]
-            top, left = np.indices(pooled.shape[1:]).reshape(2, -1)
-            box = np.stack([left, top, left + wide, top + tall], axis=1)
-            boxes.append(box / np.tile(whole.shape[:0:-1], 2))
-            scores.append(encoder.embed_pooled(pooled.flatten(1).T) @ direction)
-            weights.append(np.full(len(box), 1 / (tall * wide)))
+        for windows in pooled:
+            top, left = np.indices((windows.rows, windows.columns)).reshape(2, -1)
+            box = np.stack([left, top, left + windows.width, top + windows.height], axis=1)
+            boxes.append(box / (columns, rows, columns, rows))
+            scores.append(windows.embeddings @ direction)
+            weights.append(np.full(len(box), 1 / (windows.height * windows.width)))
         found = (np.concatenate(boxes), np.concatenate(scores), np.concatenate(weights))
         yield Windows(*found, encoded=width * height / own**2)
 

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from clip_italian.errors import UsageError
-from clip_italian.images import PictureError
+from clip_italian.pictures.decoding import PictureError
 from clip_italian.serve import api, page
 from clip_italian.serve.guard import Guard, Heads, Prefixed, Strict, busy, problem
 from clip_italian.serve.metrics import Measured, Metrics

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from clip_italian.errors import UserError
-from clip_italian.model.encoder import SearchEncoder
+from clip_italian.models.encoder import SearchEncoder
 from clip_italian.search.index import Index
 
 _log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from PIL import Image
 
-from clip_italian.images import decode
+from clip_italian.pictures.decoding import decode
 from clip_italian.search.index import Hit
 
 # Formats that people upload, whose decoders are in wide use. None of them starts another program.

@@ -11,7 +11,7 @@ import uvicorn
 
 from clip_italian import console, languages
 from clip_italian.errors import UserError
-from clip_italian.model.load import load
+from clip_italian.models.load import load
 from clip_italian.search import manifest
 from clip_italian.serve.app import create
 from clip_italian.serve.arenas import limit_arenas

@@ -10,8 +10,8 @@ from PIL import Image
 
 from clip_italian.errors import UsageError, UserError
 from clip_italian.evaluate.labels import own
-from clip_italian.images import PictureError
 from clip_italian.languages import Language
+from clip_italian.pictures.decoding import PictureError
 from clip_italian.search import classify
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit

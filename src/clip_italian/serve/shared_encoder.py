@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.encoder import SearchEncoder
+from clip_italian.models.encoder import MapEncoder, SearchEncoder
 from clip_italian.serve.lanes import Lane
 
 _TEXTS = 64
@@ -75,7 +74,7 @@ class SharedEncoder(SearchEncoder):
         return self.encoder.parameters
 
     @property
-    def maps(self) -> DualEncoder | None:
+    def maps(self) -> MapEncoder | None:
         return self.encoder.maps
 
     def _stack(self, rows: list[np.ndarray]) -> np.ndarray:

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from clip_italian import console, pairs
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
 from clip_italian.pairs import Pair
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.database import database

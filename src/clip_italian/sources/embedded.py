@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile, IptcImagePlugin, PngImagePlugin
 
-from clip_italian import dates
-from clip_italian.images import MAX_PIXELS, _know_heic
+from clip_italian.pictures import dates
+from clip_italian.pictures.decoding import MAX_PIXELS, _know_heic
 from clip_italian.sources import xmp
 from clip_italian.sources.text import decode, one_line
 

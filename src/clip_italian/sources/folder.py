@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from clip_italian.pairs import Pair, split_name
+from clip_italian.pictures.walk import Choice, some, walk
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources import embedded, sidecars, xmp
 from clip_italian.sources.tables import id_of
 from clip_italian.sources.text import decode, flaw, one_line
-from clip_italian.walk import Choice, some, walk
 
 _TEXTS = ("license", "page", "split", "id")
 

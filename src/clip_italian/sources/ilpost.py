@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from clip_italian import console
-from clip_italian.ask import AskError
-from clip_italian.assets import sha256_of
 from clip_italian.errors import UserError
+from clip_italian.files.digests import sha256_of
+from clip_italian.http import AskError
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources import tables

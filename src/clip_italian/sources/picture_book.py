@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from clip_italian import assets, console
-from clip_italian.identity import DISTANCE, picture_hash
-from clip_italian.images import PictureError, fit_square, trim
+from clip_italian import console
+from clip_italian.files import assets, atomic
 from clip_italian.languages import Language
-from clip_italian.near import near_pairs
 from clip_italian.pairs import Pair, concept, write
+from clip_italian.pictures.decoding import PictureError, fit_square, trim
+from clip_italian.pictures.near import near_pairs
+from clip_italian.pictures.phash import DISTANCE, picture_hash
 from clip_italian.sources import emoji, stamps
 from clip_italian.split.draw import assign
 
@@ -52,7 +53,7 @@ def collect(language: Language, output: Path, notice: Callable[[str], None]) -> 
     pictures that cannot be drawn.
     """
     found = list(_emoji_entries(language)) + list(_stamp_entries(language, notice))
-    with assets.staged(output.parent / f"{output.stem}-images") as folder:
+    with atomic.staged(output.parent / f"{output.stem}-images") as folder:
         folder.mkdir()
         drawn = _draw_all(found, folder)
     undrawable = [entry.id for entry, drawing in zip(found, drawn, strict=True) if drawing is None]

@@ -17,8 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clip_italian import dates
-from clip_italian.images import SUFFIXES
+from clip_italian.pictures import dates
+from clip_italian.pictures.decoding import SUFFIXES
 from clip_italian.sources import xmp
 from clip_italian.sources.text import decode
 

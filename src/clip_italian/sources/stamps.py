@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from clip_italian.images import PictureError, open_picture
+from clip_italian.pictures.decoding import PictureError, open_picture
 from clip_italian.sources.emoji import rasterise
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_italian.errors import UserError
-from clip_italian.names import as_stored
+from clip_italian.files.names import as_stored
 from clip_italian.pairs import Pair, split_name
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.text import Line, Row, decode, flaw, key_id, lines, one_line, place, rows

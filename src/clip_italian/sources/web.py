@@ -14,8 +14,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from protego import Protego
 
-from clip_italian.ask import USER_AGENT, Answer, AskError, ask
-from clip_italian.assets import staged
+from clip_italian.files.atomic import staged
+from clip_italian.http import USER_AGENT, Answer, AskError, ask
 from clip_italian.sources.page_text import decoded, saved_from
 from clip_italian.sources.text import decode, flaw
 

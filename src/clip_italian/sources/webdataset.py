@@ -15,8 +15,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from clip_italian.images import SUFFIXES
 from clip_italian.pairs import Pair, split_name
+from clip_italian.pictures.decoding import SUFFIXES
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.folder import captions_of
 from clip_italian.sources.tables import made_id

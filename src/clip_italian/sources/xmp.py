@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from clip_italian import dates
+from clip_italian.pictures import dates
 
 MOST_BYTES = 1 << 24  # masks and the history of editing take some megabytes
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"

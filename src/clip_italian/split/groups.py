@@ -3,7 +3,6 @@
 DuckDB groups them, and puts on disk what does not fit into memory.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,18 +10,11 @@ from urllib.parse import urlsplit
 import duckdb
 import pyarrow as pa
 
-from clip_italian import near
-from clip_italian.identity import picture_hash
-from clip_italian.images import PictureError, open_picture
+from clip_italian.files.digests import NO_KEY, number
+from clip_italian.pictures import near
+from clip_italian.pictures.decoding import PictureError, open_picture
+from clip_italian.pictures.phash import picture_hash
 from clip_italian.pipeline.database import count_rows
-
-NO_KEY = 0  # of a row that has none: it equals no other
-
-
-def number(text: str | bytes) -> int:
-    """The first 64 bits of the sha256; two of 5 million texts share them with a probability of 1e-6."""
-    raw = text.encode() if isinstance(text, str) else text
-    return int.from_bytes(hashlib.sha256(raw).digest()[:8], "big")
 
 
 def address_key(image: str) -> int:
@@ -34,15 +26,6 @@ def address_key(image: str) -> int:
     except ValueError:
         return number(image)
     return number(f"{parts.netloc.lower()}{parts.path}?{parts.query}")
-
-
-def content_key(path: Path) -> int:
-    """Of a file's bytes; `NO_KEY` where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return int.from_bytes(hashlib.file_digest(file, "sha256").digest()[:8], "big")
-    except OSError:
-        return NO_KEY
 
 
 def look(path: Path) -> str | None:

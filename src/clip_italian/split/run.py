@@ -15,19 +15,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian import console, copies, pairs
-from clip_italian.assets import staged
+from clip_italian import console, pairs
 from clip_italian.errors import UserError
-from clip_italian.identity import DISTANCE, is_hash
-from clip_italian.names import as_stored
-from clip_italian.near import SHAPED, find_near
+from clip_italian.files import digests
+from clip_italian.files.atomic import staged
+from clip_italian.files.digests import NO_KEY
+from clip_italian.files.names import as_stored
+from clip_italian.pictures import copies
+from clip_italian.pictures.near import SHAPED, find_near
+from clip_italian.pictures.phash import DISTANCE, is_hash
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.database import count_rows, database
 from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
 from clip_italian.pipeline.stage import PAIRS_FILE, Summary, in_parts
 from clip_italian.split import groups
 from clip_italian.split.draw import uniform
-from clip_italian.split.groups import NO_KEY
 
 KEYS_FILE = "keys.parquet"
 KEYS_COLUMNS = (
@@ -64,8 +66,8 @@ def split(
 ) -> Divided:  # fmt: skip
     """Write the pairs of `source` with `split` (and `phash`, where the picture is local) to `output`.
 
-    With an `encoder` copies that a hash misses are found too, among local pictures (`clip_italian.copies`); it is
-    called once there are any, and may return None to go by the hash alone.
+    With an `encoder` copies that a hash misses are found too, among local pictures (`pictures.copies`); it is called
+    once there are any, and may return None to go by the hash alone.
     The draw hangs on ids and seed alone: more rows move no other, unless they show the same picture.
     Raises UserError for a split with an unknown name.
     """
@@ -131,7 +133,7 @@ def _look_at_part(number: int, folder: Path, source: Path, root: Path, plan: Pla
     table = {
         "row": pa.array(range(first, first + len(rows)), pa.int64()),
         "id": pa.array([pair.id for pair in rows], pa.string()),
-        "key": pa.array([groups.number(pair.id) for pair in rows], pa.uint64()),
+        "key": pa.array([digests.number(pair.id) for pair in rows], pa.uint64()),
         "address": pa.array([groups.address_key(pair.image) for pair in rows], pa.uint64()),
         "content": pa.array([content for _, content in seen], pa.uint64()),
         "phash": pa.array([pair.phash for pair in rows], pa.string()),
@@ -147,7 +149,7 @@ def _with_look(pair: pairs.Pair, root: Path) -> tuple[pairs.Pair, int]:
         return replace(pair, phash=pair.phash if pair.phash and is_hash(pair.phash) else None), NO_KEY
     path = as_stored(root / pair.image)
     known = pair.phash if pair.phash and is_hash(pair.phash) else groups.look(path)
-    return replace(pair, phash=known), groups.content_key(path)
+    return replace(pair, phash=known), digests.content_key(path)
 
 
 def _side(name: str | None, id_: str) -> int:

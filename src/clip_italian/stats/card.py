@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
 from clip_italian.stats import contact_sheet, figures
 from clip_italian.stats.gather import OTHER, Facts, quantile
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from clip_italian.images import PictureError, fit_square, open_picture
+from clip_italian.pictures.decoding import PictureError, fit_square, open_picture
 from clip_italian.stats.gather import Picture
 
 COLUMNS, ROWS = 4, 3

@@ -13,7 +13,7 @@ from clip_italian.clean.language_id import Identifier
 from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import read_rejects
-from clip_italian.sampling import Sample
+from clip_italian.pipeline.sampling import Sample
 
 REJECTS_SUFFIX = ".rejects.jsonl"
 # Captions whose language is identified, and pictures whose size is read.

@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from clip_italian import assets, console
+from clip_italian import console
 from clip_italian.config import Recipe
+from clip_italian.files import digests
 from clip_italian.train import journal
 from clip_italian.train.checkpoint import FOLDER as CHECKPOINTS
 from clip_italian.train.journal import Journal, Record
@@ -112,7 +113,7 @@ def _by_seed(results: Sequence[Record], data: str, variant: str, figure: str) ->
 def _plan(
     recipe: Recipe, variants: Sequence[Variant], data: Sequence[DataSet], seeds: Sequence[int], folder: Path
 ) -> Iterator[Planned]:
-    contents = {one.name: assets.sha256_of(one.pairs) for one in data}
+    contents = {one.name: digests.sha256_of(one.pairs) for one in data}
     for seed in seeds:
         for one in data:
             for variant in variants:

@@ -4,10 +4,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from clip_italian.assets import staged
 from clip_italian.charts import GREEN, GREY, STYLE
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
 from clip_italian.stats.card import table
 from clip_italian.train.ablate import MAIN_FIGURE, DataSet, Spread, difference, spread
 from clip_italian.train.journal import Record

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.landmark_efficientnet import add_head
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.landmark_efficientnet import add_head
 from clip_italian.train.closed_form import embed
 from clip_italian.train.start import whitening
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
 from clip_italian.train.sharded import like, whole
 
 FOLDER = "checkpoints"

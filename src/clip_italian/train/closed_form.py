@@ -7,9 +7,9 @@ from torch import nn
 from transformers import EfficientNetModel
 
 from clip_italian.errors import UsageError
-from clip_italian.model import mini
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.landmark_efficientnet import LandmarkEfficientNetModel, add_head
+from clip_italian.models_torch import mini
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.landmark_efficientnet import LandmarkEfficientNetModel, add_head
 from clip_italian.train import start
 
 _TEXTS = 64  # embedded at a time

@@ -25,9 +25,9 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from clip_italian.assets import staged
 from clip_italian.config import Cost, Strict
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
 from clip_italian.train.energy import Reading, Tracker, codecarbon_tracker
 from clip_italian.train.pace import clock_time
 from clip_italian.train.processes import Processes

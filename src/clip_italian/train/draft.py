@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from clip_italian import console
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
-from clip_italian.model.cut import Inputs
+from clip_italian.files.atomic import staged
+from clip_italian.models_torch.cut import Inputs
 from clip_italian.train.store import DESCRIPTION, LENGTHS, MASK, PLACES, STATES
 
 _PROGRESS = "progress.pt"

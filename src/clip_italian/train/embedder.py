@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout
 
-from clip_italian.model.cut import Cut, Inputs
-from clip_italian.model.towers import Parts
+from clip_italian.models_torch.cut import Cut, Inputs
+from clip_italian.models_torch.towers import Parts
 from clip_italian.train.precision import autocast
 from clip_italian.train.store import MASK
 

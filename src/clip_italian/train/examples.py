@@ -19,9 +19,9 @@ from scipy.sparse.csgraph import connected_components
 from clip_italian import pairs
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
+from clip_italian.files.digests import number
 from clip_italian.pairs import Pair, concept
 from clip_italian.split.draw import held_out
-from clip_italian.split.groups import number
 from clip_italian.train.origins import Origin, counted, numbered
 from clip_italian.train.pictures import FilePictures, Pictures
 from clip_italian.train.shards import read_shards

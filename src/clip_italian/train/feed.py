@@ -7,8 +7,8 @@ from typing import Protocol
 
 import torch
 
-from clip_italian.model.cut import Inputs
-from clip_italian.model.dual_encoder import DualEncoder
+from clip_italian.models_torch.cut import Inputs
+from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.train.examples import Examples
 from clip_italian.train.live_pictures import LivePictures
 from clip_italian.train.order import Drawn, plan_epoch, shape

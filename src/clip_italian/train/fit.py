@@ -13,9 +13,9 @@ from clip_italian import console, languages
 from clip_italian.config import Recipe, Stage
 from clip_italian.errors import UsageError
 from clip_italian.evaluate import ranks, retrieval
-from clip_italian.model.cut import POOLED, Cut, Inputs, cut, take_pooled, whole
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.towers import Parts
+from clip_italian.models_torch.cut import POOLED, Cut, Inputs, cut, take_pooled, whole
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.towers import Parts
 from clip_italian.train import freeze, optimiser, parallel, precision
 from clip_italian.train.checkpoint import Checkpoint, Position, Progress
 from clip_italian.train.closed_form import set_head, set_projections

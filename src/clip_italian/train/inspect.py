@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from clip_italian import assets
 from clip_italian.errors import UserError
-from clip_italian.identity import picture_hash
-from clip_italian.images import PictureError, decode
-from clip_italian.leaks import Fingerprints
-from clip_italian.split.groups import number
+from clip_italian.files import atomic, cache
+from clip_italian.files.digests import number
+from clip_italian.pictures.decoding import PictureError, decode
+from clip_italian.pictures.leaks import Fingerprints
+from clip_italian.pictures.phash import picture_hash
 from clip_italian.train.examples import Examples
 from clip_italian.train.pictures import Pictures
 from clip_italian.train.workers import in_order
@@ -95,8 +95,8 @@ def _part(pictures: Pictures, rows: np.ndarray, counts: np.ndarray, workers: int
     for row in rows.tolist():
         digest.update(_state(pictures, row).encode("utf-8", "surrogatepass"))
     name = digest.hexdigest()[:24]
-    cached = assets.cache_dir() / "inspected" / f"{name}.parquet"
-    with assets.lock(name):
+    cached = cache.cache_dir() / "inspected" / f"{name}.parquet"
+    with cache.lock(name):
         if cached.is_file():
             progress(int(counts.sum()))
             return pq.read_table(cached)
@@ -106,7 +106,7 @@ def _part(pictures: Pictures, rows: np.ndarray, counts: np.ndarray, workers: int
             progress(int(counts[len(found) : len(found) + len(some)].sum()))
             found += some
         table = pa.Table.from_pylist(found, schema=_SCHEMA)
-        with assets.staged(cached) as temporary:
+        with atomic.staged(cached) as temporary:
             pq.write_table(table, temporary, compression="zstd")
         return table
 
@@ -146,5 +146,5 @@ def write_errors(inspection: Inspection, path: Path) -> None:
     """List the pictures that cannot be read, one a line; no file where there are none."""
     path.unlink(missing_ok=True)
     if inspection.errors:
-        with assets.staged(path) as temporary:
+        with atomic.staged(path) as temporary:
             temporary.write_text("".join(f"{error}\n" for error in inspection.errors), encoding="utf-8")

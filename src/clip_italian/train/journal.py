@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
 
 Record = dict[str, Any]
 

@@ -14,13 +14,14 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from clip_italian import assets
 from clip_italian.config import Augmentation
-from clip_italian.images import PictureError
-from clip_italian.model.cut import Cut
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.hashes import tokenizer_hash
-from clip_italian.model.preprocess import Preprocess
+from clip_italian.files import cache
+from clip_italian.models.preprocess import Preprocess
+from clip_italian.models_torch.cut import Cut
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.hashes import tokenizer_hash
+from clip_italian.models_torch.processors import normalise
+from clip_italian.pictures.decoding import PictureError
 from clip_italian.train.augment import Augment
 from clip_italian.train.draft import Draft
 from clip_italian.train.live_pictures import PLAIN_MARGIN, Decode, Job
@@ -57,7 +58,7 @@ def keep_images(
         _hash(json.dumps(pictures.state(row)) for row in rows.tolist()),
     )  # fmt: skip
     folder = _folder(name)
-    with assets.lock(name):
+    with cache.lock(name):
         if (folder / DESCRIPTION).is_file():
             progress(len(rows))
             return FileStore.open(folder)
@@ -75,7 +76,7 @@ def keep_images(
             for pixels in in_order(Decode(pictures, preprocess, PLAIN_MARGIN), jobs, workers):
                 if isinstance(pixels, PictureError):
                     raise pixels
-                ready = preprocess.normalise(pixels.to(encoder.device))
+                ready = normalise(preprocess, pixels.to(encoder.device))
                 draft.write(cut.trunk({"pixel_values": distort(ready) if distort else ready}))
                 draft.save(distort.generator_state if distort else None)
                 progress(len(pixels))
@@ -91,7 +92,7 @@ def keep_texts(cut: Cut, encoder: DualEncoder, texts: pa.Array, dtype: torch.dty
         _hash(json.dumps(texts[i : i + _CHUNK].to_pylist()) for i in range(0, len(texts), _CHUNK)),
     )  # fmt: skip
     folder = _folder(name)
-    with assets.lock(name):
+    with cache.lock(name):
         if (folder / DESCRIPTION).is_file():
             progress(len(texts))
             return FileStore.open(folder)
@@ -132,7 +133,7 @@ def _token_counts(encoder: DualEncoder, texts: pa.Array) -> np.ndarray:
 
 
 def _folder(name: str) -> Path:
-    return assets.cache_dir() / "features" / name
+    return cache.cache_dir() / "features" / name
 
 
 def _weights(tower: nn.Module) -> str:

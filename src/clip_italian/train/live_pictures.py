@@ -8,8 +8,9 @@ import torch
 from transformers import BaseImageProcessor
 
 from clip_italian.config import Augmentation
-from clip_italian.images import PictureError
-from clip_italian.model.preprocess import Preprocess
+from clip_italian.models.preprocess import Preprocess
+from clip_italian.models_torch.processors import normalise
+from clip_italian.pictures.decoding import PictureError
 from clip_italian.train.augment import build
 from clip_italian.train.pictures import Pictures
 from clip_italian.train.workers import in_order
@@ -96,6 +97,6 @@ class LivePictures:
         """
         pixels = pixels.to(device, non_blocking=True)
         if not augment:
-            return self._preprocess.normalise(pixels)
+            return normalise(self._preprocess, pixels)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            return self._preprocess.normalise(self._distort(pixels.float() / 255) * 255)
+            return normalise(self._preprocess, self._distort(pixels.float() / 255) * 255)

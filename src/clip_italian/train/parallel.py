@@ -5,7 +5,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from clip_italian.errors import UsageError
-from clip_italian.model.towers import Parts
+from clip_italian.models_torch.towers import Parts
 from clip_italian.train.processes import Processes
 
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from clip_italian.images import PictureError, open_picture
-from clip_italian.names import as_stored
+from clip_italian.files.names import as_stored
+from clip_italian.pictures.decoding import PictureError, open_picture
 
 
 class Pictures(Protocol):

@@ -120,23 +120,5 @@ def end_process() -> None:
         os._exit(0)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of a recipe's name; `auto` is this process's GPU where there is one, else the CPU.
-
-    Raises UsageError for a device that this machine lacks.
-    """
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name, local) if name == "cuda" else torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device = {name!r}: {str(error).splitlines()[0]}; use cpu, cuda, mps or auto") from error
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
-
-
 def _device_of_group() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

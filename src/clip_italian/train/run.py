@@ -20,20 +20,22 @@ from typing import Any, Literal
 
 import torch
 
-from clip_italian import console, copies, leaks
+from clip_italian import console
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
-from clip_italian.model.base import load_base
-from clip_italian.model.copy_features import CopyFeatures
-from clip_italian.model.dual_encoder import DualEncoder
-from clip_italian.model.hashes import settings_hash, tokenizer_hash
-from clip_italian.model.projections import add_logit_bias
+from clip_italian.models_torch.base import load_base
+from clip_italian.models_torch.copy_features import CopyFeatures
+from clip_italian.models_torch.devices import choose_device
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.hashes import settings_hash, tokenizer_hash
+from clip_italian.models_torch.projections import add_logit_bias
+from clip_italian.pictures import copies, leaks
 from clip_italian.train import cost, journal
 from clip_italian.train.checkpoint import Checkpoint, Checkpoints
 from clip_italian.train.examples import SPLITS, Examples, load_examples, require_enough
 from clip_italian.train.fit import batch_size, fit, prepare
 from clip_italian.train.inspect import Inspection, inspect, write_errors
-from clip_italian.train.processes import Processes, choose_device, join
+from clip_italian.train.processes import Processes, join
 from clip_italian.train.sharded import whole
 from clip_italian.train.stage import Record, StoppedError, Surroundings
 from clip_italian.train.watch import HISTORY_FILE, NoWatch, Watch

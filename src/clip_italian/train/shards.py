@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from clip_italian import assets, console
+from clip_italian import console
 from clip_italian.errors import UserError
-from clip_italian.images import SUFFIXES, PictureError, decode
+from clip_italian.files import atomic, cache
+from clip_italian.pictures.decoding import SUFFIXES, PictureError, decode
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.webdataset import EXTRA, MOST_BYTES, MOST_PICTURE_BYTES, describe, grouped, is_cut
 
@@ -134,10 +135,10 @@ def _index(shard: Path) -> pa.Table:
     except OSError as error:
         raise UserError(f"{shard}: the shard cannot be read ({error.strerror})") from None
     described = json.dumps([_VERSION, str(shard.resolve()), state.st_size, state.st_mtime_ns])
-    cached = assets.cache_dir() / "shards" / f"{hashlib.sha256(described.encode()).hexdigest()[:24]}.parquet"
+    cached = cache.cache_dir() / "shards" / f"{hashlib.sha256(described.encode()).hexdigest()[:24]}.parquet"
     if not cached.is_file():
         table = _made(shard)
-        with assets.staged(cached) as temporary:
+        with atomic.staged(cached) as temporary:
             pq.write_table(table, temporary, compression="zstd")
     return pq.read_table(cached)
 

@@ -11,7 +11,7 @@ import torch
 
 from clip_italian import config
 from clip_italian.errors import UserError
-from clip_italian.images import PictureError
+from clip_italian.pictures.decoding import PictureError
 from clip_italian.train import checkpoint, optimiser
 from clip_italian.train.average import Average
 from clip_italian.train.checkpoint import Checkpoint, Checkpoints, Named, Position, Progress

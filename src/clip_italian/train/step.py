@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from clip_italian import config
-from clip_italian.model.cut import Inputs
+from clip_italian.models_torch.cut import Inputs
 from clip_italian.train.loss import loss_and_gradients
 from clip_italian.train.processes import Processes
 from clip_italian.train.seeds import seed_everything

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from clip_italian.model.cut import Inputs
+from clip_italian.models_torch.cut import Inputs
 
 DESCRIPTION = "store.json"
 PLACES = "places.npy"

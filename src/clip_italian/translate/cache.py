@@ -14,8 +14,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from clip_italian import console
-from clip_italian.assets import cache_dir
 from clip_italian.errors import UserError
+from clip_italian.files.cache import cache_dir
 from clip_italian.translate.engine import Identity, in_groups
 
 _TABLES = """

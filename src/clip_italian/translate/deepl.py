@@ -16,8 +16,8 @@ import requests
 from deepl.http_client import HttpClient
 
 from clip_italian import __version__, privacy
-from clip_italian.ask import seconds_asked
 from clip_italian.errors import UsageError, UserError
+from clip_italian.http import seconds_asked
 from clip_italian.translate.engine import Identity
 
 KEY_VARIABLE = "DEEPL_AUTH_KEY"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clip_italian import pairs
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
-from clip_italian.sampling import Sample
+from clip_italian.files.atomic import staged
+from clip_italian.pipeline.sampling import Sample
 from clip_italian.translate.agreement import Agreement, Weighting, count, gwet
 from clip_italian.translate.sheet import COLUMNS, Row, guarded, read
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clip_italian import console, pairs
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
 from clip_italian.pipeline.stage import Summary

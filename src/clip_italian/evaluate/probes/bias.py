@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from clip_italian import walk
 from clip_italian.errors import UserError
+from clip_italian.pictures import walk
 
 DRAWS = 2000
 _FEWEST = 2

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from clip_italian import assets
 from clip_italian.errors import UserError
-from clip_italian.images import trim
+from clip_italian.files import assets
 from clip_italian.languages import Thing
+from clip_italian.pictures.decoding import trim
 from clip_italian.sources.emoji import rasterise
 
 SIZE = 288  # pixels, the side of a picture

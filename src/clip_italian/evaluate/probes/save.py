@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from clip_italian.assets import staged
 from clip_italian.evaluate.probes.cases import Case
+from clip_italian.files.atomic import staged
 from clip_italian.pairs import Pair, write
 
 

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from clip_italian.evaluate.embeddings import unit
 from clip_italian.evaluate.probes.cases import Case, make
 from clip_italian.languages import Probes
-from clip_italian.model.encoder import Encoder
+from clip_italian.models.encoder import Encoder
 
 _BATCH = 64
 _NONE = "none"

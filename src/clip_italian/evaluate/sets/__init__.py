@@ -7,6 +7,7 @@ from clip_italian.evaluate.sets.coco import mscoco_it, xtd10
 from clip_italian.evaluate.sets.crossmodal import crossmodal
 from clip_italian.evaluate.sets.flickr import flickr
 from clip_italian.evaluate.sets.imagenet import imagenet
+from clip_italian.evaluate.sets.imagenet import legacy_labels as legacy_labels
 from clip_italian.languages import Language
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from clip_italian import pairs
-from clip_italian.assets import staged
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
 from clip_italian.pairs import Pair
 
 

@@ -18,7 +18,7 @@ from clip_italian.errors import UserError
 from clip_italian.evaluate.sets.base import EvaluationSet, Found, Size
 from clip_italian.languages import ImageClass
 from clip_italian.pairs import Pair
-from clip_italian.walk import find_pictures
+from clip_italian.pictures.walk import find_pictures
 
 CLASSES = 1000
 PICTURES = 50 * CLASSES

@@ -1,0 +1,1 @@
+"""The main job on packaged data, and its report."""

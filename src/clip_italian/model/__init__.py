@@ -1,1 +1,0 @@
-"""The dual encoder, the two packaged encoders behind `mini`, and their conversion."""

@@ -1,0 +1,70 @@
+"""What is known of the packaged `mini`: how its heads were trained, on what, at what cost, and how well it did.
+
+    {"format": 1, "heads_sha256": …, "info": {…}, "results": [{…}], "costs": {"cross-validation": {…}},
+     "probe": {…}}
+
+`info` is the `clip_italian.json` of the run that the heads come from, fingerprints of its training pictures included;
+`results` are result files (`evaluate.results`) without their ranks, `costs` what else was spent (`train.cost`),
+`probe` the figures of `evaluate.probes.score.probe`.
+`benchmarks/build_mini.py` writes the file, which lies beside the heads. It is compressed: nearly all of it is
+fingerprints, and the rest is for `clip-italian card mini` to show.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
+from clip_italian.files.digests import sha256_of
+
+FILE = "mini_facts.json.gz"
+
+
+class MiniFacts(BaseModel):
+    """The content of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    heads_sha256: str
+    info: dict[str, Any]
+    results: list[dict[str, Any]] = []
+    costs: dict[str, dict[str, Any]] = {}
+    probe: dict[str, Any] | None = None
+
+
+def read(heads: Path) -> MiniFacts | None:
+    """The facts beside a heads file, None where there are none; raises UserError where they are of other heads."""
+    path = heads.with_name(FILE)
+    if not path.is_file():
+        return None
+    try:
+        facts = MiniFacts.model_validate_json(gzip.decompress(path.read_bytes()))
+    except (ValidationError, OSError, EOFError, zlib.error) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise UserError(f"{path}: damaged ({reason}); install the package again") from error
+    if facts.heads_sha256 != sha256_of(heads):
+        raise UserError(f"{path}: of other weights than {heads.name}; install the package again, or make both anew")
+    return facts
+
+
+def write(
+    heads: Path, info: Mapping[str, Any], results: Sequence[Mapping[str, Any]], costs: Mapping[str, Any],
+    probe: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """Write the facts beside their heads file; return the path."""
+    facts = MiniFacts(
+        heads_sha256=sha256_of(heads), info=dict(info), results=[dict(one) for one in results], costs=dict(costs),
+        probe=None if probe is None else dict(probe),
+    )  # fmt: skip
+    path = heads.with_name(FILE)
+    with staged(path) as temporary:
+        text = json.dumps(facts.model_dump(mode="json"), ensure_ascii=False)
+        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
+    return path

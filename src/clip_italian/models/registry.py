@@ -1,0 +1,16 @@
+"""Engines by dotted name, imported when they are wanted: no model that is not used costs its imports."""
+
+from importlib import import_module
+from typing import Any
+
+DUAL_ENCODER = "clip_italian.models_torch.dual_encoder:DualEncoder"
+OPEN_CLIP = "clip_italian.models_torch.open_clip_encoder:OpenClipEncoder"
+SENTENCE_TRANSFORMERS = "clip_italian.models_torch.sentence_encoder:SentenceEncoder"
+COPY_FEATURES = "clip_italian.models_torch.copy_features:CopyFeatures"
+IMAGE_PROCESSOR = "clip_italian.models_torch.processors:image_processor"
+
+
+def resolve(name: str) -> Any:
+    """The object that a dotted name such as "package.module:Class" stands for; imports its module."""
+    module, _, symbol = name.partition(":")
+    return getattr(import_module(module), symbol)

@@ -1,0 +1,121 @@
+"""All pairs of like pictures among millions, exactly, without comparing all with all.
+
+Outlines that differ in at most d of 64 bits agree in at least one of d + 1 bands of bits: only pictures
+that share a band, and whose colours are near, are compared. DuckDB joins them, and puts on disk what does not fit
+into memory; the time grows with the distance: bands get shorter, and more pictures share one.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from clip_italian.pictures.phash import COLOUR_DIGITS, COLOUR_TOLERANCE, FLAT, OUTLINE_DIGITS, parts
+from clip_italian.pipeline.database import database
+
+BITS = 64
+# A condition on the column `phash`: that it is a picture hash, and has an outline.
+SHAPED = (
+    f"regexp_full_match(phash, '[0-9a-fA-F]{{{OUTLINE_DIGITS}}}-[0-9a-fA-F]{{{COLOUR_DIGITS}}}')"
+    f" AND left(phash, {OUTLINE_DIGITS}) <> '{FLAT}'"
+)
+_CHUNK = 100_000
+_READ = 10_000
+_COLOURS = range(COLOUR_DIGITS // 2)
+
+
+def near_pairs(hashes: Sequence[str], distance: int) -> list[tuple[int, int]]:
+    """Positions (first < second) of every two hashes that are `identity.alike` within `distance`, each once, sorted.
+
+    Raises ValueError for a text that is no picture hash.
+    """
+    for text in hashes:
+        parts(text)
+    looks = pa.table({"row": pa.array(range(len(hashes)), pa.int64()), "phash": pa.array(hashes, pa.string())})
+    with database() as base:
+        base.register("looks", looks)
+        find_near(base, distance)
+        return base.sql("SELECT earlier, later FROM near ORDER BY ALL").fetchall()
+
+
+def find_near(base: duckdb.DuckDBPyConnection, distance: int) -> None:
+    """Make the table `near` (earlier, later) of the table `looks` (row, phash): rows that are `identity.alike`.
+
+    Of rows with one and the same hash only one should stand in `looks`: n of them make n² / 2 pairs. Rows whose
+    `phash` is no picture hash, or has no outline, are like none.
+    """
+    colours = ", ".join(f"('0x' || substr(phash, {OUTLINE_DIGITS + 2 + 2 * n}, 2))::UTINYINT AS c{n}" for n in _COLOURS)
+    base.execute(
+        f"CREATE OR REPLACE TABLE shaped AS SELECT row, ('0x' || left(phash, {OUTLINE_DIGITS}))::UBIGINT AS outline,"
+        f" {colours} FROM looks WHERE {SHAPED}"
+    )
+    base.execute("CREATE OR REPLACE TABLE near (earlier BIGINT, later BIGINT)")
+    masks = _bands(distance + 1)
+    for number, mask in enumerate(masks):
+        base.execute(_join(mask, masks[:number], distance))
+    base.execute("DROP TABLE shaped")
+
+
+def find_leaders(base: duckdb.DuckDBPyConnection, rows: int) -> None:
+    """Make the table `replaced` (row, original) of the table `near`: rows that fit an earlier one which itself stays.
+
+    No chains: what fits only a row that is replaced stays. Row numbers are below `rows`, a bit of memory each.
+    """
+    base.execute("CREATE OR REPLACE TABLE replaced (row BIGINT, original BIGINT)")
+    for batch in _replaced(base, rows):
+        base.register("batch", batch)
+        base.execute("INSERT INTO replaced SELECT * FROM batch")
+
+
+def _replaced(base: duckdb.DuckDBPyConnection, rows: int) -> Iterator[pa.Table]:
+    """Of the pairs in `near` those whose earlier picture stays, one for each later picture."""
+    gone = np.zeros(rows // 8 + 1, np.uint8)
+    schema = pa.schema([("row", pa.int64()), ("original", pa.int64())])
+    with base.cursor() as reading:
+        # An earlier picture that itself goes stands for nothing: in order of the later one, then of the earlier one.
+        found = reading.sql("SELECT later, earlier FROM near ORDER BY later, earlier").to_arrow_reader(_READ)
+        for batch in found:
+            kept = []
+            for later, earlier in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                if not any(gone[row >> 3] >> (row & 7) & 1 for row in (earlier, later)):
+                    gone[later >> 3] |= 1 << (later & 7)
+                    kept.append((later, earlier))
+            yield pa.table([list(column) for column in zip(*kept, strict=True)] or [[], []], schema=schema)
+
+
+def _join(mask: int, seen: Sequence[int], distance: int) -> str:
+    """Adds the pairs that share this band and none of those `seen` before.
+
+    The first colour is cut into steps as wide as its tolerance: near ones are in one step, or in neighbouring ones.
+    """
+    step = COLOUR_TOLERANCE + 1
+    near_colours = " AND ".join(f"greatest(a.c{n}, b.c{n}) - least(a.c{n}, b.c{n}) < {step}" for n in _COLOURS)
+    other_bands = "".join(f" AND (xor(a.outline, b.outline) & {other}::UBIGINT) <> 0" for other in seen)
+    banded = f"SELECT *, outline & {mask}::UBIGINT AS band, (c0 // {step})::INT"
+    return f"""
+        INSERT INTO near SELECT least(a.row, b.row), greatest(a.row, b.row)
+        FROM ({banded} AS level FROM shaped) a
+        JOIN ({banded} + shift AS level FROM shaped, (SELECT unnest([-1, 0, 1]) AS shift)) b
+        ON a.band = b.band AND a.level = b.level
+        WHERE a.row < b.row AND bit_count(xor(a.outline, b.outline)) <= {distance} AND {near_colours}{other_bands}
+    """
+
+
+def _bands(count: int) -> list[int]:
+    """Masks of `count` bands that together cover all bits, as equal as can be."""
+    edges = [BITS * i // count for i in range(count + 1)]
+    return [(1 << high) - (1 << low) for low, high in pairwise(edges)]
+
+
+def packed(hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Outlines (n,) uint64 and colours (n, 6) uint8."""
+    outlines = np.empty(len(hashes), np.uint64)
+    colours = np.empty((len(hashes), len(_COLOURS)), np.uint8)
+    for start in range(0, len(hashes), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        read = [parts(text) for text in hashes[rows]]
+        outlines[rows] = [outline for outline, _ in read]
+        colours[rows] = np.frombuffer(b"".join(colour for _, colour in read), np.uint8).reshape(-1, len(_COLOURS))
+    return outlines, colours

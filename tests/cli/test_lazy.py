@@ -1,0 +1,87 @@
+"""Lazy imports of the command line: modules that are real once they are used, and a help that loads nothing heavy."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = ["", "search", "train", "evaluate retrieval", "index build", "collect wit", "serve", "export", "demo"]
+HEAVY = ("torch", "transformers", "numpy", "pyarrow", "duckdb", "PIL", "matplotlib")
+
+
+def in_fresh_process(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_no_heavy_library(command):
+    code = (
+        "import sys, json, io, contextlib; from clip_italian.cli import app\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        f"    app({[*command.split(), '--help']!r}, standalone_mode=False)\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+    assert json.loads(in_fresh_process(code)) == []
+
+
+def test_a_module_is_imported_when_it_is_first_used():
+    code = (
+        "import sys\n"
+        "from clip_italian.cli.lazy import lazy_imports\n"
+        "with lazy_imports():\n"
+        "    from clip_italian.pictures import dates\n"
+        "    from clip_italian.languages import de\n"
+        "assert not {'clip_italian.pictures.dates', 'clip_italian.languages.de'} & {*sys.modules}\n"
+        "parse = dates.parse\n"
+        "import clip_italian.pictures.dates as real\n"
+        "assert parse is real.parse\n"
+        "assert 'clip_italian.languages.de' not in sys.modules\n"
+        "from clip_italian.languages.de import LANGUAGE\n"
+        "assert de.LANGUAGE is LANGUAGE\n"
+    )
+    in_fresh_process(code)
+
+
+def test_what_is_imported_already_is_used_as_it_is():
+    from clip_italian.cli.lazy import lazy_imports
+    from clip_italian.files import names as before
+
+    with lazy_imports():
+        from clip_italian.files import names
+
+    assert names is before
+
+
+def test_other_code_can_look_at_all_modules_meanwhile():
+    """`inspect` reads an attribute of each module; it finds none that would be imported by that."""
+    code = (
+        "import inspect, sys\n"
+        "import clip_italian.cli\n"
+        "inspect.getmodule(sys._getframe())\n"
+        "assert 'torch' not in sys.modules and 'clip_italian.search.update' not in sys.modules\n"
+    )
+    in_fresh_process(code)
+
+
+def test_importing_the_package_loads_nothing_but_the_standard_library():
+    code = (
+        "import sys; import clip_italian\n"
+        "third = {name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
+        "print(sorted(name for name in third if not name.startswith(('_', 'sitecustomize', 'openvino_telemetry'))))"
+    )
+    assert in_fresh_process(code).strip() == "['clip_italian']"
+
+
+LIGHT = [
+    "clean.run", "evaluate.run", "fetch.run", "models.load", "models.onnx", "pipeline.parts", "search.locate",
+    "search.pictures", "search.update", "serve.app", "sources.collect", "split.run", "stats.gather", "translate.run",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_what_uses_models_loads_neither_torch_nor_transformers(module):
+    code = f"import sys, clip_italian.{module}; print([n for n in ('torch', 'transformers') if n in sys.modules])"
+    assert in_fresh_process(code).strip() == "[]"

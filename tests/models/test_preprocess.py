@@ -1,0 +1,120 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
+from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from clip_italian.errors import UserError
+from clip_italian.models.preprocess import Preprocess
+from clip_italian.models_torch.processors import normalise
+
+PROCESSORS = {
+    "clip": CLIPImageProcessorPil(),
+    "clip, cropped": CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 48, "width": 56}),
+    "siglip": SiglipImageProcessorPil(size={"height": 96, "width": 80}),
+    "vit": ViTImageProcessorPil(),
+    "efficientnet": EfficientNetImageProcessorPil(size={"height": 50, "width": 50}, include_top=False),
+    "efficientnet, normalised twice": EfficientNetImageProcessorPil(include_top=True, rescale_offset=True),
+    "convnext": ConvNextImageProcessorPil(),
+    "as it is": CLIPImageProcessorPil(do_resize=False, do_center_crop=False),
+}  # fmt: skip
+
+
+def picture(width, height):
+    y, x = np.mgrid[0:height, 0:width]
+    values = np.stack([x * 255 // width, y * 255 // height, (x * y) % 256], axis=-1)
+    return Image.fromarray(values.astype(np.uint8))
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+@pytest.mark.parametrize("size", [(300, 200), (201, 333), (40, 30)])
+def test_pixels_are_the_processors(name, size):
+    processor = PROCESSORS[name]
+    ours = Preprocess.of(processor)
+    image = picture(*size)
+    expected = processor(images=image, return_tensors="pt")["pixel_values"][0]
+    found = normalise(ours, torch.from_numpy(ours.pixels(image)))
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, atol=2e-6)
+
+
+def test_only_a_processor_that_resizes_in_its_own_way_is_called_itself():
+    assert [name for name, processor in PROCESSORS.items() if not Preprocess.of(processor).direct] == ["convnext"]
+
+
+def test_a_processor_that_is_not_linear_is_refused():
+    class Odd(CLIPImageProcessorPil):
+        def _preprocess(self, images, **more):
+            found = super()._preprocess(images, **more)
+            found["pixel_values"] = [np.square(pixels) for pixels in found["pixel_values"]]
+            return found
+
+    with pytest.raises(UserError, match="not linear"):
+        Preprocess.of(Odd())
+
+
+def test_random_crops_are_parts_of_the_resized_picture():
+    ours = Preprocess.of(CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}))
+    image = picture(96, 32)  # three crops wide, and not resized
+    whole = np.asarray(image).transpose(2, 0, 1)
+    lefts = set()
+    for seed in range(200):
+        crop = ours.pixels(image, np.random.default_rng(seed))
+        (left,) = [i for i in range(65) if np.array_equal(whole[:, :, i : i + 32], crop)]
+        lefts.add(left)
+    assert min(lefts) <= 2
+    assert max(lefts) >= 62
+
+
+def test_a_random_crop_larger_than_the_picture_repeats_its_edges():
+    ours = Preprocess.of(CLIPImageProcessorPil(size={"shortest_edge": 4}, crop_size={"height": 6, "width": 6}))
+    crop = ours.pixels(picture(4, 4), np.random.default_rng(0))
+    assert np.array_equal(crop, np.pad(np.asarray(picture(4, 4)), [(1, 1), (1, 1), (0, 0)], "edge").transpose(2, 0, 1))
+
+
+def test_a_random_crop_keeps_the_shape_that_a_square_processor_would_not():
+    ours = Preprocess.of(SiglipImageProcessorPil(size={"height": 32, "width": 32}))
+    wide = Image.new("RGB", (200, 100), "white")
+    wide.paste(Image.new("RGB", (100, 100), "black"), (50, 0))  # a square in the middle
+    squashed = ours.pixels(wide)[0]
+    assert (squashed[16] < 128).sum() == 16
+    widths = {int((ours.pixels(wide, np.random.default_rng(seed))[0, 16] < 128).sum()) for seed in range(30)}
+    assert max(widths) == 32
+
+
+def test_how_small_a_jpeg_may_come():
+    assert Preprocess.of(PROCESSORS["clip"]).at_least == 224
+    assert Preprocess.of(PROCESSORS["siglip"]).at_least == 96
+    assert Preprocess.of(PROCESSORS["as it is"]).at_least is None
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (1, 1), (3, 3), (3, 1)])
+def test_thin_pictures_take_little_memory_and_keep_their_colours(name, size):
+    if name == "as it is":
+        pytest.skip("does not resize")
+    ours = Preprocess.of(PROCESSORS[name])
+    tracemalloc.start()
+    found = ours.pixels(Image.new("RGB", size, (250, 10, 120)))
+    random = ours.pixels(Image.new("RGB", size, (250, 10, 120)), np.random.default_rng(0))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 64 << 20
+    for pixels in (found, random):
+        assert pixels.shape[0] == 3
+        middle = pixels[:, pixels.shape[1] // 2, pixels.shape[2] // 2]
+        assert middle.tolist() == [250, 10, 120]
+
+
+def test_a_picture_longer_than_32_to_1_is_cut_to_its_middle():
+    ours = Preprocess.of(PROCESSORS["clip, cropped"])
+    long = Image.new("RGB", (1000, 10))
+    long.paste((255, 0, 0), (490, 0, 510, 10))
+    cut = long.crop((400, 0, 600, 10))  # shorter than that: not cut
+    assert np.array_equal(ours.pixels(long), ours.pixels(cut))

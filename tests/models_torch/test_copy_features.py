@@ -1,0 +1,28 @@
+"""The packaged tower as a source of features for copies, and what happens without its wheel."""
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from clip_italian.models_torch.copy_features import CopyFeatures
+
+
+def test_without_the_wheel_a_line_says_what_is_missed(cache, monkeypatch, capsys):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert CopyFeatures.load_or_say() is None
+    told = " ".join(capsys.readouterr().err.split())
+    assert "cropped, mirrored and brightened copies are not looked for" in told
+    assert "check the network" in told
+
+
+def test_copies_are_nearer_than_other_pictures(borrowed_cache):
+    def scene(seed):
+        noise = np.random.default_rng(seed).integers(0, 255, (9, 9, 3), np.uint8)
+        return Image.fromarray(noise).resize((300, 240), Image.Resampling.BICUBIC)
+
+    one, other = scene(0), scene(1)
+    copies = [ImageOps.mirror(one), ImageEnhance.Brightness(one).enhance(0.9)]
+    features = CopyFeatures.load("cpu").encode([one, *copies, other])
+    assert features.shape == (4, CopyFeatures.dim)
+    assert np.allclose(np.linalg.norm(features, axis=1), 1, atol=1e-4)
+    cosines = features[1:] @ features[0]
+    assert cosines[:2].min() > cosines[2]

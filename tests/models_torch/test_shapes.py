@@ -1,0 +1,84 @@
+"""Texts in batches of few shapes: how many there can be, what they cost, and that nothing else changes."""
+
+import random
+
+import numpy as np
+import torch
+
+from clip_italian.models_torch import shapes
+from clip_italian.models_torch.shapes import SIZES, batches, filled
+from tests.conftest import tiny_tokenizer
+
+
+def test_any_number_of_texts_of_any_length_gives_few_shapes():
+    draw, seen = random.Random(3), set()
+    for _ in range(400):
+        lengths = [draw.randint(1, 96) for _ in range(draw.randint(1, 64))]
+        found = list(batches(lengths, 96))
+        assert sorted(row for batch in found for row in batch.rows) == list(range(len(lengths)))
+        for batch in found:
+            assert max(lengths[row] for row in batch.rows) <= batch.length
+            assert len(batch.rows) <= batch.size
+        seen |= {(batch.size, batch.length) for batch in found}
+    assert {length for _, length in seen} == set(range(8, 97, 8))
+    assert {size for size, _ in seen} <= set(SIZES)
+    assert len(SIZES) * 12 < 200
+
+
+def test_the_tower_sees_those_shapes_and_no_more_than_its_positions(tiny_encoder):
+    seen, draw = set(), random.Random(4)
+    hook = tiny_encoder.parts.text.register_forward_pre_hook(
+        lambda _, __, given: seen.add(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    for _ in range(60):
+        tiny_encoder.encode_text(["gatto " * draw.randint(0, 120) for _ in range(draw.randint(1, 64))])
+    hook.remove()
+    assert {count for count, _ in seen} <= set(SIZES)
+    assert {length for _, length in seen} <= {*range(8, 97, 8)}
+
+
+def test_a_limit_that_is_no_multiple_of_eight_is_kept():
+    assert [batch.length for batch in batches([77, 76, 3], 77)] == [77, 8]
+
+
+def every_division(count):
+    """All ways to cut a row of `count` into pieces."""
+    if count == 0:
+        yield []
+    for first in range(1, count + 1):
+        for rest in every_division(count - first):
+            yield [first, *rest]
+
+
+def test_no_other_division_of_the_sorted_texts_costs_less():
+    draw = random.Random(5)
+    for _ in range(30):
+        lengths = sorted(draw.randint(1, 96) for _ in range(draw.randint(1, 9)))
+
+        def cost(pieces, lengths=lengths):
+            total, end = 0, 0
+            for piece in pieces:
+                end += piece
+                size = min(size for size in SIZES if size >= piece)
+                total += shapes._START + size * -(-lengths[end - 1] // 8) * 8
+            return total
+
+        mine = sum(shapes._START + batch.size * batch.length for batch in batches(lengths, 96))
+        assert mine == min(map(cost, every_division(len(lengths))))
+
+
+def test_filled_is_what_the_tokenizer_pads():
+    tokenizer = tiny_tokenizer()
+    ids = tokenizer(["un gatto", "un cane che dorme"])["input_ids"]
+    for side in ("left", "right"):
+        tokenizer.padding_side = side
+        expected = tokenizer.pad({"input_ids": ids}, padding="max_length", max_length=16, return_tensors="pt")
+        mine = filled(ids, 16, tokenizer.pad_token_id, side == "left")
+        assert all(torch.equal(mine[name], expected[name]) for name in mine)
+
+
+def test_many_texts_keep_their_order(tiny_encoder, monkeypatch):
+    texts = [" ".join(["gatto"] * (1 + 7 * n % 11)) for n in range(100)]
+    together = tiny_encoder.encode_text(texts)
+    monkeypatch.setattr(shapes, "_TOKENISED", 9)
+    assert np.allclose(tiny_encoder.encode_text(texts), together, atol=1e-6)

@@ -1,0 +1,98 @@
+"""Dates as files write them, on the wall clock of the picture; those of an instant on that of Rome."""
+
+import time
+from datetime import datetime
+
+import pytest
+
+from clip_italian.pictures import dates
+
+
+@pytest.fixture(autouse=True)
+def rome(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Rome")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("told", "moment"),
+    [
+        ("2024:06:01 00:30:15", datetime(2024, 6, 1, 0, 30, 15)),
+        ("2024:06:01 00:30", datetime(2024, 6, 1, 0, 30)),
+        ("2024:06:01", datetime(2024, 6, 1)),
+        ("2024/6/1 9:30", datetime(2024, 6, 1, 9, 30)),
+        ("2024-06-01T00:30:00.25", datetime(2024, 6, 1, 0, 30, 0, 250_000)),
+        ("2024-06", datetime(2024, 6, 1)),
+        ("1965", datetime(1965, 1, 1)),
+        (b"2024:06:01 00:30:00\0", datetime(2024, 6, 1, 0, 30)),
+        # The offset says where the wall clock hung.
+        ("2024-06-01T00:30:00+09:00", datetime(2024, 6, 1, 0, 30)),
+        ("2024:06:01 00:30:00-0500", datetime(2024, 6, 1, 0, 30)),
+        ("2024-01-01T12:00:00+00:00", datetime(2024, 1, 1, 12)),
+        # An instant, whose wall time nobody knew.
+        ("2024-05-31T22:30:00Z", datetime(2024, 6, 1, 0, 30)),
+        ("2024-05-31 22:30:00 UTC", datetime(2024, 6, 1, 0, 30)),
+        ("2024-01-31T22:30:00-00:00", datetime(2024, 1, 31, 23, 30)),
+        # In parts unknown or impossible.
+        ("2024:06:01   :  :  ", datetime(2024, 6, 1)),
+        ("2024:06:01 25:61:00", datetime(2024, 6, 1)),
+        ("2024:00:00 00:00:00", datetime(2024, 1, 1)),
+        ("2024:06:01 23:59:60", datetime(2024, 6, 1, 23, 59, 59)),
+        ("0000:00:00 00:00:00", None),
+        ("    :  :     :  :  ", None),
+        ("2024:02:31 00:00:00", None),
+        ("2024:13:01", None),
+        ("0001:01:01 00:00:00", None),
+        ("9999:12:31 23:59:59", None),
+        ("20240601123456789", None),
+        ("", None),
+        (None, None),
+        (3, None),
+        ("²⁰²⁴", None),
+    ],
+)
+def test_dates_of_files(told, moment):
+    assert dates.parse(told) == moment
+
+
+@pytest.mark.parametrize(
+    ("told", "moment"),
+    [
+        ("1717194600", datetime(2024, 6, 1, 0, 30)),
+        (1717194600, datetime(2024, 6, 1, 0, 30)),
+        (1717194600000, datetime(2024, 6, 1, 0, 30)),
+        ("-86400", datetime(1969, 12, 31, 1)),
+        ("0", None),
+        (1e300, None),
+        ("nan", None),
+        ("9" * 5000, None),
+        (None, None),
+        ([], None),
+    ],
+)
+def test_seconds(told, moment):
+    assert dates.from_seconds(told) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("2024", datetime(2024, 1, 1), datetime(2024, 12, 31, 23, 59, 59, 999_000)),
+        ("2024-02", datetime(2024, 2, 1), datetime(2024, 2, 29, 23, 59, 59, 999_000)),
+        ("2024-06-01", datetime(2024, 6, 1), datetime(2024, 6, 1, 23, 59, 59, 999_000)),
+        ("2024:06:01 00:30", datetime(2024, 6, 1, 0, 30), datetime(2024, 6, 1, 0, 30, 59, 999_000)),
+        ("2024-06-01T00:30:05", datetime(2024, 6, 1, 0, 30, 5), datetime(2024, 6, 1, 0, 30, 5, 999_000)),
+    ],
+)
+def test_spans(text, first, last):
+    assert dates.span(text) == (first, last)
+
+
+@pytest.mark.parametrize(
+    "text", ["yesterday", "2024-02-30", "2024-06-01 25:00", "2024-06-01 x", "2024-00-01", "24-06-01", "", "2024-06-"]
+)
+def test_no_spans(text):
+    assert dates.span(text) is None
