@@ -50,9 +50,9 @@ def test_one_command_trains_compares_and_writes_the_page_and_does_nothing_twice(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--data", "photos"], "not NAME=PAIRS"),
-        (["--data", "a/b=x.jsonl"], "not NAME=PAIRS"),
-        (["--data", "photos=none.jsonl"], "none.jsonl is no file"),
+        (["--data", "photos"], "expected NAME=PAIRS"),
+        (["--data", "a/b=x.jsonl"], "expected NAME=PAIRS"),
+        (["--data", "photos=none.jsonl"], "no such file: none.jsonl"),
         (["--only", "adam"], "'adam': no such variant"),
         (["data.pairs=x.jsonl"], "with --data NAME=PAIRS"),
     ],

@@ -38,7 +38,7 @@ def test_bias(run, tiny_folder, tmp_path):
     code, out, err = run(*arguments, "--json")
     assert code == 0, err
     assert "broken.png" in err
-    assert "uno: 3 pictures are few" in err
+    assert "uno: 3 pictures are too few" in err
     figures = json.loads(out)
     assert figures["pictures"] == {"due": 3, "uno": 3}
     assert figures["neutral"] == "una foto"

@@ -42,16 +42,16 @@ def test_search_by_an_exported_model(run, tiny_folder, shapes, tmp_path):
 
 def test_hf_by_command(run, tiny_folder, tmp_path):
     code, text, err = run("export", tiny_folder, "--to", "hf", "-o", tmp_path / "hf")
-    assert (code, err) == (0, "") and "written for hf" in text
+    assert (code, err) == (0, "") and "exported for hf" in text
     assert DualEncoder.load(tmp_path / "hf").weights_hash == DualEncoder.load(tiny_folder).weights_hash
 
 
 def test_wrong_usage_is_one_line_and_writes_nothing(run, tiny_folder, tmp_path):
     out = tmp_path / "out"
     for more, told in (
-        (["--to", "hf", "--quantise", "int8"], "--quantise int8: is for --to onnx"),
-        (["--to", "onnx", "--quantise", "bf16"], "--quantise bf16: is for --to openvino"),
-        (["--to", "hf", "--pictures", tmp_path], "--pictures: is for --to onnx and openvino"),
+        (["--to", "hf", "--quantise", "int8"], "--quantise int8: only with --to onnx"),
+        (["--to", "onnx", "--quantise", "bf16"], "--quantise bf16: only with --to openvino"),
+        (["--to", "hf", "--pictures", tmp_path], "--pictures: only with --to onnx or openvino"),
     ):
         code, _, err = run("export", tiny_folder, "-o", out, *more)
         assert code == 2 and told in err and err.count("\n") == 1

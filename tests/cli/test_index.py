@@ -29,7 +29,7 @@ def test_a_life_of_an_index(run, index, shapes, tmp_path):
     added = json.loads(out)
     assert (added["pictures"], added["embedded"]) == (108, 0), "the same files under other ids keep their vectors"
     assert [one["id"] for one in added["left_out"]] == ["images/no.png"]
-    assert run("index", "verify", index)[:2] == (0, f"{index}: whole\n")
+    assert run("index", "verify", index)[:2] == (0, f"{index}: intact\n")
     code, out, _ = run("index", "remove", index, "images", "--json")
     assert code == 0
     code, out, _ = run("index", "remove", index, "cerchio-*", "--json")
@@ -42,7 +42,7 @@ def test_removing_and_compacting(run, index, shapes):
     assert json.loads(run("index", "remove", index, "cerchio-*", "--json")[1])["removed"] == 18
     (shapes.parent / "images" / "quadrato-blu-0.png").unlink()
     code, _, err = run("index", "verify", index)
-    assert (code, "1 pictures are no longer where they were" in err) == (0, True)
+    assert (code, "1 pictures have lost their file" in err) == (0, True)
     assert json.loads(run("index", "remove", index, "--missing", "--json")[1])["removed"] == 1
     code, out, _ = run("index", "compact", index)
     assert (code, "35 pictures" in out) == (0, True)
@@ -60,7 +60,7 @@ def test_removing_and_compacting(run, index, shapes):
 
 def test_what_fits_nothing_and_what_vanished_is_reported(run, index, shapes):
     code, out, err = run("index", "remove", index, "cerchio-rosso-0", "spost*")
-    assert (code, "1 gone" in out, err) == (0, True, f"{index}: nothing in it fits spost*\n")
+    assert (code, "1 gone" in out, err) == (0, True, f"{index}: nothing in it matches spost*\n")
     images, away = shapes.parent / "images", shapes.parent / "away"
     images.rename(away)
     code, out, err = run("index", "remove", index, "--missing")
@@ -150,7 +150,7 @@ def test_bad_input_is_one_line(run, index, tmp_path, tiny_folder, shapes):
         (["index", "build", shapes, "-o", tmp_path / "o", "--model", tiny_folder, "--ray", "127.0.0.1:9"], 1, "no Ray"),
         (["index", "add", tmp_path / "none", shapes], 1, "no index here"),
         (["index", "remove", index], 2, "say what to remove"),
-        (["index", "remove", index, "nothing"], 1, "nothing in it fits"),
+        (["index", "remove", index, "nothing"], 1, "nothing in it matches"),
         (["index", "verify", tmp_path], 1, "no index here"),
         (["index", "calibrate", index, tmp_path / "none.jsonl"], 1, "no such pairs file"),
         (["search", index], 2, "nothing to look for"),
@@ -180,7 +180,7 @@ def test_what_is_left_out_of_a_folder(run, tmp_path, tiny_folder):
     (photos / "film.mp4").write_bytes(b"\0\0\0\x20ftypisom\0\0\2\0")
     build = ("index", "build", photos, "-o", tmp_path / "idx", "--model", tiny_folder)
     code, out, err = run(*build, "--exclude", "raw", "--exclude", "*.xyz")
-    assert (code, err) == (0, "--exclude *.xyz: fits no name, and no path below the folders given\n")
+    assert (code, err) == (0, "--exclude *.xyz: matches no name, and no path below the given folders\n")
     assert "2 pictures (2 new, 2 embedded, 0 gone), 0 left out\n" in out
     assert out.endswith("\nother media: video 1; excluded: @eaDir 1, raw 1\n")
     code, out, err = run(*build, "--exclude", "", "--json")

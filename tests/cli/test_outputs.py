@@ -46,7 +46,7 @@ def test_folders_and_other_suffixes_are_no_pairs_files(run, source, tmp_path, st
     photos = tmp_path / "photos.parquet"
     photos.mkdir()
     (photos / "a.jpg").write_text("precious")
-    for output, words in ((photos, "a folder; give the name of a file"), (tmp_path / "o.csv", "ends in .parquet")):
+    for output, words in ((photos, "a folder; give a file name"), (tmp_path / "o.csv", "ends in .parquet")):
         code, out, err = run(*command(stage, source, output))
         assert (code, out) == (2, "")
         assert words in err

@@ -24,4 +24,4 @@ def test_wrong_use(run, tmp_path):
     assert run("split", tmp_path / "none.parquet", "-o", tmp_path / "out.parquet")[0] == 1
     code, _, err = run("split", tmp_path / "none.parquet", "-o", tmp_path / "o.parquet", "--val", 0.6, "--test", 0.6)
     assert code == 2
-    assert "nothing is left to train on" in err
+    assert "nothing is left for training" in err

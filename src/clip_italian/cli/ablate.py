@@ -1,4 +1,4 @@
-"""`clip-italian ablate`: what each edit of a recipe brings."""
+"""`clip-italian ablate`: the effect of each edit to a recipe."""
 
 import json
 import os
@@ -29,20 +29,20 @@ def ablate(
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key=value.")] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", metavar="NAME[=PAIRS]", help="Data set, picture-book or NAME=PAIRS; may be repeated."),
+        typer.Option("--data", metavar="NAME[=PAIRS]", help="Data set: picture-book or NAME=PAIRS. Repeatable."),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from the recipe's on.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds, starting at the recipe's.")] = 3,
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="VARIANT", help="Compare only this; may be repeated.")
+        list[str] | None, typer.Option("--only", metavar="VARIANT", help="Run this variant only. Repeatable.")
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Page to write; its plot goes beside it.")] = Path(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Page to write; its plot goes next to it.")] = Path(
         "runs/ablation/ablation.md"
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
 ) -> None:
     """Train a recipe with one edit at a time and compare: optimiser, frozen stage, scale, augmentation, loss.
 
-    Runs go to the recipe's output, finished ones are not done again: after an interruption, the same command goes on.
+    Runs are written below the recipe's output. Finished runs are kept: after an interruption, the same command resumes.
 
     Example: clip-italian ablate --data picture-book --data photos=photos.jsonl -o ablation.md
     """
@@ -65,12 +65,11 @@ def ablate(
 
 
 def _data_set(text: str, language: str) -> "job.DataSet":
-
     name, equals, pairs = text.partition("=")
     if text == BOOK:
         return job.DataSet(BOOK, demo.book(languages.get(language)))
     if not equals or not name or "/" in name:
-        raise UsageError(f"--data {text!r}: not NAME=PAIRS (for example photos=photos.jsonl) and not {BOOK}")
+        raise UsageError(f"--data {text!r}: expected NAME=PAIRS (for example photos=photos.jsonl) or {BOOK}")
     if not Path(pairs).is_file():
-        raise UsageError(f"--data {text}: {pairs} is no file")
+        raise UsageError(f"--data {text}: no such file: {pairs}")
     return job.DataSet(name, Path(pairs))

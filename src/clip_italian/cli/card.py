@@ -1,4 +1,4 @@
-"""`clip-italian card`: a model's card from its own files."""
+"""`clip-italian card`: a model card, written from the model's own files."""
 
 import json
 from pathlib import Path
@@ -16,21 +16,21 @@ with lazy_imports():
 
 
 def card(
-    model: Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="Folder of a run or a model, or mini.")],
+    model: Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="Run folder, model folder, or mini.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File to write; by default README.md in the model folder.")
+        Path | None, typer.Option("-o", "--output", help="File to write. Default: README.md in the model folder.")
     ] = None,
     results: Annotated[
         list[Path] | None,
-        typer.Option(help="A result of evaluate, or a folder of them; may be given again. RUN/results is always read."),
+        typer.Option(help="Result file of evaluate, or a folder of them. Repeatable. RUN/results is always read."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What it is called: its repository's id, like you/model.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model: its repository id, like you/model.")] = None,
     licence: Annotated[
-        str | None, typer.Option("--license", help="Licence of the weights by the Hub's name, over the recipe's.")
+        str | None, typer.Option("--license", help="Licence of the weights, by the Hub's identifier. Default: the recipe's.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model card in the Hub's format, and failures.jpg with mistakes in drawings; what is missing is said.
+    """Write a model card in the Hub's format, and failures.jpg with mistakes on drawings. Reports what is missing.
 
     Example: clip-italian card runs/photos --name you/photos
     """

@@ -1,4 +1,4 @@
-"""`clip-italian classify`: which labels fit pictures."""
+"""`clip-italian classify`: labels for pictures, with probabilities."""
 
 import json
 import tempfile
@@ -24,48 +24,48 @@ with lazy_imports():
 
 
 def classify(
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures, and folders, searched with their subfolders.")],
-    labels: Annotated[str | None, typer.Option("--labels", help="Labels, with commas between them.")] = None,
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders with their subfolders.")],
+    labels: Annotated[str | None, typer.Option("--labels", help="Labels, separated by commas.")] = None,
     labels_file: Annotated[
-        Path | None, typer.Option("--labels-file", help="Labels, one a line; or JSON, with several names a label.")
+        Path | None, typer.Option("--labels-file", help="File of labels, one per line; or JSON with several names per label.")
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")] = "mini",
-    multi: Annotated[bool, typer.Option("--multi", help="Judge each label by itself: none, one or several.")] = False,
+    multi: Annotated[bool, typer.Option("--multi", help="Judge each label independently: none, one or several may fit.")] = False,
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", min=0, max=1, help="With --multi: least probability of a label named; else 0.5."),
+        typer.Option("--threshold", min=0, max=1, help="With --multi: minimum probability of a label. Default: 0.5."),
     ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option("--calibrate", help="With --multi: folder of label/picture.jpg to fit the probabilities to."),
+        typer.Option("--calibrate", help="With --multi: folder of label/picture.jpg to calibrate the probabilities on."),
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        typer.Option("--prompt", help="Prompt with one {}; repeat to average several; default: the language's first."),
+        typer.Option("--prompt", help="Prompt with one {}. Repeat to average several. Default: the language's first."),
     ] = None,
     exclude: Exclude = None,
     hidden: Annotated[bool, typer.Option("--hidden", help=HIDDEN_HELP)] = False,
-    most: Annotated[int, typer.Option("-k", help="Labels shown for each picture.", min=1)] = 5,
+    most: Annotated[int, typer.Option("-k", help="Number of labels to show for each picture.", min=1)] = 5,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="CSV file to write: a row a picture, all probabilities.")
+        Path | None, typer.Option("-o", "--output", help="CSV file to write: one row per picture, with all probabilities.")
     ] = None,
     language: Language = languages.DEFAULT,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Say which of the labels fit each picture. Labels without an article get one, and all are set in a prompt.
+    """Find the labels that fit each picture. Adds missing articles, and puts each label into a prompt.
 
-    Probabilities sum to one over the labels, one of which is taken to be right; with --multi each stands for itself.
-    Pictures that cannot be read are listed and left out.
+    Probabilities sum to one over the labels: exactly one is assumed to be right. With --multi they are independent.
+    Unreadable pictures are listed and skipped.
 
     Example: clip-italian classify gatto.jpg --labels gatto,cane,"una pizza margherita"
 
     Example: clip-italian classify ~/Pictures --labels-file labels.txt --multi --threshold 0.7 -o labels.csv
     """
     if not multi and (calibrate is not None or threshold is not None):
-        raise UsageError("--threshold and --calibrate are for --multi; else the probabilities sum to one")
+        raise UsageError("--threshold and --calibrate need --multi; without it the probabilities sum to one")
     if output is not None and output.suffix != ".csv":
-        raise UsageError(f"{output}: the output is a CSV file; choose a name that ends in .csv")
+        raise UsageError(f"{output}: the output is a CSV file; choose a name ending in .csv")
     words = languages.get(language)
     names = _names(labels, labels_file, words)
     least = (0.5 if threshold is None else threshold) if multi else 0.0
@@ -98,7 +98,7 @@ def classify(
 
 
 def _below(folder: Path, choice: "walk.Choice") -> list[Path]:
-    """The pictures of a folder; tells on stderr what else lies there."""
+    """The pictures in a folder; reports on stderr what else is there."""
 
     found = walk.some(walk.walk(folder, choice), folder)
     for place, reason in found.unreadable:
@@ -109,7 +109,6 @@ def _below(folder: Path, choice: "walk.Choice") -> list[Path]:
 
 
 def _names(given: str | None, file: Path | None, words: languages.Language) -> "label_files.Names":
-
     if given is not None and file is None:
         return label_files.own(given.split(","), "--labels", words)
     if given is None and file is not None:
@@ -120,7 +119,6 @@ def _names(given: str | None, file: Path | None, words: languages.Language) -> "
 def _calibrated(
     encoder: "encoders.SearchEncoder", classifier: "by_model.Classifier", folder: Path, words: languages.Language
 ) -> "by_model.Classifier":
-
     with tempfile.TemporaryDirectory(prefix="clip-italian-") as room:
         (data,) = labelled.load([folder], [], words, Path(room))
         found = label_curve.calibrate(encoder, classifier, data)
@@ -132,7 +130,6 @@ def _calibrated(
 
 
 def _rows(batch: "by_model.Batch", classifier: "by_model.Classifier", most: int, least: float) -> list[dict[str, Any]]:
-
     return [
         {
             "path": str(path),

@@ -1,4 +1,4 @@
-"""`clip-italian clean`: leave out captions and pictures that training should not see."""
+"""`clip-italian clean`: remove captions and pictures that are no use for training."""
 
 from typing import Annotated
 
@@ -22,8 +22,9 @@ def clean(
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
-    """Filter captions and pictures as a recipe says; what goes is listed in PAIRS.rejects.jsonl with its reason.
-    duplicates.copies=true leaves out cropped, mirrored and brightened copies too.
+    """Filter captions and pictures by a recipe. PAIRS.rejects.jsonl lists what is removed, with reasons.
+
+    duplicates.copies=true also removes cropped, mirrored and brightened copies.
 
     Example: clip-italian clean wit.parquet names.share=0.9 -o clean.parquet --recipe paper
     """

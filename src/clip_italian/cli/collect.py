@@ -39,13 +39,13 @@ with lazy_imports():
     from clip_italian.sources import wit as wit_source
 
 
-Inputs = Annotated[list[Path], typer.Argument(help="Files to read, also gzipped.", show_default=False)]
+Inputs = Annotated[list[Path], typer.Argument(help="Files to read, plain or gzipped.", show_default=False)]
 ImageColumn = Annotated[
-    str | None, typer.Option(help="Column with the picture: a path from the file's folder, or URL.")
+    str | None, typer.Option(help="Column with the picture: a path relative to the file, or a URL.")
 ]
-CaptionColumn = Annotated[str | None, typer.Option(help="Column with the caption or captions.")]
-IdColumn = Annotated[str | None, typer.Option(help="Column that names the picture; by default made of URL or content.")]
-SourceName = Annotated[str | None, typer.Option("--source", help="Name of the source; by default the file's name.")]
+CaptionColumn = Annotated[str | None, typer.Option(help="Column with one or more captions.")]
+IdColumn = Annotated[str | None, typer.Option(help="Column with the picture's id. Default: derived from URL or content.")]
+SourceName = Annotated[str | None, typer.Option("--source", help="Name of the source. Default: the file's name.")]
 
 app = Commands(help="Collect image-caption pairs from a source into a pairs file.", no_args_is_help=True)
 
@@ -79,7 +79,7 @@ def wit(
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
-    """WIT's published TSV files: reference descriptions of one language, one pair an image.
+    """WIT's published TSV files: reference descriptions in one language, one pair per image.
 
     Example: clip-italian collect wit wit_v1.train.all-*.tsv.gz -o wit.parquet
     """
@@ -91,7 +91,7 @@ def mscoco_it(
     files: Inputs,
     output: PairsOutput,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of MSCOCO's pictures (flat or train2014/, val2014/); else their URLs.")
+        Path | None, typer.Option(help="Folder of MSCOCO's pictures (flat or train2014/, val2014/). Default: their URLs.")
     ] = None,
     workers: Workers = CORES,
     ray: Ray = None,
@@ -113,7 +113,7 @@ def mscoco_it(
 def conceptual_captions(
     files: Inputs, output: PairsOutput, workers: Workers = CORES, ray: Ray = None, as_json: Json = False
 ) -> None:
-    """Conceptual Captions' TSV files: English captions and URLs, to be translated.
+    """Conceptual Captions' TSV files: English captions and URLs, ready to translate.
 
     Example: clip-italian collect conceptual-captions Train_GCC-training.tsv -o cc-en.parquet
     """
@@ -124,7 +124,7 @@ def conceptual_captions(
 def unsplash(
     files: Inputs,
     output: PairsOutput,
-    width: Annotated[int, typer.Option(min=0, help="Pixels to ask for; 0 for photos as they were uploaded.")] = 640,
+    width: Annotated[int, typer.Option(min=0, help="Width to request, in pixels; 0 for the original size.")] = 640,
     workers: Workers = CORES,
     ray: Ray = None,
     as_json: Json = False,
@@ -148,7 +148,7 @@ def jsonl(
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
-    """Your own JSON lines: {"image_path": "a.jpg", "captions": ["…"]}, or with other names.
+    """Your own JSON lines: {"image_path": "a.jpg", "captions": ["…"]}, or other field names.
 
     Example: clip-italian collect jsonl captions.jsonl -o own.parquet
     """
@@ -164,18 +164,18 @@ def csv(
     caption_column: CaptionColumn = "caption",
     id_column: IdColumn = None,
     source: SourceName = None,
-    delimiter: Annotated[str | None, typer.Option(help='By default found among ",", ";" and tab ("\\t").')] = None,
+    delimiter: Annotated[str | None, typer.Option(help='Delimiter. Default: detected among ",", ";" and tab ("\\t").')] = None,
     workers: Workers = CORES,
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
-    """Your own CSV with a header: a picture and a caption a row.
+    """Your own CSV with a header: one picture and one caption per row.
 
     Example: clip-italian collect csv photos.csv --image-column file --caption-column text -o own.parquet
     """
     character = "\t" if delimiter in ("\\t", "tab") else delimiter
     if character is not None and (len(character) != 1 or character in '"\r\n'):
-        raise UsageError(f"--delimiter {delimiter!r}: give one character that is no quote, or \\t")
+        raise UsageError(f"--delimiter {delimiter!r}: give one character other than a quote, or \\t")
     columns = tables.Columns(image_column, caption_column, id_column, source)
     settings = vars(columns) | {"delimiter": character}
     _collect("csv", tables.Csv(columns, character), settings, files, output, workers, ray, as_json)
@@ -193,7 +193,7 @@ def parquet(
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
-    """Parquet: pairs files to put together, or your own table with the columns you name.
+    """Parquet: pairs files to merge, or your own table with the columns you name.
 
     Example: clip-italian collect parquet wit.parquet mscoco-it.parquet -o all.parquet
     """
@@ -203,9 +203,9 @@ def parquet(
 
 @app.command("folder")
 def folder(
-    folders: Annotated[list[Path], typer.Argument(help="Folders with pictures, also in folders below.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of pictures, searched with their subfolders.")],
     output: PairsOutput,
-    source: Annotated[str | None, typer.Option("--source", help="Name of the source; by default the folder's.")] = None,
+    source: Annotated[str | None, typer.Option("--source", help="Name of the source. Default: the folder's.")] = None,
     exclude: Exclude = None,
     hidden: Annotated[bool, typer.Option("--hidden", help=HIDDEN_HELP)] = False,
     workers: Workers = CORES,
@@ -227,13 +227,13 @@ def folder(
 
 @app.command("webdataset")
 def webdataset(
-    shards: Annotated[list[Path], typer.Argument(help="Tar files, or folders with them.")],
+    shards: Annotated[list[Path], typer.Argument(help="Tar files, or folders of them.")],
     output: PairsOutput,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder to unpack the pictures into; by default OUTPUT's name with -pictures.")
+        Path | None, typer.Option(help="Folder to unpack the pictures into. Default: OUTPUT's name with -pictures.")
     ] = None,
     source: Annotated[
-        str, typer.Option("--source", help="Name of the source, where the shards tell none.")
+        str, typer.Option("--source", help="Name of the source where the shards have none.")
     ] = "webdataset",
     workers: Workers = CORES,
     ray: Ray = None,
@@ -262,25 +262,25 @@ def ilpost(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            help="Lists of addresses (.txt), saved pages (.html) or folders of them, tables (.jsonl, .json, .csv).",
+            help="Lists of URLs (.txt), saved pages (.html) or folders of them, tables (.jsonl, .json, .csv).",
             show_default=False,
         ),
     ],
     output: PairsOutput,
     pages: Annotated[
-        Path | None, typer.Option(help="Folder that keeps downloaded pages; by default in the user's cache.")
+        Path | None, typer.Option(help="Folder for downloaded pages. Default: the user's cache.")
     ] = None,
-    rate: Annotated[float, typer.Option(min=0.001, help="Requests a second; robots.txt may ask for fewer.")] = 1.0,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one page.")] = 30.0,
-    retries: Annotated[int, typer.Option(min=0, help="Further tries where the host is busy or out of reach.")] = 3,
+    rate: Annotated[float, typer.Option(min=0.001, help="Requests per second; robots.txt may lower it.")] = 1.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Timeout per page, in seconds.")] = 30.0,
+    retries: Annotated[int, typer.Option(min=0, help="Retries when the host is busy or unreachable.")] = 3,
     user_agent: Annotated[
-        str | None, typer.Option(help="Name that the host is told, then how to reach you. Default: clip-italian.")
+        str | None, typer.Option(help="User agent: a name, then how to reach you. Default: clip-italian.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Il Post's "La Foto del Giorno": photos and captions of its pages, one page asked for at a time.
+    """Il Post's "La Foto del Giorno": photos and captions from its pages, requested one at a time.
 
-    The photos come later, by clip-italian fetch.
+    Download the photos afterwards with clip-italian fetch.
 
     Example: clip-italian collect ilpost addresses.txt -o ilpost.parquet
     """

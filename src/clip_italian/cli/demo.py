@@ -1,4 +1,4 @@
-"""`clip-italian demo`: the main job on packaged data."""
+"""`clip-italian demo`: train, measure and search on packaged data."""
 
 import json
 from pathlib import Path
@@ -21,10 +21,10 @@ def demo(
         "runs/demo"
     ),
     language: Annotated[str, typer.Option(help="Language of captions and queries.")] = languages.DEFAULT,
-    overrides: Annotated[list[str] | None, typer.Argument(help="Settings of the recipe as key=value.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Recipe settings as key=value.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as one JSON object.")] = False,
 ) -> None:
-    """Make a picture book, train on it, measure, and write a report: about 5 minutes on 2 cores.
+    """Make a picture book, train on it, measure it, and write a report: about 5 minutes on 2 cores.
 
     Example: clip-italian demo -o runs/demo
     """

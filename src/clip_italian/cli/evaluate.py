@@ -25,22 +25,22 @@ app.command("bias")(probes.bias)
 
 Models = Annotated[list[str], Model]
 PairsOption = Annotated[Path, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl).")]
-SplitOption = Annotated[str | None, typer.Option("--split", help="Split to use; by default test if named, else all.")]
+SplitOption = Annotated[str | None, typer.Option("--split", help="Split to use. Default: test where the file has one, else all.")]
 OverlapOption = Annotated[
-    bool, typer.Option("--allow-overlap", help="Measure also where a model was trained on some of the pictures.")
+    bool, typer.Option("--allow-overlap", help="Measure even if a model was trained on some of the pictures.")
 ]
 OutputOption = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", help="Result file to write, for clip-italian evaluate report; a folder for several results."
+        "-o", "--output", help="Result file to write, for clip-italian evaluate report. A folder for several results."
     ),
 ]
 NamesOption = Annotated[
     list[str] | None,
-    typer.Option("--name", help="What reports call the model, once for each; by default as it is given."),
+    typer.Option("--name", help="Name of the model in reports, once per --model. Default: the model as given."),
 ]
-ResamplesOption = Annotated[int, typer.Option("--resamples", min=1, help="Resamples of the bootstrap.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")]
+ResamplesOption = Annotated[int, typer.Option("--resamples", min=1, help="Number of bootstrap resamples.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Random seed of the bootstrap.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -52,7 +52,7 @@ def retrieval(
     captions: Annotated[
         Literal["distinct", "all"],
         typer.Option(
-            help="distinct: equal captions are one query, right with any of their pictures; all: as the paper."
+            help="distinct: equal captions are one query, and each of their pictures is right; all: as in the paper."
         ),
     ] = "distinct",
     allow_overlap: OverlapOption = False,
@@ -66,8 +66,8 @@ def retrieval(
 ) -> None:
     """MRR@1/5/10, R@1/5/10/50/100, median and mean rank with 95 % intervals, text to image and image to text.
 
-    Several models (--model repeated) see the same pictures, each decoded once, and stand side by side.
-    Refused where a model was trained on some of the pictures, or on copies of them.
+    Repeat --model to compare models on the same pictures, each decoded once. Fails if a model was trained on some of
+    the pictures, or on copies of them.
 
     Example: clip-italian evaluate retrieval --model runs/demo/model --pairs photos.jsonl --json
 
@@ -95,7 +95,7 @@ def retrieval(
 def zeroshot(
     model: Models,
     pairs: Annotated[
-        Path | None, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl): its captions are the labels.")
+        Path | None, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl) whose captions are the labels.")
     ] = None,
     pictures: Annotated[
         list[Path] | None,
@@ -114,10 +114,10 @@ def zeroshot(
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        typer.Option("--prompt", help="Prompt with one {}; repeat to average several; default: the language's first."),
+        typer.Option("--prompt", help="Prompt with one {}. Repeat to average several. Default: the language's first."),
     ] = None,
     prompts_file: Annotated[
-        Path | None, typer.Option("--prompts", help="File of prompts to average, one a line.")
+        Path | None, typer.Option("--prompts", help="File of prompts to average, one per line.")
     ] = None,
     language: Annotated[
         str, typer.Option(help="Language of the default prompt, of articles and of the texts.")
@@ -125,7 +125,7 @@ def zeroshot(
     split: SplitOption = None,
     allow_overlap: OverlapOption = False,
     allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Keep labels without pictures as wrong answers.")
+        bool, typer.Option("--allow-empty", help="Keep labels that have no pictures, as wrong answers.")
     ] = False,
     output: OutputOption = None,
     name: NamesOption = None,
@@ -136,9 +136,9 @@ def zeroshot(
 ) -> None:
     """Accuracy@1/5/10/100 with 95 % intervals: pictures against labels, or against all captions of a pairs file.
 
-    With --pictures also by class, with the worst confusions; labels without article get one. Several models, and
-    several sets of labels, see the same pictures, each decoded once, and stand side by side.
-    Refused where a model was trained on some of the pictures, or on copies of them.
+    With --pictures also per class, with the worst confusions; labels without an article get one. Repeat --model and
+    --labels to compare on the same pictures, each decoded once. Fails if a model was trained on some of the pictures,
+    or on copies of them.
 
     Example: clip-italian evaluate zeroshot --model runs/demo/model --pictures animals/ -o result.json
 
@@ -172,7 +172,7 @@ def zeroshot(
 
 @app.command("report")
 def report(
-    files: Annotated[list[Path], typer.Argument(help="Result files that evaluate … -o wrote.", metavar="RESULT…")],
+    files: Annotated[list[Path], typer.Argument(help="Result files from evaluate … -o.", metavar="RESULT…")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")] = Path("report"),
     title: Annotated[str, typer.Option(help="Title of the report.")] = "Evaluation",
     resamples: ResamplesOption = 1000,
@@ -181,8 +181,8 @@ def report(
 ) -> None:
     """The paper's Tables 3 and 4 with models as columns, published figures, intervals and paired differences.
 
-    Writes report.md, report.tex, report.html and a plot (PNG and SVG) into a folder. Every model is compared with the
-    first one that was measured on the same set.
+    Writes report.md, report.tex, report.html and a plot (PNG and SVG). Each model is compared with the first one
+    measured on the same test set.
 
     Example: clip-italian evaluate report a.json b.json -o runs/report
     """
@@ -196,10 +196,8 @@ def report(
 
 
 def _loaded(models: list[str], names: list[str], language: str, device: str) -> "list[subjects.Subject]":
-
     return subjects.load(models, names, languages.get(language), str(devices.choose_device(device)))
 
 
 def _rules(resamples: int, seed: int, allow_overlap: bool) -> "run.Rules":
-
     return run.Rules(bootstrap.Resampling(resamples, seed), allow_overlap)

@@ -1,4 +1,4 @@
-"""`clip-italian export`: a model in another library's format."""
+"""`clip-italian export`: a model in the format of another library."""
 
 import json
 from enum import StrEnum
@@ -20,7 +20,7 @@ with lazy_imports():
 
 
 class Format(StrEnum):
-    """What can be written."""
+    """Target formats."""
 
     HF = "hf"
     ONNX = "onnx"
@@ -41,29 +41,29 @@ _FITTING = {Quantise.INT8: Format.ONNX, Quantise.BF16: Format.OPENVINO}
 def export(
     model: Annotated[str, typer.Argument(help="Model folder, Hub id, or mini.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
-    to: Annotated[Format, typer.Option("--to", help="Library that shall read it.")],
+    to: Annotated[Format, typer.Option("--to", help="Target format.")],
     quantise: Annotated[
-        Quantise | None, typer.Option("--quantise", help="int8 (onnx) or bf16 (openvino): faster, cosine 0.99 or more.")
+        Quantise | None, typer.Option("--quantise", help="int8 (onnx) or bf16 (openvino): faster; cosine to float32 at least 0.99.")
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option("--pictures", help="Folder of pictures to measure on, instead of made-up ones.")
+        Path | None, typer.Option("--pictures", help="Folder of pictures to compare on. Default: generated ones.")
     ] = None,
-    language: Annotated[str, typer.Option("--language", help="Of the texts to measure on.")] = languages.DEFAULT,
+    language: Annotated[str, typer.Option("--language", help="Language of the texts to compare on.")] = languages.DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Write a model for plain transformers, onnxruntime, OpenVINO or sentence-transformers.
 
-    What onnx and openvino write is compared with the model first, and can be used like any model folder:
+    onnx and openvino exports are first compared with the model. They can be used like any model folder:
 
     Example: clip-italian export mini --to onnx -o mini-onnx
 
     Example: clip-italian index build ~/Pictures -o photos.idx --model mini-onnx
     """
     if quantise is not None and to is not _FITTING[quantise]:
-        raise UsageError(f"--quantise {quantise.value}: is for --to {_FITTING[quantise].value}")
+        raise UsageError(f"--quantise {quantise.value}: only with --to {_FITTING[quantise].value}")
     graphs = to in (Format.ONNX, Format.OPENVINO)
     if pictures is not None and not graphs:
-        raise UsageError(f"--pictures: is for --to onnx and openvino; nothing is measured with --to {to.value}")
+        raise UsageError(f"--pictures: only with --to onnx or openvino; --to {to.value} compares nothing")
     words = languages.get(language)
 
     sample = agreement.Sample.of(words, pictures) if graphs else None
@@ -86,13 +86,13 @@ def _show(output: Path, to: Format, done: "exported.Exported | None", as_json: b
         facts = {"output": str(output), "to": to.value}
         print(json.dumps(facts | ({} if done is None else {"export": done.model_dump(mode="json")})))
         return
-    console.output.print(f"{output}: written for {to.value}", markup=False)
+    console.output.print(f"{output}: exported for {to.value}", markup=False)
     if done is not None:
         for name, graph in (("pictures", done.image), ("texts", done.text)):
-            console.output.print(f"  {name}: {graph.file}, {_told(graph)}", markup=False)
+            console.output.print(f"  {name}: {graph.file}, {_describe(graph)}", markup=False)
 
 
-def _told(graph: "exported.Graph") -> str:
+def _describe(graph: "exported.Graph") -> str:
     parity, precision = graph.parity, graph.precision
     if precision == "float32":
         return f"float32, differs by {parity.largest_difference:.1e} at most over {parity.sample} samples"

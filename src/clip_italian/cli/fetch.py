@@ -1,4 +1,4 @@
-"""`clip-italian fetch`: the pictures behind addresses."""
+"""`clip-italian fetch`: download pictures into shards."""
 
 import json
 from dataclasses import asdict
@@ -30,15 +30,15 @@ class Distributor(StrEnum):
 def fetch(
     pairs: PairsArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the shards.")],
-    size: Annotated[int, typer.Option(min=16, help="Pixels of the shorter side; larger pictures are reduced.")] = 256,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of the JPEGs.")] = 95,
-    min_side: Annotated[int, typer.Option(min=1, help="Smaller pictures are left out.")] = 64,
-    shard: Annotated[int, typer.Option(min=1, help="Pictures a shard.")] = 1_000,
-    per_host: Annotated[int, typer.Option(min=1, help="Requests at once to one host.")] = 4,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one picture.")] = 30.0,
-    retries: Annotated[int, typer.Option(min=0, help="Further tries where a host is busy or out of reach.")] = 3,
-    threads: Annotated[int, typer.Option(min=1, help="Downloads at once in each process.")] = 32,
-    distributor: Annotated[Distributor, typer.Option(help="Who runs the shards.")] = Distributor.multiprocessing,
+    size: Annotated[int, typer.Option(min=16, help="Shorter side in pixels; larger pictures are downscaled.")] = 256,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = 95,
+    min_side: Annotated[int, typer.Option(min=1, help="Minimum side in pixels; smaller pictures are rejected.")] = 64,
+    shard: Annotated[int, typer.Option(min=1, help="Pictures per shard.")] = 1_000,
+    per_host: Annotated[int, typer.Option(min=1, help="Concurrent requests per host.")] = 4,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Timeout per picture, in seconds.")] = 30.0,
+    retries: Annotated[int, typer.Option(min=0, help="Retries when a host is busy or unreachable.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="Concurrent downloads per process.")] = 32,
+    distributor: Annotated[Distributor, typer.Option(help="Backend that runs the workers.")] = Distributor.multiprocessing,
     workers: Workers = CORES,
     ray: Ray = None,
     as_json: Json = False,

@@ -1,4 +1,4 @@
-"""`clip-italian import`: the original project's checkpoints."""
+"""`clip-italian import`: checkpoints of the original project."""
 
 import json
 from pathlib import Path
@@ -18,11 +18,11 @@ def import_(
     checkpoint: Annotated[Path, typer.Argument(help="Folder with flax_model.msgpack and config.json.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to write.")],
     tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="Folder or Hub id, where the checkpoint brings none.")
+        str | None, typer.Option("--tokenizer", help="Folder or Hub id, for a checkpoint without a tokenizer.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Turn a Flax HybridCLIP checkpoint, as the original CLIP-Italian was trained, into a model folder.
+    """Convert a Flax HybridCLIP checkpoint, the format of the original CLIP-Italian, into a model folder.
 
     Example: clip-italian import flax -o models/clip-italian --tokenizer dbmdz/bert-base-italian-xxl-uncased
     """

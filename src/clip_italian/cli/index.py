@@ -1,4 +1,4 @@
-"""`clip-italian index`: make pictures searchable, and keep them so."""
+"""`clip-italian index`: build, update and check an index of pictures."""
 
 import json
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ Inputs = Annotated[
     typer.Argument(help="Folders of pictures, pairs files, shards (.tar) or embeddings.", metavar="INPUT…"),
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="Remove pictures also where a whole folder is gone; its disk may be missing.")
+    bool, typer.Option("--force", help="Remove pictures even if their whole folder is gone (its disk may be unmounted).")
 ]
-Pictures = Annotated[Path | None, typer.Option(help="Folder that the paths in embeddings start at.")]
-Hidden = Annotated[bool | None, typer.Option("--hidden/--no-hidden", help=f"{HIDDEN_HELP} Default: as the index.")]
+Pictures = Annotated[Path | None, typer.Option(help="Base folder of the relative paths in embeddings.")]
+Hidden = Annotated[bool | None, typer.Option("--hidden/--no-hidden", help=f"{HIDDEN_HELP} Default: the index's setting.")]
 _SHOWN = 20
 
-app = Commands(help="Make pictures searchable, and keep them so.", no_args_is_help=True)
+app = Commands(help="Build, update and check an index of pictures.", no_args_is_help=True)
 
 
 @app.command("build")
@@ -43,9 +43,9 @@ def build(
     inputs: Inputs,
     output: Annotated[Path, typer.Option("-o", "--output", help="Index folder to write.")],
     model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")],
-    exact: Annotated[bool, typer.Option("--exact", help="Look at every vector, however many there are.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector, at any size of the index.")] = False,
     store: Annotated[
-        str | None, typer.Option(metavar="URL", help="Keep vectors and rows in milvus://HOST:PORT/COLLECTION.")
+        str | None, typer.Option(metavar="URL", help="Store vectors and rows in milvus://HOST:PORT/COLLECTION.")
     ] = None,
     pictures: Pictures = None,
     force: Force = False,
@@ -55,10 +55,10 @@ def build(
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
-    """Make an index hold what the inputs hold; what it holds already is not embedded again.
+    """Build an index of the inputs, or bring it up to date: only new and changed pictures are embedded.
 
-    A killed run leaves the index as it was, and goes on where it was when it is given again. The index remembers
-    --exclude and --hidden; --exclude replaces earlier patterns, and --exclude "" forgets them.
+    A killed run leaves the index unchanged; run the same command again to resume. The index remembers --exclude and
+    --hidden. --exclude replaces earlier patterns; --exclude "" clears them.
 
     Example: clip-italian index build ~/Pictures -o photos.idx --model runs/demo/model
     """
@@ -75,7 +75,7 @@ def build(
 def add(
     index: Folder,
     inputs: Inputs,
-    model: Annotated[str | None, typer.Option("--model", help="Model folder; by default the index's own.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model folder. Default: the model of the index.")] = None,
     pictures: Pictures = None,
     exclude: Exclude = None,
     hidden: Hidden = None,
@@ -83,9 +83,9 @@ def add(
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
-    """Add pictures; those that are in the index and changed are embedded anew.
+    """Add pictures, and embed changed ones again.
 
-    The index remembers --exclude, which is added to earlier patterns, and --hidden.
+    The index remembers --hidden and --exclude, which extends earlier patterns.
 
     Example: clip-italian index add photos.idx ~/Pictures/2026
     """
@@ -102,11 +102,11 @@ def remove(
     what: Annotated[
         list[str] | None, typer.Argument(help="Ids, paths, folders or patterns (*.png).", metavar="WHAT…")
     ] = None,
-    missing: Annotated[bool, typer.Option("--missing", help="Pictures whose file is gone.")] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="Remove pictures whose file is gone.")] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Take pictures out of an index; the files stay where they are.
+    """Remove pictures from an index. Files are not touched.
 
     Example: clip-italian index remove photos.idx 2019/holiday "*.gif"
     """
@@ -117,7 +117,7 @@ def remove(
 
 @app.command("info")
 def info(index: Folder, as_json: Json = False) -> None:
-    """Show what an index holds and which model made it.
+    """Show the contents of an index and the model that made it.
 
     Example: clip-italian index info photos.idx
     """
@@ -131,7 +131,7 @@ def info(index: Folder, as_json: Json = False) -> None:
 
 @app.command("verify")
 def verify(index: Folder, as_json: Json = False) -> None:
-    """Read an index once and tell whether it is whole; exits with 1 where it is not.
+    """Check the integrity of an index; exit with 1 if it is damaged.
 
     Example: clip-italian index verify photos.idx
     """
@@ -144,10 +144,10 @@ def verify(index: Folder, as_json: Json = False) -> None:
             console.output.print(problem, markup=False)
         if missing:
             console.notice(
-                f"{missing:,} pictures are no longer where they were; see clip-italian index remove --missing"
+                f"{missing:,} pictures have lost their file; see clip-italian index remove --missing"
             )
         if not problems:
-            console.output.print(f"{index}: whole", markup=False)
+            console.output.print(f"{index}: intact", markup=False)
     if problems:
         raise typer.Exit(1)
 
@@ -156,11 +156,11 @@ def verify(index: Folder, as_json: Json = False) -> None:
 def compact(
     index: Folder,
     exact: Annotated[
-        bool | None, typer.Option("--exact/--graph", help="From now on look at every vector, or use a graph.")
+        bool | None, typer.Option("--exact/--graph", help="From now on, compare with every vector, or use a graph.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write an index anew, without what was removed and as one piece: it gets smaller and faster.
+    """Rewrite an index as one segment without removed rows: smaller and faster.
 
     Example: clip-italian index compact photos.idx
     """
@@ -171,10 +171,10 @@ def compact(
 def calibrate(
     index: Folder,
     pairs: PairsArgument,
-    model: Annotated[str | None, typer.Option("--model", help="Model folder; by default the index's own.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model folder. Default: the model of the index.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Learn from captions whose pictures are in the index how probable a hit of some score is; searches tell it then.
+    """Fit a score-to-probability calibration from captions of pictures in the index; searches then show it.
 
     Example: clip-italian index calibrate photos.idx captions.jsonl
     """
@@ -189,10 +189,10 @@ def calibrate(
 @app.command("export")
 def export(
     index: Folder,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder, as clip-retrieval has it, or .parquet file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder in clip-retrieval's layout, or .parquet file.")],
     as_json: Json = False,
 ) -> None:
-    """Write embeddings and rows for other programs; `index build` reads them back.
+    """Export embeddings and rows for other programs; `index build` reads them back.
 
     Example: clip-italian index export photos.idx -o embeddings
     """
@@ -204,30 +204,29 @@ def export(
 
 
 def _check(inputs: list[Path]) -> None:
-    """Look at the inputs before a model is loaded."""
+    """Check the inputs before a model is loaded."""
 
     for path in inputs:
         index_inputs.kind(path)
 
 
 def _patterns(given: list[str] | None) -> list[str] | None:
-    """The patterns of --exclude, none for --exclude ""; looked at before a model is loaded."""
+    """The patterns of --exclude, checked before a model is loaded; none for --exclude ""."""
 
     return None if given is None else list(walk.Choice(() if given == [""] else tuple(given)).exclude)
 
 
 def _model(name: str, device: str) -> "update.Model":
-
     encoder = load.load(name, str(devices.choose_device(device)))
     folder = Path(name)
     return update.Model(encoder, str(folder.resolve()) if folder.is_dir() else name)
 
 
 def _show(change: "update.Change", index: Path, as_json: bool, patterns: Sequence[str] = ()) -> None:
-    """Print what an update did; of `patterns`, given this time, also those that fit nothing."""
+    """Print the result of an update, and those of `patterns` that match nothing."""
     for pattern in patterns:
         if pattern not in change.aside.excluded:
-            console.notice(f"--exclude {pattern}: fits no name, and no path below the folders given")
+            console.notice(f"--exclude {pattern}: matches no name, and no path below the given folders")
     left_out = [{"id": one.id, "reason": one.reason, "detail": one.detail} for one in change.left_out]
     if as_json:
         kept = [{"folder": one.folder, "pictures": one.pictures} for one in change.kept]
@@ -238,7 +237,7 @@ def _show(change: "update.Change", index: Path, as_json: bool, patterns: Sequenc
         print(json.dumps({"index": str(index)} | figures | rows | aside | more))
         return
     for name in change.unmatched:
-        console.notice(f"{index}: nothing in it fits {name}")
+        console.notice(f"{index}: nothing in it matches {name}")
     for one in change.kept:
         console.notice(
             f"{one.folder}: all {one.pictures:,} pictures of this folder are gone; they stay in the index. "

@@ -1,4 +1,4 @@
-"""`clip-italian locate`: where in a picture is what words say."""
+"""`clip-italian locate`: find the part of a picture that fits a text."""
 
 import json
 from pathlib import Path
@@ -23,26 +23,26 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def locate(
-    picture: Annotated[Path, typer.Argument(help="Picture to look in.")],
-    query: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    picture: Annotated[Path, typer.Argument(help="Picture to search.")],
+    query: Annotated[str, typer.Argument(help="Text to look for.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Picture to write, with heat and box; by default NAME-located.jpg here."),
+        typer.Option("-o", "--output", help="Picture to write, with heat map and box. Default: NAME-located.jpg."),
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")] = "mini",
     language: Language = languages.DEFAULT,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Find the part of a picture that fits the words best: a heat map, and a box around its hottest part.
+    """Find the part of a picture that fits a text best: a heat map, and a box around its peak.
 
-    The words are always found somewhere; the strength tells how well they fit there, for comparing with other words.
-    With --json also the heat map, as rows of numbers from 0 to 1 over the whole picture.
+    There is always a best part. Compare its strength with that of other texts to see how well it fits.
+    --json adds the heat map, as rows of numbers from 0 to 1 over the whole picture.
 
     Example: clip-italian locate foto.jpg "il gatto" -o gatto.jpg
     """
     if not query.strip():
-        raise UsageError("the query is empty; say what to look for")
+        raise UsageError("the query is empty; give a text to look for")
     output = output or Path(f"{picture.stem}-located.jpg")
     if output.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{output}: the output is a picture; choose a name that ends in {', '.join(_SUFFIXES)}")

@@ -1,4 +1,4 @@
-"""`clip-italian merge`: a model between two."""
+"""`clip-italian merge`: interpolate between two models."""
 
 import json
 from pathlib import Path
@@ -17,12 +17,12 @@ with lazy_imports():
 
 def merge(
     start: Annotated[str, typer.Argument(help="Model before fine-tuning: folder, Hub id, or mini.")],
-    end: Annotated[str, typer.Argument(help="Model after fine-tuning, of the same shape.")],
+    end: Annotated[str, typer.Argument(help="Model after fine-tuning, of the same architecture.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to write.")],
-    weight: Annotated[float, typer.Option(min=0, max=1, help="0 is the first model, 1 the second.")] = 0.5,
+    weight: Annotated[float, typer.Option(min=0, max=1, help="Weight of the second model: 0 is the first, 1 the second.")] = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Interpolate between the weights of two models of the same towers and tokenizer.
+    """Interpolate between the weights of two models with the same towers and tokenizer.
 
     Example: clip-italian merge openai/clip-vit-base-patch32 runs/photos/model -o runs/between --weight 0.5
     """

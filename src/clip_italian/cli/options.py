@@ -1,4 +1,4 @@
-"""Options and output that several commands share."""
+"""Options and output shared by commands."""
 
 import functools
 import json
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Commands(typer.Typer):
-    """Commands that get their paths as the disk stores them, in whatever Unicode form they are typed."""
+    """Commands whose path arguments are resolved to the Unicode form that the disk stores."""
 
     def command(self, *arguments: Any, **options: Any) -> Callable[[F], F]:
         """As Typer's."""
@@ -46,11 +46,11 @@ def _as_stored(value: Any) -> Any:
 
 
 def pairs_output(path: Path) -> Path:
-    """The path of a pairs file to write; raises UsageError where it can be none."""
+    """Check the path of a pairs file to write. Raises UsageError for a folder or another suffix."""
     if path.is_dir():
-        raise UsageError(f"{path}: a folder; give the name of a file to write, like {path / 'pairs.parquet'}")
+        raise UsageError(f"{path}: is a folder; give a file name, like {path / 'pairs.parquet'}")
     if path.suffix not in (".parquet", ".jsonl"):
-        raise UsageError(f"{path}: a pairs file ends in .parquet or .jsonl; choose such a name")
+        raise UsageError(f"{path}: a pairs file ends in .parquet or .jsonl; choose another name")
     return path
 
 
@@ -58,8 +58,8 @@ PairsArgument = Annotated[Path, typer.Argument(help="Pairs file (.parquet or .js
 PairsOutput = Annotated[
     Path, typer.Option("-o", "--output", help="Pairs file to write (.parquet or .jsonl).", callback=pairs_output)
 ]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Worker processes on this machine.")]
-Ray = Annotated[str | None, typer.Option("--ray", metavar="ADDRESS", help="Work on this Ray cluster instead.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Number of worker processes.")]
+Ray = Annotated[str | None, typer.Option("--ray", metavar="ADDRESS", help="Run on this Ray cluster instead.")]
 Language = Annotated[str, typer.Option("--language", help="Language of the captions.")]
 Model = typer.Option(
     "--model",
@@ -71,17 +71,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
-        "--exclude", metavar="GLOB", help="Leave out files and folders of this name, or path below the folder; repeat."
+        "--exclude", metavar="GLOB", help="Exclude files and folders by name, or by path below the folder. Repeatable."
     ),
 ]
-HIDDEN_HELP = "Also hidden files, and thumbnails and recycle bins of systems."
+HIDDEN_HELP = "Include hidden files, thumbnails and recycle bins."
 CORES = os.cpu_count() or 1
 
 
 def chosen_prompts(given: list[str] | None, file: Path | None, language: languages.Language) -> list[str]:
-    """The prompts given and those of a file (one a line), or the language's first.
+    """The given prompts and those in a file, one per line; or the language's first.
 
-    Raises UserError for a file that cannot be read, and UsageError for a prompt without its one {}.
+    Raises UserError for an unreadable file, and UsageError for a prompt without exactly one {}.
     """
     prompts = list(given or [])
     if file is not None:
@@ -89,17 +89,17 @@ def chosen_prompts(given: list[str] | None, file: Path | None, language: languag
             prompts += [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
-                f"{file}: cannot read the prompts ({error}); give a text file, one prompt a line"
+                f"{file}: cannot read the prompts ({error}); give a text file with one prompt per line"
             ) from error
     prompts = prompts or [language.prompts[0]]
     for template in prompts:
         if template.count("{}") != 1:
-            raise UsageError(f"--prompt {template!r}: it needs exactly one {{}} for the label")
+            raise UsageError(f"--prompt {template!r}: needs exactly one {{}} for the label")
     return prompts
 
 
 def show_summary(summary: "stage.Summary", output: Path, as_json: bool) -> None:
-    """What a stage kept and why it rejected the rest, on stdout."""
+    """Print how many rows a stage kept, and why it rejected the others."""
     if as_json:
         figures = {"output": str(output), "before": summary.before, "after": summary.after}
         print(json.dumps(figures | {"rejected": summary.rejected, "rejects": str(rejects.rejects_path(output))}))

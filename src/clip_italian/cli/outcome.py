@@ -1,4 +1,4 @@
-"""What `evaluate` shows and writes: tables of models side by side, and a result file each."""
+"""Output of `evaluate`: result files, and tables that compare models."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def result_files(output: Path | None, names: Sequence[str], source: Path | None 
     """Where the results of these names go: one into the file `output`; several, or one where it is a folder, into it.
 
     Raises UsageError where several results would go into one file, or one into `source`, and UserError where nothing
-    can be written: better now than after an hour's measuring.
+    can be written: better now than after an hour of measuring.
     """
     if output is None:
         return [None] * len(names)
@@ -50,7 +50,7 @@ def result_files(output: Path | None, names: Sequence[str], source: Path | None 
 
 
 def keep(measured: Iterable["run.Measured"], files: Sequence[Path | None]) -> list["run.Measured"]:
-    """All results, each written into its file as soon as it is there."""
+    """Collect all results, writing each to its file as soon as it is available."""
 
     kept = []
     for one, file in zip(measured, files, strict=True):
@@ -61,14 +61,14 @@ def keep(measured: Iterable["run.Measured"], files: Sequence[Path | None]) -> li
 
 
 def print_json(measured: Sequence["run.Measured"]) -> None:
-    """One JSON object: the result, or `results` where there are several; without the ranks."""
+    """Print one JSON object: the result, or `results` if there are several, without ranks."""
 
     shown = [run.for_people(one.result) for one in measured]
     print(json.dumps(shown[0] if len(shown) == 1 else {"results": shown}))
 
 
 def print_tables(measured: Sequence["run.Measured"], part: str | None, title: str) -> None:
-    """A table of all results side by side and of chance; `part`: the key of a result that holds the figures."""
+    """Print a table that compares all results and chance; `part` is the key that holds the figures."""
     columns, intervals = {}, {}
     for one in measured:
         name = one.result["name"] if len(measured) > 1 else "model"
@@ -79,7 +79,7 @@ def print_tables(measured: Sequence["run.Measured"], part: str | None, title: st
 
 
 def print_notes(measured: Sequence["run.Measured"]) -> None:
-    """What one should know: training pictures, the worst confusions of a single result, the rule of ties."""
+    """Print notes: overlap with training pictures, worst confusions of a single result, how ties count."""
     for one in measured:
         seen = one.result["overlap"].get("pictures")
         if seen:
@@ -97,9 +97,9 @@ def show(
     columns: Mapping[str, Mapping[str, Any]],
     intervals: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
 ) -> None:
-    """A table on stdout: a row for each figure, a column for each model, intervals where there are any.
+    """Print a table: a row per figure, a column per model, and intervals where available.
 
-    Of one model they stand beside the figures, of several below them, which keeps the table narrow.
+    Intervals of a single model are in a column of their own, those of several below the figures: a narrower table.
     """
     known = intervals or {}
     beside = len(known) == 1

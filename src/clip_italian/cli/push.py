@@ -1,4 +1,4 @@
-"""`clip-italian push`: a model folder to the Hub."""
+"""`clip-italian push`: upload a model folder to the Hub."""
 
 import json
 from pathlib import Path
@@ -19,12 +19,12 @@ with lazy_imports():
 
 def push(
     folder: Annotated[Path, typer.Argument(help="Model folder with its card (README.md).")],
-    repo_id: Annotated[str, typer.Argument(help="Repository, like you/model; made where it is missing.")],
-    private: Annotated[bool, typer.Option("--private", help="Nobody else may see it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and send nothing.")] = False,
+    repo_id: Annotated[str, typer.Argument(help="Repository, like you/model; created if missing.")],
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files, and send nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Upload a model to the Hub; refuses without licence, metrics or weights, and files that are no part of a model.
+    """Upload a model to the Hub. Requires a licence, metrics and weights; refuses files that do not belong to a model.
 
     Example: clip-italian push runs/photos/model you/photos --dry-run
     """

@@ -1,4 +1,4 @@
-"""`clip-italian rate`: people rate translations."""
+"""`clip-italian rate`: human ratings of translations."""
 
 import json
 import re
@@ -19,11 +19,11 @@ with lazy_imports():
     from clip_italian.translate import rating, sheet
 
 
-app = Commands(help="Let people rate a sample of translations.", no_args_is_help=True)
+app = Commands(help="Have people rate a sample of translations.", no_args_is_help=True)
 
 
 class Delimiter(StrEnum):
-    """Between the columns. Excel in most of Europe expects semicolons, elsewhere commas."""
+    """Column delimiters. Excel expects semicolons in most of Europe, and commas elsewhere."""
 
     semicolon = "semicolon"
     comma = "comma"
@@ -32,22 +32,22 @@ class Delimiter(StrEnum):
 
 @app.callback()
 def rate() -> None:
-    """Let people rate a sample of translations."""
+    """Have people rate a sample of translations."""
 
 
 @app.command()
 def sample(
     pairs: PairsArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the raters' files.")],
-    raters: Annotated[str, typer.Option(metavar="NAME,NAME…", help="The raters' names: one file each.")],
-    size: Annotated[int, typer.Option(min=1, help="Translations to draw.")] = 100,
-    seed: Annotated[int, typer.Option(help="Another seed draws another sample.")] = 0,
-    delimiter: Annotated[Delimiter, typer.Option(help="Between the columns: what the raters' Excel expects.")] = (
+    raters: Annotated[str, typer.Option(metavar="NAME,NAME…", help="Names of the raters; each gets a file.")],
+    size: Annotated[int, typer.Option(min=1, help="Number of translations to sample.")] = 100,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    delimiter: Annotated[Delimiter, typer.Option(help="Column delimiter that the raters' Excel expects.")] = (
         Delimiter.semicolon
     ),
     as_json: Json = False,
 ) -> None:
-    """Draw translations to a CSV file for each rater, original beside translation.
+    """Sample translations into one CSV file per rater, each next to its original.
 
     Example: clip-italian rate sample cc-it.parquet -o rating --raters anna,bruno
     """
@@ -68,7 +68,7 @@ def sample(
 
 @app.command()
 def score(
-    files: Annotated[list[Path], typer.Argument(help="The raters' files, filled in.")],
+    files: Annotated[list[Path], typer.Argument(help="Completed files of the raters.")],
     as_json: Json = False,
 ) -> None:
     """Mean, distribution and agreement (Gwet's AC1 and AC2) of the raters' files. Ratings may be missing.

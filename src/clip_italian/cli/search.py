@@ -1,4 +1,4 @@
-"""`clip-italian search`: pictures of an index that fit words, pictures, or both."""
+"""`clip-italian search`: search an index by text, by picture, or both."""
 
 import json
 import webbrowser
@@ -23,39 +23,39 @@ def search(
     index: Annotated[Path, typer.Argument(help="Index folder, from clip-italian index build.", metavar="IDX")],
     queries: Annotated[
         list[str] | None,
-        typer.Argument(help="Words, or a picture file of any name; each is a search of its own.", metavar="QUERY…"),
+        typer.Argument(help="Text, or a picture file; each is a search of its own.", metavar="QUERY…"),
     ] = None,
-    like: Annotated[list[Path] | None, typer.Option("--like", help="A picture that it should be like as well.")] = None,
+    like: Annotated[list[Path] | None, typer.Option("--like", help="Picture that the results should also resemble.")] = None,
     unlike: Annotated[
-        list[str] | None, typer.Option("--not", help="Words or a picture file that it should not be like.")
+        list[str] | None, typer.Option("--not", help="Text or picture file that the results should not resemble.")
     ] = None,
-    average: Annotated[bool, typer.Option("--average", help="The queries are wordings of one search.")] = False,
+    average: Annotated[bool, typer.Option("--average", help="Treat the queries as wordings of one search.")] = False,
     prompts: Annotated[
-        list[str] | None, typer.Option("--prompt", help="Sentence with {} for the query; several are averaged.")
+        list[str] | None, typer.Option("--prompt", help="Prompt with {} for the query. Repeat to average several.")
     ] = None,
-    paper: Annotated[bool, typer.Option("--paper-queries", help="The four queries of the paper.")] = False,
-    k: Annotated[int, typer.Option("-k", help="How many pictures.", min=1)] = 10,
-    page: Annotated[int, typer.Option(min=1, help="Which k of them.")] = 1,
+    paper: Annotated[bool, typer.Option("--paper-queries", help="Search for the four queries of the paper.")] = False,
+    k: Annotated[int, typer.Option("-k", help="Number of results.", min=1)] = 10,
+    page: Annotated[int, typer.Option(min=1, help="Page of k results.")] = 1,
     folder: Annotated[str | None, typer.Option(help="Only pictures below this folder.")] = None,
-    source: Annotated[str | None, typer.Option(help="Only pictures of this source.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only pictures from this source.")] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="Only taken then or later: a year, month, day or minute, 2024-06-01 18:30."),
+        typer.Option(metavar="DATE", help="Only taken at that time or later: a year, month, day or minute (2024-06-01 18:30)."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Only taken then or earlier; all of that day, month or year.")
+        str | None, typer.Option(metavar="DATE", help="Only taken at that time or earlier, including all of that day, month or year.")
     ] = None,
     where: Annotated[list[str] | None, typer.Option(help="Only rows with FIELD=TEXT, like license=CC0.")] = None,
-    copies: Annotated[bool, typer.Option("--copies", help="Show copies of a picture one by one.")] = False,
-    exact: Annotated[bool, typer.Option("--exact", help="Look at every vector, also where there is a graph.")] = False,
-    model: Annotated[str | None, typer.Option("--model", help="Model folder; by default the index's own.")] = None,
-    language: Annotated[str, typer.Option(help="Of the contact sheet and the paper's queries.")] = languages.DEFAULT,
+    copies: Annotated[bool, typer.Option("--copies", help="Show copies of a picture as separate results.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector, even if the index has a graph.")] = False,
+    model: Annotated[str | None, typer.Option("--model", help="Model folder. Default: the model of the index.")] = None,
+    language: Annotated[str, typer.Option(help="Language of the contact sheet and the paper's queries.")] = languages.DEFAULT,
     html: Annotated[Path | None, typer.Option("--html", help="Write a contact sheet to this file.")] = None,
-    open_sheet: Annotated[bool, typer.Option("--open", help="Show the contact sheet in the browser.")] = False,
+    open_sheet: Annotated[bool, typer.Option("--open", help="Open the contact sheet in the browser.")] = False,
     paths: Annotated[bool, typer.Option("--paths", help="Print paths only, for other programs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Find the pictures that fit best: words, a picture, both, and not what you do not want.
+    """Find the pictures that fit a text, a picture, or both; --not excludes what you do not want.
 
     Example: clip-italian search runs/demo/index "un gatto che dorme" -k 5 --json
     """
@@ -105,7 +105,6 @@ def _queries(
 def _filter(
     folder: str | None, source: str | None, since: str | None, until: str | None, where: Sequence[str]
 ) -> "filters.Filter | None":
-
     equal = []
     for one in where:
         name, sign, value = one.partition("=")

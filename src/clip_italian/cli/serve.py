@@ -1,4 +1,4 @@
-"""`clip-italian serve`: an index as HTTP API and web page."""
+"""`clip-italian serve`: an HTTP API and a web page over an index."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,37 +15,37 @@ with lazy_imports():
 
 def serve(
     index: Annotated[Path, typer.Option("--index", help="Index folder, from clip-italian index build.", metavar="IDX")],
-    model: Annotated[str | None, typer.Option("--model", help="Model folder; by default the index's own.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; others than this machine's own need --keys.")] = (
+    model: Annotated[str | None, typer.Option("--model", help="Model folder. Default: the model of the index.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs --keys.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 7_860,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 picks a free one.")] = 7_860,
     keys: Annotated[
-        Path | None, typer.Option("--keys", help="File of API keys, one a line; without one of them no answer.")
+        Path | None, typer.Option("--keys", help="File of API keys, one per line; requests without one are refused.")
     ] = None,
     cors: Annotated[
-        list[str] | None, typer.Option("--cors", metavar="ORIGIN", help="Web site whose pages may call the API.")
+        list[str] | None, typer.Option("--cors", metavar="ORIGIN", help="Origin whose pages may call the API.")
     ] = None,
     hostname: Annotated[
-        list[str] | None, typer.Option("--hostname", help="Further name by which it is called, without keys.")
+        list[str] | None, typer.Option("--hostname", help="Additional allowed Host header, without keys.")
     ] = None,
     root_path: Annotated[
         str,
         typer.Option(
-            "--root-path", metavar="PATH", help="Path below which a proxy publishes it, like /photos; by default none."
+            "--root-path", metavar="PATH", help="Path prefix added by a proxy, like /photos."
         ),
     ] = "",
-    language: Annotated[str, typer.Option(help="Of labels and example queries.")] = languages.DEFAULT,
-    max_upload: Annotated[int, typer.Option("--max-upload", min=1, help="Megabytes of one request.")] = 20,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Megapixels of one picture sent.")] = 50,
+    language: Annotated[str, typer.Option(help="Language of labels and example queries.")] = languages.DEFAULT,
+    max_upload: Annotated[int, typer.Option("--max-upload", min=1, help="Maximum size of a request, in megabytes.")] = 20,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Maximum size of an uploaded picture, in megapixels.")] = 50,
     max_requests: Annotated[
-        int, typer.Option("--max-requests", min=1, max=1_000, help="At the same time; more get 503.")
+        int, typer.Option("--max-requests", min=1, max=1_000, help="Maximum number of concurrent requests; further ones get 503.")
     ] = 128,
-    time_limit: Annotated[float, typer.Option("--time-limit", min=0.1, help="Seconds for one request.")] = 30.0,
+    time_limit: Annotated[float, typer.Option("--time-limit", min=0.1, help="Timeout per request, in seconds.")] = 30.0,
 ) -> None:
     """Serve an index: a web page to search, classify and locate, and the same as an HTTP API, described at /docs.
 
-    It is for this machine alone unless --host says otherwise. It sees updates of the index by itself.
+    Listens on this machine only, unless --host says otherwise. Updates of the index are picked up while it runs.
 
     Example: clip-italian serve --index photos.idx --port 7860
     """

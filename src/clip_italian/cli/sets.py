@@ -18,20 +18,20 @@ with lazy_imports():
 
 def sets(
     name: Annotated[
-        str | None, typer.Argument(help="Test set; without it, all are listed.", show_default=False)
+        str | None, typer.Argument(help="Test set. Default: list all.", show_default=False)
     ] = None,
-    folder: Annotated[Path | None, typer.Argument(help="Where its files lie.", show_default=False)] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Folder of its files.", show_default=False)] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Pairs file to write (.parquet or .jsonl).")
     ] = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="ImageNet: JSON list of 1,000 labels instead of the language's.")
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Take a set that lacks some of its pictures.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Accept a set with missing pictures.")] = False,
     language: Language = languages.DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Published test sets: list them, say what to download, check a folder and write it as a pairs file.
+    """Published test sets: list them, show what to download, check a folder, and write it as a pairs file.
 
     Nothing is downloaded. The pairs file goes into evaluate retrieval or, for ImageNet, evaluate zeroshot.
 

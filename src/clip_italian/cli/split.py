@@ -1,4 +1,4 @@
-"""`clip-italian split`: train, validation and test parts that share no picture."""
+"""`clip-italian split`: train, validation and test sets that share no picture."""
 
 import json
 from dataclasses import asdict
@@ -18,28 +18,28 @@ with lazy_imports():
 def split(
     pairs: PairsArgument,
     output: PairsOutput,
-    val: Annotated[float, typer.Option(min=0, max=1, help="Share for validation.")] = 0.05,
-    test: Annotated[float, typer.Option(min=0, max=1, help="Share for testing.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Another seed is another draw.")] = 1,
-    redraw: Annotated[bool, typer.Option("--redraw", help="Draw published splits anew too.")] = False,
+    val: Annotated[float, typer.Option(min=0, max=1, help="Fraction for validation.")] = 0.05,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Fraction for testing.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 1,
+    redraw: Annotated[bool, typer.Option("--redraw", help="Ignore published splits.")] = False,
     copies: Annotated[
-        bool, typer.Option("--copies/--no-copies", help="Find cropped, mirrored and brightened copies too.")
+        bool, typer.Option("--copies/--no-copies", help="Also find cropped, mirrored and brightened copies.")
     ] = True,
     workers: Workers = CORES,
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
-    """Divide pairs so that no picture, and no copy of it, stands on two sides; published splits stay.
+    """Split pairs so that no picture, and no copy of one, is in two sets. Published splits are kept.
 
-    One picture is what has the same id, address or file, or nearly the same look; among local pictures also what is
-    cropped, mirrored, brighter, of more contrast or grey (--copies; the packaged vision tower proposes, an alignment
-    confirms). The shares are of
-    the pictures without a published split; copies of published test pictures go to the rejects.
+    Two rows show the same picture if they share id, URL or file, or look nearly the same. With --copies, local
+    pictures are also compared for crops, mirror images, and changes of brightness, contrast and colour: the packaged
+    vision tower proposes candidates, and an alignment confirms them. The fractions refer to pictures without a
+    published split. Copies of published test pictures are rejected.
 
     Example: clip-italian split clean.parquet -o train.parquet --val 0.02 --test 0
     """
     if val + test > 1:
-        raise UsageError(f"--val {val:g} and --test {test:g}: together more than 1, nothing is left to train on")
+        raise UsageError(f"--val {val:g} and --test {test:g}: their sum exceeds 1, so nothing is left for training")
 
     encoder = copy_encoder if copies else None
     summary = run.split(pairs, output, run.Plan(val, test, seed, redraw), workers, ray, encoder)
@@ -52,6 +52,6 @@ def split(
 
 
 def copy_encoder() -> "copy_features.CopyFeatures | None":
-    """The packaged vision tower; None, with a line that says so, where it cannot be had."""
+    """The packaged vision tower, or None, with a notice, where it is not available."""
 
     return copy_features.CopyFeatures.load_or_say()

@@ -1,4 +1,4 @@
-"""`clip-italian stats`: the card of a data set."""
+"""`clip-italian stats`: a data card."""
 
 import json
 from pathlib import Path
@@ -21,13 +21,13 @@ def stats(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the card and its figures.")],
     rejects: Annotated[
         list[Path] | None,
-        typer.Option(help="A rejects file; may be given again. The default is all beside the pairs files."),
+        typer.Option(help="Rejects file. Repeatable. Default: all next to the pairs files."),
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the card.")] = "Image–caption pairs",
-    seed: Annotated[int, typer.Option(help="Another seed draws other samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the samples.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Write a data set's card: a README.md and figures of sources, rejects, lengths, sizes, languages, licences.
+    """Write a data card: README.md with figures on sources, rejects, lengths, sizes, languages and licences.
 
     Example: clip-italian stats train.parquet -o card --title "Our pairs"
     """

@@ -18,11 +18,11 @@ def train(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of one in the package (mini).")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key=value.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in OUTPUT that was not finished.")
+        bool, typer.Option("--resume", help="Resume the unfinished run in OUTPUT.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
-    """Train as a recipe says; the model goes to OUTPUT/model.
+    """Train a model from a recipe; it is written to OUTPUT/model.
 
     Example: clip-italian train recipes/mini.toml data.pairs=photos.jsonl output=runs/photos
     """

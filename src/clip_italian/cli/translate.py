@@ -1,4 +1,4 @@
-"""`clip-italian translate`: captions into the language that the model is for."""
+"""`clip-italian translate`: captions in the language of the model."""
 
 import json
 from dataclasses import asdict
@@ -22,14 +22,14 @@ with lazy_imports():
 
 
 class EngineName(StrEnum):
-    """The engines."""
+    """Translation engines."""
 
     deepl = "deepl"
     marian = "marian"
 
 
 class Formality(StrEnum):
-    """What DeepL knows; the `prefer` forms do nothing where a language has no such forms."""
+    """DeepL's values; the `prefer` ones have no effect for languages without formal forms."""
 
     default = "default"
     more = "more"
@@ -41,25 +41,25 @@ class Formality(StrEnum):
 def translate(
     pairs: PairsArgument,
     output: PairsOutput,
-    engine: Annotated[EngineName, typer.Option(help="DeepL's service, or a model on this machine.")],
-    source_language: Annotated[str, typer.Option(help="Language of the captions as they are.")] = "en",
+    engine: Annotated[EngineName, typer.Option(help="deepl: the service; marian: a model on this machine.")],
+    source_language: Annotated[str, typer.Option(help="Language of the input captions.")] = "en",
     language: Language = languages.DEFAULT,
-    cache: Annotated[Path | None, typer.Option(help="Cache of translations; the default is the user's.")] = None,
-    max_characters: Annotated[int | None, typer.Option(min=0, help="Stop before more than these are sent.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also pairs that are translated already.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Translation cache. Default: in the user's cache.")] = None,
+    max_characters: Annotated[int | None, typer.Option(min=0, help="Stop before sending more characters than this.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also translate pairs that are already translated.")] = False,
     server_url: Annotated[str | None, typer.Option(help="DeepL: another server.")] = None,
-    formality: Annotated[Formality | None, typer.Option(help="DeepL: how formal.")] = None,
-    context: Annotated[str | None, typer.Option(help="DeepL: what the captions are about; not billed.")] = None,
-    parallel: Annotated[int, typer.Option(min=1, max=64, help="DeepL: requests at once.")] = 4,
-    model: Annotated[str | None, typer.Option(help="Marian: folder, or name on the Hub.")] = None,
-    beams: Annotated[int, typer.Option(min=1, help="Marian: beams of the search.")] = 4,
-    batch_size: Annotated[int, typer.Option(min=1, help="Marian: captions at once.")] = 32,
-    device: Annotated[str, typer.Option(help="Marian: cpu, cuda, … or auto.")] = "auto",
-    source_code: Annotated[str | None, typer.Option(help="Marian: what a multilingual model calls it.")] = None,
-    target_code: Annotated[str | None, typer.Option(help="Marian: the same, of the language to translate to.")] = None,
+    formality: Annotated[Formality | None, typer.Option(help="DeepL: formality.")] = None,
+    context: Annotated[str | None, typer.Option(help="DeepL: context of the captions; not billed.")] = None,
+    parallel: Annotated[int, typer.Option(min=1, max=64, help="DeepL: concurrent requests.")] = 4,
+    model: Annotated[str | None, typer.Option(help="Marian: model folder or Hub id.")] = None,
+    beams: Annotated[int, typer.Option(min=1, help="Marian: beam size.")] = 4,
+    batch_size: Annotated[int, typer.Option(min=1, help="Marian: batch size.")] = 32,
+    device: Annotated[str, typer.Option(help="Marian: cpu, cuda, mps or auto.")] = "auto",
+    source_code: Annotated[str | None, typer.Option(help="Marian: source language code of a multilingual model.")] = None,
+    target_code: Annotated[str | None, typer.Option(help="Marian: target language code of a multilingual model.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Translate captions; the originals stay in captions_original. No text is paid for twice, also after a kill.
+    """Translate captions; originals are kept in captions_original. Each text is paid for once, even after a crash.
 
     DeepL's key is read from DEEPL_AUTH_KEY.
 
