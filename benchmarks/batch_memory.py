@@ -20,9 +20,8 @@ from clip_italian.config import Loss
 from clip_italian.models_torch.cut import whole
 from clip_italian.models_torch.projections import join
 from clip_italian.models_torch.towers import parts
-from clip_italian.train.embedder import Embedder
-from clip_italian.train.processes import Processes
-from clip_italian.train.step import Batch, compute_gradients
+from clip_italian.train.parallel import Processes
+from clip_italian.train.step import Batch, Embedder, compute_gradients
 
 SHAPE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6, "intermediate_size": 1536}
 

@@ -25,7 +25,7 @@ from clip_italian.models.folders import INFO_FILE
 from clip_italian.models_torch import mini
 from clip_italian.release.facts import learned, short
 from clip_italian.train import cost
-from clip_italian.train.processes import Processes
+from clip_italian.train.parallel import Processes
 from clip_italian.train.run import MODEL_FOLDER, train
 
 _RESULTS = "results"

@@ -25,9 +25,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from clip_italian.config import Augmentation
 from clip_italian.pictures.walk import find_pictures
-from clip_italian.train import live_pictures
-from clip_italian.train.live_pictures import LivePictures
-from clip_italian.train.pictures import FilePictures
+from clip_italian.train import pictures
+from clip_italian.train.pictures import FilePictures, LivePictures
 
 BATCH = 64
 CPU = torch.device("cpu")
@@ -65,7 +64,7 @@ def plain(paths: Sequence[Path], size: int, workers: int) -> None:
 
 def ours(paths: Sequence[Path], size: int, workers: int, margin: int | None) -> None:
     """All pictures once through our loader; `margin` None: whole JPEGs."""
-    live_pictures.PLAIN_MARGIN = margin or 1_000_000  # type: ignore[misc]
+    pictures.PLAIN_MARGIN = margin or 1_000_000  # type: ignore[misc]
     processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
     live = LivePictures(FilePictures(paths), processor, Augmentation(), workers)
     plan = [rows.numpy() for rows in torch.arange(len(paths)).split(BATCH)]

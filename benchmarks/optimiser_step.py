@@ -23,7 +23,7 @@ from torch import nn
 from transformers import BertConfig, BertModel, CLIPVisionConfig, CLIPVisionModel
 
 from clip_italian.config import Optimizer, Stage
-from clip_italian.train import optimiser
+from clip_italian.train import optim
 
 Named = list[tuple[str, nn.Parameter]]
 STAGE = Stage(
@@ -62,7 +62,7 @@ def stepper(kind: str, named: Named) -> Callable[[], object]:
     if kind.startswith("ours"):
         stage = STAGE if clipping else STAGE.model_copy(update={"clipping": 0.0})
         settings = Optimizer(name="adamw" if "AdamW" in kind else "adabelief")
-        return optimiser.build(optimiser.parameter_groups(named, stage), settings, stage).step
+        return optim.build(optim.parameter_groups(named, stage), settings, stage).step
     if kind.startswith("torch"):
         return torch.optim.AdamW(parameters, lr=1e-5, **{kind.split()[-1]: True}).step
     theirs = TheirAdaBelief(parameters, lr=1e-5)

@@ -73,21 +73,20 @@ def ours(
     from clip_italian.models_torch.base import load_base
     from clip_italian.models_torch.cut import Inputs, cut
     from clip_italian.models_torch.processors import normalise
-    from clip_italian.train import freeze, optimiser
-    from clip_italian.train.embedder import Embedder
-    from clip_italian.train.feed import to
-    from clip_italian.train.processes import Processes
-    from clip_italian.train.step import Batch, compute_gradients
+    from clip_italian.train import optim
+    from clip_italian.train.batches import to
+    from clip_italian.train.parallel import Processes
+    from clip_italian.train.step import Batch, Embedder, compute_gradients
 
     recipe = load_recipe("paper", ["model.init=random", f"optimizer.name={optimizer}"])
     stage = recipe.stage[-1]
     encoder = load_base(recipe.model)
     encoder = replace(encoder, tokenizer=AutoTokenizer.from_pretrained(inputs / "text")).to(DEVICE)
     parts = encoder.parts
-    moving = freeze.apply(encoder.model, stage.trainable, stage.frozen)
-    steps = optimiser.build(optimiser.parameter_groups(moving, stage), recipe.optimizer, stage)
-    schedule = optimiser.cosine_with_warmup(steps, len(batches), stage.warmup)
-    cuts = cut(parts.vision), cut(parts.text)
+    moving = optim.freeze(encoder.model, stage.trainable, stage.frozen)
+    steps = optim.build(optim.parameter_groups(moving, stage), recipe.optimizer, stage)
+    schedule = optim.cosine_with_warmup(steps, len(batches), stage.warmup)
+    cuts = [cut(tower, optim.names_within(tower, moving)) for tower in (parts.vision, parts.text)]
     embedder = Embedder(parts, *cuts, stage.image_dropout, stage.text_dropout, stage.tower_dropout, DTYPES[precision])
     images = {"pixel_values": pixels(len(batches[0]))}
     preprocess = Preprocess.of(encoder.image_processor)

@@ -28,11 +28,10 @@ from clip_italian.models_torch.base import load_base
 from clip_italian.models_torch.cut import cut
 from clip_italian.models_torch.devices import choose_device
 from clip_italian.pairs import Pair, write
-from clip_italian.train import freeze, precision
-from clip_italian.train.keep import keep_images
-from clip_italian.train.live_pictures import LivePictures
-from clip_italian.train.pictures import FilePictures
+from clip_italian.train.features import keep_images
+from clip_italian.train.pictures import FilePictures, LivePictures
 from clip_italian.train.run import train
+from clip_italian.train.step import choose_precision
 
 
 def draw(path: Path) -> None:
@@ -99,11 +98,10 @@ def distortion(recipe: Recipe, device: torch.device, runs: int = 12) -> float:
 def frozen(recipe: Recipe, paths: list[Path], workers: int, device: torch.device) -> float:
     """Pictures a second to kept features."""
     encoder = load_base(recipe.model).to(device)
-    freeze.apply(encoder.model, [], ["*"])
     start = time.perf_counter()
     keep_images(
-        cut(encoder.parts.vision), encoder, FilePictures(paths), torch.arange(len(paths)), 0, recipe.augmentation,
-        precision.choose("auto", device), lambda _: None, workers,
+        cut(encoder.parts.vision, ()), encoder, FilePictures(paths), torch.arange(len(paths)), 0, recipe.augmentation,
+        choose_precision("auto", device), lambda _: None, workers,
     )  # fmt: skip
     return len(paths) / (time.perf_counter() - start)
 

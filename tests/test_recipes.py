@@ -16,7 +16,7 @@ from clip_italian.config import RECIPES, load_recipe
 from clip_italian.models_torch.base import load_base
 from clip_italian.models_torch.mean_pooled_xlm_roberta import MeanPooledXLMRobertaConfig, MeanPooledXLMRobertaModel
 from clip_italian.models_torch.projections import join
-from clip_italian.train import freeze
+from clip_italian.train import optim
 
 # By hand: ViT-B/32 without projection, and BERT-base with 32,102 word pieces and a pooler.
 VIT_B_32 = 768 + 768 * 3 * 32**2 + 50 * 768 + 2 * 2 * 768 + 12 * (12 * 768**2 + 13 * 768)
@@ -47,8 +47,8 @@ def test_the_papers_recipe_has_its_model_and_parameter_groups(name):
     assert sum(p.numel() for p in model.parameters()) == VIT_B_32 + BERT_BASE + PROJECTIONS + 1
     assert (encoder.dim, encoder.max_tokens) == (512, 96)
     frozen, unfrozen = recipe.stage
-    assert count(freeze.apply(model, frozen.trainable, frozen.frozen)) == PROJECTIONS
-    assert count(freeze.apply(model, unfrozen.trainable, unfrozen.frozen)) == VIT_B_32 + BERT_BASE + PROJECTIONS
+    assert count(optim.freeze(model, frozen.trainable, frozen.frozen)) == PROJECTIONS
+    assert count(optim.freeze(model, unfrozen.trainable, unfrozen.frozen)) == VIT_B_32 + BERT_BASE + PROJECTIONS
     assert not model.logit_scale.requires_grad
 
 
@@ -106,6 +106,6 @@ def test_recipes_for_joint_models_cover_their_parameters_and_leave_the_token_tab
     with torch.device("meta"):
         model = build()
     for stage in load_recipe(name).stage:
-        moving = dict(freeze.apply(model, stage.trainable, stage.frozen))
+        moving = dict(optim.freeze(model, stage.trainable, stage.frozen))
         assert table not in moving
         assert "logit_scale" in moving or stage.name == "projections"

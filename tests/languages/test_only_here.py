@@ -40,7 +40,7 @@ ALLOWED = {
     "models_torch/flax_checkpoint.py": {"italian"},
     # A country (ISO 3166), where a machine stands.
     "config.py": {"ita"},
-    "train/energy.py": {"ita"},
+    "train/cost.py": {"ita"},
     # The help names the language that the project is about.
     "cli/__init__.py": {"italian"},
 }

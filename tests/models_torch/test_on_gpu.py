@@ -11,8 +11,7 @@ from clip_italian.config import load_recipe
 from clip_italian.models_torch.base import load_base
 from clip_italian.models_torch.cut import whole
 from clip_italian.models_torch.dual_encoder import DualEncoder
-from clip_italian.train.embedder import Embedder
-from clip_italian.train.precision import autocast
+from clip_italian.train.step import Embedder, autocast
 from tests.gpu import GPU, needs_gpu
 from tests.models_torch import kinds
 
@@ -76,7 +75,7 @@ def test_an_embedder_in_bf16_gives_float32_on_the_gpu(tiny_encoder):
 
 
 def test_texts_in_many_parts_keep_their_order_on_the_gpu(tiny_encoder, monkeypatch):
-    monkeypatch.setattr("clip_italian.train.embedder._TEXTS", 3)
+    monkeypatch.setattr("clip_italian.train.step._TEXTS", 3)
     tiny_encoder.to(GPU)
     parts = tiny_encoder.parts
     embedder = Embedder(parts, whole(parts.vision), whole(parts.text), 0.0, 0.0, False, torch.float32).eval()

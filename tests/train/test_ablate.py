@@ -5,10 +5,9 @@ import pytest
 
 from clip_italian.config import Recipe
 from clip_italian.train import ablate
-from clip_italian.train.ablate import DataSet, difference, plan, run_all, spread
-from clip_italian.train.variants import BASELINE, choose
+from clip_italian.train.ablate import BASELINE, DataSet, choose_variants, difference, plan, run_all, spread
 
-VARIANTS = choose(["AdamW", "no frozen stage"])
+VARIANTS = choose_variants(["AdamW", "no frozen stage"])
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ import pytest
 from clip_italian.config import Cost
 from clip_italian.errors import UsageError, UserError
 from clip_italian.train import cost
-from clip_italian.train.cost import Meter, Part, Spent
-from clip_italian.train.energy import CodeCarbon, Reading, codecarbon_tracker
-from clip_italian.train.processes import Processes
-from tests.train.test_watch import Clock
+from clip_italian.train.cost import CodeCarbon, Meter, Part, Reading, Spent, codecarbon_tracker
+from clip_italian.train.parallel import Processes
+from tests.train.test_monitor import Clock
 from tests.wait import until
 
 

@@ -11,9 +11,9 @@ from clip_italian.pictures.decoding import open_picture
 from clip_italian.pictures.leaks import Fingerprints
 from clip_italian.pictures.phash import picture_hash
 from clip_italian.train import inspect as module
-from clip_italian.train.examples import load_examples
+from clip_italian.train.data import load_examples
 from clip_italian.train.inspect import inspect, write_errors
-from tests.train.test_examples import recipe
+from tests.train.test_data import recipe
 
 
 @pytest.fixture

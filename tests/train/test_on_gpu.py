@@ -19,21 +19,19 @@ from clip_italian.errors import UsageError
 from clip_italian.models_torch.cut import whole
 from clip_italian.models_torch.devices import choose_device
 from clip_italian.models_torch.dual_encoder import DualEncoder
-from clip_italian.train import checkpoint, optimiser, parallel, precision
-from clip_italian.train.embedder import Embedder
-from clip_italian.train.live_pictures import LivePictures
+from clip_italian.train import checkpoint, optim, parallel
 from clip_italian.train.loss import contrastive_loss, loss_and_gradients
-from clip_italian.train.optimiser import Group
-from clip_italian.train.pictures import FilePictures
-from clip_italian.train.processes import Processes, join
+from clip_italian.train.optim import Group
+from clip_italian.train.parallel import Processes, join
+from clip_italian.train.pictures import FilePictures, LivePictures
 from clip_italian.train.run import train
-from clip_italian.train.step import Batch, compute_gradients
+from clip_italian.train.step import Batch, Embedder, choose_precision, compute_gradients
 from tests.forked import command
 from tests.gpu import GPU, needs_gpu, needs_two_gpus
 from tests.tars import write_tar
 from tests.train.test_loss import GROUPS, random_rows
-from tests.train.test_optimiser import stage
-from tests.train.test_processes import assert_close, plain
+from tests.train.test_optim import stage
+from tests.train.test_parallel import assert_close, plain
 from tests.train.test_resume import as_file, assert_same_run, losses, settings, wait_for_steps
 from tests.train.test_step import POSITION, batch, check_gradients
 
@@ -48,8 +46,8 @@ def on_gpu(given: Batch) -> Batch:
 def test_auto_is_the_gpu_in_bf16():
     device = choose_device("auto")
     assert device == torch.device("cuda", 0)
-    assert precision.choose("auto", device) == precision.choose("bf16", device) == torch.bfloat16
-    assert precision.choose("float32", device) == torch.float32
+    assert choose_precision("auto", device) == choose_precision("bf16", device) == torch.bfloat16
+    assert choose_precision("float32", device) == torch.float32
 
 
 def test_a_gpu_that_is_not_there_is_said(monkeypatch):
@@ -92,7 +90,7 @@ def test_steps_with_clipping_are_those_of_the_cpu(name):
     for device in ("cpu", "cuda"):
         weights = [nn.Parameter(value.clone().to(device)) for value in start]
         groups = [Group(weights[:2], 1e-2, 0.1), Group(weights[2:5], 2e-3), Group(weights[5:], 1e-3, 0.0, True)]
-        chain = optimiser.build(groups, Optimizer(name=name), stage())
+        chain = optim.build(groups, Optimizer(name=name), stage())
         for drawn in gradients:
             for weight, gradient in zip(weights, drawn, strict=True):
                 weight.grad = gradient.clone().to(device)
@@ -164,11 +162,11 @@ def test_a_run_learns_what_it_learns_on_the_cpu(tmp_path, tiny_folder, shapes, c
 
 def test_a_run_on_the_cpu_goes_on_on_the_gpu(tmp_path, tiny_folder, shapes, cache, monkeypatch):
     from clip_italian.train import run as run_module
-    from clip_italian.train.stage import StoppedError
+    from clip_italian.train.loop import StoppedError
     from tests.train.test_resume import stop_after
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "Watch", stop_after(7))
+        patch.setattr(run_module, "Monitor", stop_after(7))
         with pytest.raises(StoppedError):
             train(Recipe.model_validate(settings(shapes, tiny_folder, tmp_path / "run", device="cpu")))
     done = train(Recipe.model_validate(cuda_settings(shapes, tiny_folder, tmp_path / "run")), unfinished="resume")
@@ -200,8 +198,8 @@ def step_of(folder, how):
     given = Batch(rows, images, {key: value.to(GPU) for key, value in tokens.items()}, rows.to(GPU))
     moving = [(name, value) for name, value in encoder.model.named_parameters() if name != "logit_scale"]
     parts.logit_scale.requires_grad_(False)
-    chain = optimiser.build(
-        optimiser.parameter_groups(moving, stage(learning_rate=1e-3)),
+    chain = optim.build(
+        optim.parameter_groups(moving, stage(learning_rate=1e-3)),
         Optimizer(name="adamw", eps=1e-4),
         stage(clipping=0.1),
     )
@@ -233,7 +231,7 @@ def test_sums_and_waits_over_nccl(nccl):
     two = Processes(0, 2)  # says that there are two, so that the group is asked
     assert two.total([1.5, 2.0]) == [1.5, 2.0]
     assert two.any(True) and not two.any(False)
-    two.wait()
+    two.barrier()
 
 
 def test_torchrun_with_one_process_needs_no_group(monkeypatch):

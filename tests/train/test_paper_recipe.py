@@ -8,9 +8,8 @@ import pytest
 
 from clip_italian.config import load_recipe
 from clip_italian.models_torch.base import load_base
-from clip_italian.train import fit as fit_module
-from clip_italian.train import freeze
-from clip_italian.train.optimiser import parameter_groups
+from clip_italian.train import loop, optim
+from clip_italian.train.optim import parameter_groups
 from clip_italian.train.run import train
 
 
@@ -20,7 +19,7 @@ def test_the_paper_recipe_runs(shapes, tmp_path, cache, monkeypatch):
     more = ["model.init=random", "batch.effective=20", "batch.chunk=10", "stage.0.epochs=3", "stage.1.epochs=1"]
     recipe = load_recipe("paper", [f"data.pairs={shapes}", f"output={tmp_path / 'run'}", *more])
     seen = []
-    original = fit_module.compute_gradients
+    original = loop.compute_gradients
 
     def remembered(embedder, batch, logit_scale, *rest):
         embedder.eval()
@@ -31,7 +30,7 @@ def test_the_paper_recipe_runs(shapes, tmp_path, cache, monkeypatch):
         seen.append((images, texts, batch.groups.numpy(), loss.item(), moving))
         return loss
 
-    monkeypatch.setattr(fit_module, "compute_gradients", remembered)
+    monkeypatch.setattr(loop, "compute_gradients", remembered)
     train(recipe)
     images, texts, groups, loss, moving = seen[0]
     assert moving == {"visual_projection.weight", "text_projection.weight"}
@@ -70,7 +69,7 @@ def test_parameter_groups_of_both_stages():
     text = (32102 + 512 + 2 + 2) * 768 + 12 * layer + 768 * 768 + 768
     projections = 2 * 768 * 512
     for stage, weights in zip(recipe.stage, (projections, projections + vision + text), strict=True):
-        groups = parameter_groups(freeze.apply(model, stage.trainable, stage.frozen), stage)
+        groups = parameter_groups(optim.freeze(model, stage.trainable, stage.frozen), stage)
         assert sum(parameter.numel() for group in groups for parameter in group.parameters) == weights
         assert {(group.learning_rate, group.weight_decay) for group in groups} == {(1e-5, 0.0)}
         assert not model.logit_scale.requires_grad

@@ -17,8 +17,8 @@ from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pairs import read
 from clip_italian.train import cost
 from clip_italian.train import run as run_module
+from clip_italian.train.loop import StoppedError
 from clip_italian.train.run import train
-from clip_italian.train.stage import StoppedError
 from tests.conftest import draw_shapes, save_tiny_model
 from tests.forked import command
 from tests.tars import write_tar
@@ -82,7 +82,7 @@ def undisturbed(tmp_path_factory):
 def test_broken_off_at_every_step(tmp_path, tiny_folder, shapes, cache, undisturbed, monkeypatch, every):
     again = recipe(shapes, tiny_folder, tmp_path / "broken", checkpoints={"every": every, "keep": 1})
 
-    class Fragile(run_module.Watch):
+    class Fragile(run_module.Monitor):
         """Breaks off at its second step."""
 
         count = 0
@@ -94,7 +94,7 @@ def test_broken_off_at_every_step(tmp_path, tiny_folder, shapes, cache, undistur
                 raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "Watch", Fragile)
+        patch.setattr(run_module, "Monitor", Fragile)
         attempts = 0
         unfinished = "refuse"
         while True:
@@ -170,7 +170,7 @@ def test_killed_or_asked_to_stop(tmp_path, tiny_folder, shapes, cache, undisturb
 def test_a_picture_that_vanishes_costs_no_work(tmp_path, tiny_folder, shapes, cache, undisturbed, monkeypatch):
     images, hidden = shapes.parent / "images", shapes.parent / "hidden"
 
-    class Thief(run_module.Watch):
+    class Thief(run_module.Monitor):
         """Takes the pictures away after a step of the stage that reads them."""
 
         def step(self, record):
@@ -180,7 +180,7 @@ def test_a_picture_that_vanishes_costs_no_work(tmp_path, tiny_folder, shapes, ca
 
     again = recipe(shapes, tiny_folder, tmp_path / "robbed", checkpoints={"every": 100})
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "Watch", Thief)
+        patch.setattr(run_module, "Monitor", Thief)
         with pytest.raises(UserError, match=r"images/\w+-\w+-\d\.png: "):
             train(again)
     hidden.rename(images)
@@ -214,7 +214,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, tiny_folder, shapes,
 
 
 def stop_after(steps):
-    class Stopping(run_module.Watch):
+    class Stopping(run_module.Monitor):
         """Asks the run to stop, as SIGTERM does."""
 
         def step(self, record):
@@ -226,7 +226,7 @@ def stop_after(steps):
 
 
 def test_another_recipe_does_not_go_on_with_it(tmp_path, tiny_folder, shapes, cache, monkeypatch):
-    monkeypatch.setattr(run_module, "Watch", stop_after(2))
+    monkeypatch.setattr(run_module, "Monitor", stop_after(2))
     output = tmp_path / "stopped"
     with pytest.raises(StoppedError):
         train(recipe(shapes, tiny_folder, output))
@@ -302,7 +302,7 @@ def stopped(tmp_path, tiny_folder, shapes, cache, monkeypatch):
     """A run stopped after two steps, on a base of its own; its folder."""
     shutil.copytree(tiny_folder, tmp_path / "base")
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "Watch", stop_after(2))
+        patch.setattr(run_module, "Monitor", stop_after(2))
         with pytest.raises(StoppedError):
             train(one_stage(shapes, tmp_path / "base", tmp_path / "run"))
     return tmp_path / "run"
@@ -370,7 +370,7 @@ def test_shards_may_lie_elsewhere(tmp_path, tiny_folder, shapes, cache, monkeypa
         members[f"{pair.id}.txt"] = pair.captions[0].encode()
     write_tar(tmp_path / "shards/00000.tar", members)
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "Watch", stop_after(2))
+        patch.setattr(run_module, "Monitor", stop_after(2))
         with pytest.raises(StoppedError):
             train(one_stage(tmp_path / "shards", tiny_folder, tmp_path / "run"))
     (tmp_path / "shards").rename(tmp_path / "moved")

@@ -13,8 +13,8 @@ from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pairs import read, write
 from clip_italian.pictures.leaks import Fingerprints
 from clip_italian.train import run as run_module
+from clip_italian.train.features import Store
 from clip_italian.train.run import train
-from clip_italian.train.store import FileStore
 
 
 def recipe(pairs, base, output, **first_stage):
@@ -126,7 +126,7 @@ def test_a_share_of_the_training_pictures_is_augmented(shapes, tiny_folder, tmp_
         update={"stage": settings.stage[:1], "augmentation": settings.augmentation.model_copy(update={"share": 0.25})}
     )
     train(settings)
-    stores = [FileStore.open(kept) for kept in (cache / "features").iterdir()]
+    stores = [Store.open(kept) for kept in (cache / "features").iterdir()]
     assert sorted(map(len, stores)) == [9, 9, 54, 54]  # 36 pictures are for training; 54 captions
 
 
@@ -136,7 +136,7 @@ def test_kept_features_are_found_again(shapes, tiny_folder, tmp_path, cache, mon
     first = train(settings)
     kept = list((cache / "features").iterdir())
     assert len(kept) == 3  # the plain view, an augmented one, and the captions
-    monkeypatch.setattr("clip_italian.train.keep.Draft.open", None)
+    monkeypatch.setattr("clip_italian.train.features.Draft.open", None)
     again = train(settings)
     assert [r["validation_loss"] for r in again.history] == [r["validation_loss"] for r in first.history]
 
@@ -157,9 +157,9 @@ def test_the_validation_figures_are_those_of_the_weights_that_are_left():
     first = [{"stage": "a", "epoch": epoch, "validation_loss": loss} for epoch, loss in enumerate([3.0, 1.0])]
     last = [{"stage": "b", "epoch": epoch, "validation_loss": loss} for epoch, loss in enumerate([1.2, 1.1, 1.3])]
     untrained = {"stage": "untrained", "epoch": 0, "validation_loss": 0.5}
-    assert run_module._judged([untrained, *first, *last]) == last[1]
-    assert run_module._judged([untrained, *first]) == first[1]
-    assert np.isnan(run_module._judged([])["validation_loss"])
+    assert run_module._best_of_last_stage([untrained, *first, *last]) == last[1]
+    assert run_module._best_of_last_stage([untrained, *first]) == first[1]
+    assert np.isnan(run_module._best_of_last_stage([])["validation_loss"])
 
 
 def test_models_keep_features_of_their_pictures_where_the_recipe_says_so(

@@ -9,11 +9,11 @@ from PIL import Image
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
 from clip_italian.pictures.decoding import PictureError
-from clip_italian.train.examples import load_examples
+from clip_italian.train.data import load_examples
 from clip_italian.train.shards import read_shards
 from tests.sources.test_webdataset import DOTTED
 from tests.tars import write_tar
-from tests.train.test_examples import STAGE
+from tests.train.test_data import STAGE
 
 
 def jpeg(colour):

@@ -28,7 +28,7 @@ def ridge(x, y, strength):
 
 def test_regression_equals_the_normal_equations():
     images, texts, owners, groups = data()
-    found = start.projections(images, texts, owners, groups, 6, ridges=(0.7,))
+    found = start.fit_projections(images, texts, owners, groups, 6, ridges=(0.7,))
     centred, targets = centre(images), normalize(texts @ found.text.T, dim=1).double().numpy()
     predicted = centred @ ridge(centred, targets, 0.7)
     ours = (images @ found.visual.T).double().numpy()
@@ -57,9 +57,9 @@ def test_folds_keep_identities_together_and_hold_every_row_once():
 def test_noisy_pictures_take_a_larger_ridge():
     def strength(noise):
         images, texts, owners, groups = data(noise=noise)
-        visual = start.projections(images, texts, owners, groups, 6).visual
+        visual = start.fit_projections(images, texts, owners, groups, 6).visual
         for candidate in start.RIDGES:
-            alone = start.projections(images, texts, owners, groups, 6, ridges=(candidate,))
+            alone = start.fit_projections(images, texts, owners, groups, 6, ridges=(candidate,))
             if torch.allclose(alone.visual, visual):
                 return candidate
         return None
@@ -70,16 +70,16 @@ def test_noisy_pictures_take_a_larger_ridge():
 
 def test_several_texts_of_a_picture_count_by_their_mean():
     images, texts, owners, groups = data(n=100)
-    twice = start.projections(
+    twice = start.fit_projections(
         images, texts.repeat_interleave(2, 0), owners.repeat_interleave(2), groups, 6, ridges=(1.0,)
     )
-    once = start.projections(images, texts, owners, groups, 6, ridges=(1.0,))
+    once = start.fit_projections(images, texts, owners, groups, 6, ridges=(1.0,))
     assert torch.allclose(twice.visual @ images.T, once.visual @ images.T, atol=2e-2)
 
 
 def test_new_rows_find_each_other():
     images, texts, owners, groups = data()
-    found = start.projections(images[:150], texts[:150], owners[:150], groups[:150], 8)
+    found = start.fit_projections(images[:150], texts[:150], owners[:150], groups[:150], 8)
     scores = normalize(texts[150:] @ found.text.T, dim=1) @ normalize(images[150:] @ found.visual.T, dim=1).T
     assert (scores.argmax(dim=1) == torch.arange(50)).float().mean() > 0.5
 
@@ -100,7 +100,7 @@ def classified(trust, noise=0.0, n=300, classes=40):
 
 def test_a_classifier_that_knows_is_believed():
     images, texts, groups, logits, names = classified(trust=1.0)
-    found = start.projections(images, texts, torch.arange(300), groups, 6, Guess(logits, names))
+    found = start.fit_projections(images, texts, torch.arange(300), groups, 6, Guess(logits, names))
     embeddings = images @ found.visual.T + torch.softmax(logits / found.temperature, 1) @ found.classes.T
     right = [(groups == group).nonzero().squeeze(1).tolist() for group in groups]
     gallery, queries = normalize(embeddings, dim=1), normalize(texts @ found.text.T, dim=1)
@@ -110,14 +110,14 @@ def test_a_classifier_that_knows_is_believed():
 def test_a_classifier_that_does_not_know_is_not_believed_where_features_say_something():
     images, texts, _, logits, names = classified(trust=0.0, noise=0.5)
     rows = torch.arange(300)
-    found = start.projections(images, texts, rows, rows, 6, Guess(logits, names))
+    found = start.fit_projections(images, texts, rows, rows, 6, Guess(logits, names))
     guessed = torch.softmax(logits / found.temperature, 1) @ found.classes.T
     assert guessed.norm(dim=1).mean() < 0.2
 
 
 def test_the_guess_has_no_mean_and_the_regression_fits_what_it_leaves_over():
     images, texts, groups, logits, names = classified(0.8)
-    found = start.projections(images, texts, torch.arange(300), groups, 6, Guess(logits, names), ridges=(1.2,))
+    found = start.fit_projections(images, texts, torch.arange(300), groups, 6, Guess(logits, names), ridges=(1.2,))
     guessed = torch.softmax(logits / found.temperature, dim=1) @ found.classes.T
     assert guessed.mean(0).abs().max() < 1e-5
     targets = normalize(texts @ found.text.T, dim=1)
@@ -134,4 +134,4 @@ def test_the_guess_has_no_mean_and_the_regression_fits_what_it_leaves_over():
 
 def test_too_small_a_space_is_refused():
     with pytest.raises(UserError, match="projection_dim is 4"):
-        start.projections(*data(), dim=4)
+        start.fit_projections(*data(), dim=4)

@@ -8,9 +8,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy, dropout, normalize
 
 from clip_italian.config import Loss
-from clip_italian.train.processes import Processes
-from clip_italian.train.seeds import seed_everything, seed_of
-from clip_italian.train.step import Batch, compute_gradients
+from clip_italian.train.parallel import Processes
+from clip_italian.train.step import Batch, compute_gradients, seed_everything, seed_of
 
 POSITION = (1, 0, 3, 7)
 
@@ -126,7 +125,7 @@ def test_pictures_are_made_ready_chunk_by_chunk_and_the_same_twice():
         return {"x": 2 * images["x"]}
 
     given = batch(7)
-    double = replace(given, images={"x": given.images["x"] / 2}, ready=doubled)
+    double = replace(given, images={"x": given.images["x"] / 2}, prepare=doubled)
     found = []
     for one in (given, double):
         towers, scale = Towers(), nn.Parameter(torch.tensor(1.0))

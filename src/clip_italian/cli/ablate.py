@@ -18,7 +18,6 @@ with lazy_imports():
     from clip_italian import config, languages
     from clip_italian.demo import run as demo
     from clip_italian.train import ablate as job
-    from clip_italian.train import ablation_page, variants
 
 
 BOOK = "picture-book"
@@ -50,13 +49,13 @@ def ablate(
         raise UsageError("data.pairs: name the pairs files with --data NAME=PAIRS")
     settings = config.load_recipe(recipe, [*(overrides or []), "data.pairs=given-by-data"])
 
-    chosen = variants.choose(only or [])
+    chosen = job.choose_variants(only or [])
     sets = [_data_set(name, settings.language) for name in data or [BOOK]]
     numbers = range(settings.seed, settings.seed + seeds)
     results = job.run_all(job.plan(settings, chosen, sets, numbers, settings.output), settings.output)
     command = shlex.join(["clip-italian", *sys.argv[1:]])
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    written = ablation_page.write(output, settings, chosen, sets, results, command, machine)
+    written = job.write_page(output, settings, chosen, sets, results, command, machine)
     if as_json:
         print(json.dumps({"page": str(written[0]), "plot": str(written[1]), "results": results}))
         return

@@ -10,7 +10,7 @@ from clip_italian.cli.lazy import lazy_imports
 
 with lazy_imports():
     from clip_italian import config
-    from clip_italian.train import processes, stage
+    from clip_italian.train import loop, parallel
     from clip_italian.train import run as training
 
 
@@ -30,9 +30,9 @@ def train(
 
     try:
         run = training.train(settings, show_record, "resume" if resume else "refuse")
-    except stage.StoppedError as stopped:
+    except loop.StoppedError as stopped:
         console.notice(f"{settings.output}: {stopped}")
-        processes.end_process()
+        parallel.end_process()
         return
     folder = run.folder / training.MODEL_FOLDER
     if as_json:
@@ -49,7 +49,7 @@ def train(
         if run.spent is not None:
             console.notice(f"cost: {run.spent}")
         console.output.print(f"{folder}: trained; measure it with clip-italian evaluate retrieval --model {folder}")
-    processes.end_process()
+    parallel.end_process()
 
 
 def show_record(record: dict[str, Any]) -> None:

@@ -25,8 +25,8 @@ from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.search import update
 from clip_italian.search.index import Index
 from clip_italian.sources import picture_book
+from clip_italian.train.history import Record
 from clip_italian.train.run import MODEL_FOLDER, Run, train
-from clip_italian.train.stage import Record
 
 RECIPE = "picture-book"
 # Part of the cached picture book's name: raise it when captions, drawing or split change.

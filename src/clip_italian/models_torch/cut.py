@@ -1,14 +1,13 @@
 """Where a tower is cut in two: a frozen trunk, whose output can be kept, and a tail that trains.
 
-While a tower is frozen as a whole, the tail is empty and the pooled features are kept. When its
-last blocks train, the input of the first of them is kept, and a step costs only what lies
-above it. A tower of another architecture, or one that trains from its first layer on, has an
-empty trunk: its tail is the tower itself.
+While a tower is frozen as a whole, the tail is empty and the pooled features are kept. When its last blocks train, the
+input of the first of them is kept, and a step costs only what lies above it. A tower of another architecture, or one
+that trains from its first layer on, has no trunk: its tail is the tower itself.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -23,6 +22,7 @@ from clip_italian.models_torch.mean_pooled_bert import MeanPooledBertModel, mask
 
 Inputs = dict[str, torch.Tensor]
 POOLED = "pooled"
+STATES, MASK = "states", "mask"  # token states of a text tower, and the mask of real tokens
 take_pooled = itemgetter(POOLED)  # the tail of a tower that is kept to its end
 
 
@@ -30,8 +30,9 @@ take_pooled = itemgetter(POOLED)  # the tail of a tower that is kept to its end
 class Cut:
     """`tail(trunk(inputs))` is the pooled output (batch, hidden) of the tower for `inputs`.
 
-    `name` tells where the cut is, for the name of kept features. `trunk` is None where
-    nothing below the tail is frozen, so that nothing can be kept.
+    `name` describes the place of the cut, for the name of kept features. `trunk` is None where nothing below the tail
+    is frozen, so that nothing can be kept. Its first call makes what it needs, such as a copy for inference, with the
+    weights of that moment.
     """
 
     name: str
@@ -39,13 +40,12 @@ class Cut:
     tail: Callable[[Inputs], torch.Tensor]
 
 
-def cut(tower: nn.Module) -> Cut:
-    """Cut a tower by the `requires_grad` of its parameters."""
-    trainable = [name for name, parameter in tower.named_parameters() if parameter.requires_grad]
+def cut(tower: nn.Module, trainable: Collection[str]) -> Cut:
+    """Cut a tower below the parameters that train, given by their names within the tower."""
     if isinstance(tower, EfficientNetModel) and all(name.startswith("head.") for name in trainable):
-        return _after_pooling(partial(below_head(tower), inference_copy(tower)), above_pooling(tower))
+        return _after_pooling(tower)
     if not trainable:
-        return _after_pooling(inference_copy(tower), nn.Identity())
+        return _after_pooling(tower)
     if isinstance(tower, EfficientNetModel):
         first = _first_block(trainable, "encoder.blocks.", ("encoder.top_", "head."), len(tower.encoder.blocks))
         if first is not None:
@@ -62,7 +62,7 @@ def whole(tower: nn.Module) -> Cut:
     return Cut("inputs", None, lambda inputs: tower(**inputs).pooler_output)
 
 
-def _first_block(names: Iterable[str], prefix: str, above: tuple[str, ...], blocks: int) -> int | None:
+def _first_block(names: Collection[str], prefix: str, above: tuple[str, ...], blocks: int) -> int | None:
     """Number of the lowest block that holds one of `names`; None where a name lies below all blocks."""
     first = blocks
     for name in names:
@@ -73,19 +73,30 @@ def _first_block(names: Iterable[str], prefix: str, above: tuple[str, ...], bloc
     return first
 
 
-def _after_pooling(pool: Callable[..., Any], above: nn.Module) -> Cut:
+def _after_pooling(tower: nn.Module) -> Cut:
+    pool: Callable[..., Any] = tower
+    above: nn.Module = nn.Identity()
+    if isinstance(tower, EfficientNetModel):
+        fused = cache(lambda: inference_copy(tower))
+        forward, above = below_head(tower), above_pooling(tower)
+
+        def pool(**inputs: torch.Tensor) -> Any:
+            return forward(fused(), **inputs)
+
+    @torch.no_grad()
     def trunk(inputs: Inputs) -> Inputs:
         return {POOLED: pool(**inputs).pooler_output}
 
-    return Cut("pooled", trunk, take_pooled if isinstance(above, nn.Identity) else lambda kept: above(kept[POOLED]))
+    return Cut(POOLED, trunk, take_pooled if isinstance(above, nn.Identity) else lambda kept: above(kept[POOLED]))
 
 
 def _cut_efficientnet(tower: EfficientNetModel, first: int) -> Cut:
-    fused: Any = inference_copy(tower)
+    fused: Callable[[], Any] = cache(lambda: inference_copy(tower))
     above, blocks = above_pooling(tower), range(len(tower.encoder.blocks))
 
+    @torch.no_grad()
     def trunk(inputs: Inputs) -> Inputs:
-        maps, inner = through_blocks(fused, fused.embeddings(inputs["pixel_values"]), blocks[:first])
+        maps, inner = through_blocks(fused(), fused().embeddings(inputs["pixel_values"]), blocks[:first])
         kept = {"maps": maps.half()}
         return kept | {"inner": torch.cat([_mean(part) for part in inner], dim=1)} if inner else kept
 
@@ -107,15 +118,16 @@ def _mean(maps: torch.Tensor) -> torch.Tensor:
 def _cut_bert(tower: BertModel, first: int) -> Cut:
     layers = tower.encoder.layer
 
+    @torch.no_grad()
     def trunk(inputs: Inputs) -> Inputs:
         mask = inputs["attention_mask"]
         states = tower.embeddings(input_ids=inputs["input_ids"])
         for layer in layers[:first]:
             states = layer(states, _additive(mask))
-        return {"states": states, "mask": mask}
+        return {STATES: states, MASK: mask}
 
     def tail(kept: Inputs) -> torch.Tensor:
-        states, mask = kept["states"].float(), kept["mask"]
+        states, mask = kept[STATES].float(), kept[MASK]
         for layer in layers[first:]:
             states = layer(states, _additive(mask))
         return masked_mean(states, mask)

@@ -23,7 +23,7 @@ from clip_italian.release.bases import Base, bases
 from clip_italian.release.facts import Found, short
 from clip_italian.stats.card import table
 from clip_italian.train.cost import Spent
-from clip_italian.train.pace import clock_time
+from clip_italian.train.progress import clock_time
 from clip_italian.train.report import settings, stages
 
 CARD = "README.md"

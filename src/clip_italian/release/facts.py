@@ -14,8 +14,8 @@ from clip_italian.models_torch import mini
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.registration import OWN_TYPES
 from clip_italian.train import cost
+from clip_italian.train.history import HISTORY_FILE
 from clip_italian.train.run import MODEL_FOLDER
-from clip_italian.train.watch import HISTORY_FILE
 
 RESULTS_FOLDER = "results"
 
@@ -49,7 +49,7 @@ class Found:
 
     @property
     def sources(self) -> Sequence[Mapping[str, Any]]:
-        """Training data by source: see `train.origins`."""
+        """Training data by source: see `train.data.count_origins`."""
         return (self.info.get("data") or {}).get("sources") or []
 
 

@@ -1,12 +1,14 @@
-"""What a run needs to go on as if nothing had happened, in one file a checkpoint.
+"""What a run needs to resume exactly where it was, in one file per checkpoint.
 
-runs/paper/checkpoints/step-00001200.pt       position, moving weights, optimiser, average, losses of the epoch
+runs/paper/checkpoints/step-00001200.pt       position, trained weights, optimiser, average, losses of the epoch
 runs/paper/checkpoints/best-0-00000900.pt     the best weights of stage 0
 
-A file is written under another name and moved into place, so a killed run leaves the one before.
-No random state is in it: what a step draws depends on its position alone (`seeds`). Weights that no
-stage moves are not in it either: they come from the recipe's base again.
-When the run is finished and its model written, the files go, but for those that `checkpoints.keep` asks for.
+Files are written to a temporary name and renamed, so a killed run leaves the one before. They hold no random state:
+what a step draws depends on its position alone (`step.seed_of`). They hold no weights that no stage trains: those come
+from the recipe's base again. After the model is written the files are removed, except those that `checkpoints.keep`
+asks for.
+
+Sharded weights are gathered by the main process alone, one tensor at a time (torch.distributed.checkpoint).
 """
 
 from collections.abc import Sequence
@@ -16,21 +18,29 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+)
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from clip_italian.errors import UserError
 from clip_italian.files.atomic import staged
-from clip_italian.train.sharded import like, whole
 
 FOLDER = "checkpoints"
 _FINISHED = "finished"
-KEPT = 2  # while a run is under way, unless the recipe says otherwise
-Named = Sequence[tuple[str, nn.Parameter]]
+KEPT = 2  # during the run, unless the recipe says otherwise
+Named = Sequence[tuple[str, torch.Tensor]]
 Tensors = dict[str, torch.Tensor]
+
+# Whole tensors in main memory, in the main process; the others get nothing.
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 @dataclass
 class Position:
-    """Where a run stands: stage, epoch (from 1), steps done in the epoch, in the stage, and in the whole run."""
+    """Where a run is: stage, epoch (from 1), steps done in the epoch, in the stage, and in the whole run."""
 
     stage: int = 0
     epoch: int = 1
@@ -39,7 +49,7 @@ class Position:
     step: int = 0
 
     def next_stage(self) -> "Position":
-        """The start of the stage that follows."""
+        """The start of the next stage."""
         return Position(self.stage + 1, step=self.step)
 
 
@@ -55,7 +65,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds; `identity` names recipe, data, base and processes, which must be those of the run."""
+    """The content of a file; `identity` names recipe, data, base and processes, which must be those of the run."""
 
     identity: dict[str, Any]
     progress: Progress
@@ -65,9 +75,9 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run; only the main process writes, and keeps the last `keep` and the best.
+    """The checkpoints of one run; only the main process writes. It keeps the last `keep`, and the best weights.
 
-    None: the last `KEPT` while the run is under way, and none after its end.
+    `keep` None: the last `KEPT` during the run, and none after its end.
     """
 
     def __init__(self, folder: Path, keep: int | None, writes: bool) -> None:
@@ -77,7 +87,7 @@ class Checkpoints:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end."""
+        """True once the run is complete."""
         return (self.folder / _FINISHED).exists()
 
     def files(self) -> list[Path]:
@@ -85,18 +95,20 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*.pt"))
 
     def last(self) -> Checkpoint:
-        """The newest one; raises UserError where the file is damaged."""
-        return _read(self.files()[-1])
+        """The newest checkpoint; raises UserError where the file is damaged."""
+        content = _load(self.files()[-1])
+        progress = content.pop("progress")
+        return Checkpoint(progress=Progress(Position(**progress.pop("position")), **progress), **content)
 
     def clear(self) -> None:
-        """Remove all, for a run from the start."""
+        """Remove all checkpoints, for a run from the start."""
         if self._writes:
             (self.folder / _FINISHED).unlink(missing_ok=True)
             for file in self.folder.glob("*.pt"):
                 file.unlink()
 
     def finish(self) -> None:
-        """Remember that the run has come to its end, its model written; remove what nothing needs from now on.
+        """Mark the run as complete, its model written, and remove what nothing needs any more.
 
         The last `keep` checkpoints stay where a number was given, with the best weights that they refer to.
         """
@@ -109,16 +121,16 @@ class Checkpoints:
         best: dict[str, list[Path]] = {}
         for file in sorted(self.folder.glob("best-*.pt")):
             best.setdefault(file.stem.rpartition("-")[0], []).append(file)
-        needless = files[: max(old, 0)]
-        for some in best.values():
+        removed = files[: max(old, 0)]
+        for of_stage in best.values():
             # A checkpoint refers to the newest best weights that are not newer than itself.
-            referred = [at for at, file in enumerate(some) if kept and _step(file) <= _step(kept[0])]
-            needless += some[: referred[-1]] if referred else [] if kept else some
-        for file in needless:
+            referred = [at for at, file in enumerate(of_stage) if kept and _step(file) <= _step(kept[0])]
+            removed += of_stage[: referred[-1]] if referred else [] if kept else of_stage
+        for file in removed:
             file.unlink()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write one; older ones than the last `keep` go, with the best weights that none refers to."""
+        """Write a checkpoint; remove those before the last `keep`, and best weights that none refers to."""
         if not self._writes:
             return
         name = f"step-{checkpoint.progress.position.step:08d}.pt"
@@ -147,40 +159,55 @@ class Checkpoints:
 
 
 def weights_of(named: Named) -> Tensors:
-    """Copies of the weights by name, whole where processes hold parts of them (all must ask at once)."""
-    return {name: whole(parameter.detach()).cpu().clone() for name, parameter in named}
+    """Copies of whole weights by name, in the main process. The others must call this too, and get nothing."""
+    found = get_model_state_dict(_holder(named), options=WHOLE)
+    return {named[int(number)][0]: value.clone() for number, value in found.items() if torch.is_tensor(value)}
 
 
 def put_weights(named: Named, weights: Tensors) -> None:
-    """Put weights back; raises UserError where a name is missing."""
+    """Copy whole weights into parameters, or into this process's parts; raises UserError where a name is missing."""
     with torch.no_grad():
         for name, parameter in named:
             if name not in weights:
                 raise UserError(f"checkpoint without weights for {name}; it is of another version, start the run anew")
-            parameter.copy_(like(weights[name], parameter))
+            parameter.copy_(_like(weights[name], parameter))
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, named: Named) -> dict[str, dict[str, Any]]:
-    """The optimiser's state by parameter name."""
+    """The optimiser's state by parameter name, gathered as by `weights_of`."""
+    if not optimizer.state:  # torch would take a step without gradients first
+        return {}
+    found: dict[str, Any] = get_optimizer_state_dict(_holder(named), optimizer, options=WHOLE)
     return {
-        name: {key: whole(v).cpu().clone() if torch.is_tensor(v) else v for key, v in optimizer.state[p].items()}
-        for name, p in named
-        if p in optimizer.state
+        named[int(number)][0]: {key: value.clone() if torch.is_tensor(value) else value for key, value in state.items()}
+        for number, state in found.get("state", {}).items()
     }
 
 
 def put_optimizer_state(optimizer: torch.optim.Optimizer, named: Named, state: dict[str, dict[str, Any]]) -> None:
-    """Put the optimiser's state back."""
+    """Set the optimiser's state. torch's helper would count a step for parameters that never had a gradient."""
     for name, parameter in named:
         if name in state:
             optimizer.state[parameter] = {
-                key: like(value, parameter) if torch.is_tensor(value) and value.ndim else value
+                key: _like(value, parameter).clone() if torch.is_tensor(value) and value.ndim else value
                 for key, value in state[name].items()
             }
 
 
+def _holder(named: Named) -> nn.ParameterList:
+    """A module with these tensors alone: torch's helpers would gather a whole model, frozen towers included."""
+    return nn.ParameterList([tensor for _, tensor in named])
+
+
+def _like(tensor: torch.Tensor, example: torch.Tensor) -> torch.Tensor:
+    """A whole tensor on the device of `example`; of a sharded one this process's part, cut without communication."""
+    if isinstance(example, DTensor):
+        return distribute_tensor(tensor.to(example.device), example.device_mesh, example.placements, src_data_rank=None)
+    return tensor.to(example.device)
+
+
 def _step(file: Path) -> int:
-    """The step that a file's name ends with."""
+    """The step in a file's name."""
     return int(file.stem.rpartition("-")[2])
 
 
@@ -191,12 +218,7 @@ def _write(path: Path, content: Any) -> None:
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped, so that a process that needs a part of each tensor does not read all of it.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # pickle, zip and torch raise nearly anything on a damaged file
         raise UserError(f"{path}: damaged ({error}); remove it, and --resume goes on from the one before") from error
-
-
-def _read(path: Path) -> Checkpoint:
-    content = _load(path)
-    progress = content.pop("progress")
-    return Checkpoint(progress=Progress(Position(**progress.pop("position")), **progress), **content)

@@ -1,4 +1,4 @@
-"""What a training run costs: time, device hours, energy, CO2 and price, added up over the parts of a resumed run.
+"""The cost of a training run: time, device hours, energy, CO2 and price, summed over the parts of a resumed run.
 
     with Meter(recipe.cost, processes, "CPU") as meter:
         meter.keep(folder / COST_FILE, earlier)   # from here on the file is written, each minute and at the end
@@ -7,17 +7,19 @@
 
 runs/demo/cost.json   totals for people and programs, and the parts they were added up from
 
-Energy and CO2 are codecarbon's (extra `cost`), in its offline mode: read from the machine's counters where it has some,
-else estimated from type and load of the processors. They are of the whole machine, whoever else works on it. Looking
-at the hardware takes codecarbon some seconds, so that and the writing are done by a thread beside the run.
+Energy and CO2 are codecarbon's (extra `cost`), in its offline mode, which sends, writes and prints nothing: read from
+the machine's counters where it has some, else estimated from type and load of the processors. They are of the whole
+machine, whoever else works on it. codecarbon takes some seconds to look at the hardware, so a thread does that and the
+writing.
 """
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,23 +28,24 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from clip_italian.config import Cost, Strict
-from clip_italian.errors import UserError
+from clip_italian.errors import UsageError, UserError
 from clip_italian.files.atomic import staged
-from clip_italian.train.energy import Reading, Tracker, codecarbon_tracker
-from clip_italian.train.pace import clock_time
-from clip_italian.train.processes import Processes
+from clip_italian.train.parallel import Processes
+from clip_italian.train.progress import clock_time
 
 COST_FILE = "cost.json"
 _WRITE_EVERY = 60.0  # seconds
 _HOUR = 3600
 _LEAST_SHARE = 0.5  # of the time that must have been measured for the energy to count
+_MEASURE_EVERY = 15  # seconds, codecarbon's own default
+_NOT_YET = "not measured yet"
 
 
 class Part(Strict):
-    """A run from its start, or from where it went on, until it ended or broke off; `seconds` of `devices` at once.
+    """A run from its start, or from where it resumed, to its end or interruption; `seconds` of `devices` at once.
 
-    Energy is that of the seconds `measured`: not of the first one or two, nor of the last before a kill. `missing` says
-    why there is none.
+    Energy is that of the seconds `measured`: without the first one or two, and without the last before a kill.
+    `missing` is the reason where there is none.
     """
 
     started: str
@@ -59,13 +62,13 @@ class Part(Strict):
 
 
 class Spent(Strict):
-    """All parts of a run, and their sums; a sum is None where a part does not know its share."""
+    """All parts of a run, and their sums; a sum is None where it is unknown for a part."""
 
     parts: tuple[Part, ...]
 
     @property
     def seconds(self) -> float:
-        """By the clock."""
+        """Wall-clock time."""
         return sum(part.seconds for part in self.parts)
 
     @property
@@ -90,22 +93,22 @@ class Spent(Strict):
 
     @property
     def missing(self) -> str | None:
-        """Why energy or CO2 are not known."""
+        """The reason why energy or CO2 are unknown."""
         return next((part.missing for part in self.parts if part.missing), None)
 
     @property
     def currency(self) -> str:
-        """Of the price."""
+        """Currency of the price."""
         return self.parts[-1].currency
 
     @property
     def price(self) -> float | None:
-        """Of all devices; None where the recipe names no price, or parts name different currencies."""
+        """Price of all devices; None where the recipe names none, or parts name different currencies."""
         return self._price([part.seconds * part.devices for part in self.parts])
 
     @property
     def price_per_device(self) -> float | None:
-        """The same of one device."""
+        """Price of one device."""
         return self._price([part.seconds for part in self.parts])
 
     def _price(self, seconds: list[float]) -> float | None:
@@ -114,19 +117,19 @@ class Spent(Strict):
         return sum(some / _HOUR * part.hourly for some, part in zip(seconds, self.parts, strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """JSON data: the sums, and the parts that `from_json` reads."""
+        """JSON data: the sums, and the parts for `from_json`."""
         names = ("seconds", "devices", "device_hours", "energy_kwh", "co2_kg", "missing", "price", "price_per_device")
         return {name: getattr(self, name) for name in (*names, "currency")} | self.model_dump(mode="json")
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """What `to_json` gave; raises ValueError where it is something else."""
+        """The inverse of `to_json`; raises ValueError for anything else."""
         if not isinstance(data, dict) or not data.get("parts"):
             raise ValueError("no parts")
         return cls(parts=data["parts"])
 
     def __str__(self) -> str:
-        """One line for people."""
+        """One human-readable line."""
         return ", ".join(
             [
                 f"{clock_time(self.seconds)} on {self.devices} device{'' if self.devices == 1 else 's'}",
@@ -139,13 +142,13 @@ class Spent(Strict):
 
 
 def quantity(value: float, unit: str) -> str:
-    """Three digits of a number of kWh or kg, in thousandths (Wh, g) where it is small."""
+    """A number of kWh or kg to three digits, in Wh or g where it is small."""
     small = value < 1
     return f"{value * 1000 if small else value:.3g} {unit.removeprefix('k') if small else unit}"
 
 
 def read(path: Path) -> Spent | None:
-    """What a run's file says, or None where there is none; raises UserError where it is damaged."""
+    """The cost in a run's file, or None without a file; raises UserError where it is damaged."""
     if not path.is_file():
         return None
     try:
@@ -154,19 +157,112 @@ def read(path: Path) -> Spent | None:
         raise UserError(f"{path}: not what a run writes; remove it to go on without the cost so far") from error
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Energy and CO2 equivalents over so many seconds since the tracker started, and the device that computed."""
+
+    energy_kwh: float
+    co2_kg: float
+    seconds: float
+    device: str | None
+
+
+class CodeCarbon:
+    """codecarbon's tracker; its thread hands over the readings, so the newest one costs nothing.
+
+    Measures from `start` to `stop`. `reading` is the newest, or None, and then `trouble` is the reason.
+    """
+
+    def __init__(self, kind: Any, country: str) -> None:
+        self.reading: Reading | None = None
+        self.trouble = _NOT_YET
+        self._logger = logging.getLogger("codecarbon")
+        self._logger.setLevel(logging.CRITICAL)  # it logs before applying `log_level`
+        # These take precedence over ~/.codecarbon.config and CODECARBON_…, which could send data.
+        self._tracker = kind(
+            country_iso_code=country, output_methods=[], emissions_endpoint=None, electricitymaps_api_token="",
+            output_handlers=[self], api_call_interval=1, measure_power_secs=_MEASURE_EVERY, log_level="critical",
+            allow_multiple_runs=True, tracking_mode="machine",
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Look at the hardware and begin, which may take seconds; errors of codecarbon's become `trouble`."""
+        listener = _Listener()
+        # It logs its errors, which are read here and not shown on the terminal.
+        self._logger.handlers, self._logger.propagate = [listener], False
+        self._logger.setLevel(logging.WARNING)
+        try:
+            self._tracker.start()
+        except Exception as error:  # whatever drivers and counters raise must not end a run
+            listener.error = error
+        finally:
+            self._logger.setLevel(logging.CRITICAL)
+        if listener.error is not None:
+            self.trouble = f"codecarbon: {str(listener.error).strip().partition(chr(10))[0] or type(listener.error)}"
+
+    def stop(self) -> None:
+        """End, with a last reading where anything could be measured."""
+        if self.trouble == _NOT_YET:
+            self.trouble = "codecarbon gave no reading"
+        try:
+            self._tracker.stop()
+        except Exception as error:
+            self.trouble = f"codecarbon: {error}"
+
+    def live_out(self, total: Any, delta: Any) -> None:
+        """Called by codecarbon after each measurement."""
+        device = f"{total.cpu_model}, {total.cpu_count} threads" if total.cpu_model else None
+        self.reading = Reading(total.energy_consumed, total.emissions, total.duration, device)
+
+    def out(self, total: Any, delta: Any) -> None:
+        """Called by codecarbon at the end."""
+        self.live_out(total, delta)
+
+    def exit(self) -> None:
+        """Called by codecarbon when it is done."""
+
+
+class _Listener(logging.Handler):
+    """Keeps the last error that was logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.error: BaseException | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            self.error = record.exc_info[1]
+
+
+def codecarbon_tracker(country: str) -> CodeCarbon | str:
+    """A tracker for a machine in that country (ISO 3166, three letters), or the reason why there is none.
+
+    Raises UsageError for a country that codecarbon has no figures of.
+    """
+    try:
+        from codecarbon import OfflineEmissionsTracker
+        from codecarbon.input import DataSource
+    except ImportError as error:
+        return f"{error}; pip install 'clip-italian[cost]'"
+    # Its own reader of this file loads pandas, which takes most of a second.
+    if country not in json.loads(Path(DataSource().global_energy_mix_data_path).read_text(encoding="utf-8")):
+        raise UsageError(f"cost.country: codecarbon has no figures of {country!r}; give ISO 3166 letters, like ITA")
+    return CodeCarbon(OfflineEmissionsTracker, country)
+
+
 class Meter:
-    """Counts what the block costs; each process has one, the first of each machine looks at its energy.
+    """A context that measures its own cost; each process has one, the first of each machine measures energy.
 
     Entering raises UsageError for a country that codecarbon does not know.
     """
 
     def __init__(
         self, settings: Cost, processes: Processes, device: str,
-        tracker: Callable[[str], Tracker | str] = codecarbon_tracker, clock: Callable[[], float] = time.monotonic,
+        tracker: Callable[[str], CodeCarbon | str] = codecarbon_tracker, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._settings, self._processes, self._device, self._clock = settings, processes, device, clock
         self._open = tracker
-        self._tracker: Tracker | str = "another process of this machine measures it"
+        self._tracker: CodeCarbon | str = "another process of this machine measures it"
         self._file: Path | None = None
         self._earlier: tuple[Part, ...] = ()
         self._last: Spent | None = None
@@ -177,7 +273,7 @@ class Meter:
         self._started, self._began = datetime.now(UTC).isoformat(timespec="seconds"), self._clock()
         if self._processes.first_on_machine:
             self._tracker = self._open(self._settings.country)
-        self._thread = threading.Thread(target=self._beside, name="cost", daemon=True)
+        self._thread = threading.Thread(target=self._run_beside, name="cost", daemon=True)
         self._thread.start()
         return self
 
@@ -186,17 +282,17 @@ class Meter:
     ) -> None:
         if self._last is None:
             self._stop()
-            with suppress(OSError, UserError):  # the error that ended the block is what people must see
+            with suppress(OSError, UserError):  # the error that ended the block must be seen
                 self._write(self.so_far())
 
     def keep(self, file: Path, earlier: Spent | None) -> None:
-        """Write the file from now on, with the parts of the run from before it went on."""
+        """Write the file from now on, with the earlier parts of a resumed run."""
         with self._writing:
             self._earlier = earlier.parts if earlier else ()
             self._file = file
 
     def so_far(self) -> Spent:
-        """The cost until now; of several machines the energy is known at the end alone."""
+        """The cost until now; with several machines the energy is known only at the end."""
         if self._last is not None:
             return self._last
         reading = None if isinstance(self._tracker, str) else self._tracker.reading
@@ -205,7 +301,7 @@ class Meter:
         return self._spent(reading, self._reason())
 
     def finish(self) -> Spent:
-        """Stop counting, and write the file; all processes must call it at once.
+        """Stop measuring, and write the file; all processes must call it at once.
 
         Raises UserError where the file cannot be written.
         """
@@ -241,11 +337,11 @@ class Meter:
     def _reason(self) -> str:
         return self._tracker if isinstance(self._tracker, str) else self._tracker.trouble
 
-    def _beside(self) -> None:
+    def _run_beside(self) -> None:
         if not isinstance(self._tracker, str):
             self._tracker.start()
         while not self._end.wait(_WRITE_EVERY):
-            with suppress(OSError, UserError):  # said at the end, where it still is so
+            with suppress(OSError, UserError):  # reported at the end, if it persists
                 self._write(self.so_far())
 
     def _stop(self) -> None:

@@ -1,7 +1,7 @@
-"""A look at every picture before training: which can be read, and what tells them from others.
+"""Inspection of every picture before training: which can be read, and their content and perceptual hashes.
 
-What was found stays in the cache, some ten thousand pictures a file, by the state of their files: a run that was
-killed goes on, and a second run on the same pictures reads none of them.
+Results stay in the cache, ten thousand pictures a file, by the state of their files: a killed run resumes, and a second
+run on the same pictures reads none of them.
 """
 
 import hashlib
@@ -24,9 +24,8 @@ from clip_italian.files.digests import number
 from clip_italian.pictures.decoding import PictureError, decode
 from clip_italian.pictures.leaks import Fingerprints
 from clip_italian.pictures.phash import picture_hash
-from clip_italian.train.examples import Examples
-from clip_italian.train.pictures import Pictures
-from clip_italian.train.workers import in_order
+from clip_italian.train.data import Examples
+from clip_italian.train.pictures import Pictures, in_order
 
 _SCHEMA = pa.schema([("content", pa.uint64()), ("look", pa.string()), ("error", pa.string())])
 _PART = 10_000
@@ -39,9 +38,10 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Inspection:
-    """`good_rows` (k,) are the rows whose pictures can be read; `errors` are those of the other pictures.
+    """The rows whose pictures can be read, `good_rows` (k,), and the errors of the other pictures.
 
-    `looks` are the `identity.picture_hash` of the good rows' pictures, `contents` (k,) uint64 their files' keys.
+    `looks` are the perceptual hashes (`phash.picture_hash`) of the good rows' pictures, `contents` (k,) uint64 the
+    content hashes of their files.
     """
 
     good_rows: torch.Tensor
@@ -50,20 +50,20 @@ class Inspection:
     errors: list[PictureError]
 
     def fingerprints(self, rows: torch.Tensor) -> Fingerprints:
-        """Of the different pictures among some of the good rows, which are counted as in `looks`."""
-        chosen = self.different(rows)
+        """Fingerprints of the distinct pictures among some of the good rows, numbered as in `looks`."""
+        chosen = self.distinct(rows)
         return Fingerprints.known(self.contents[chosen], [self.looks[row] for row in chosen.tolist()])
 
-    def different(self, rows: torch.Tensor) -> np.ndarray:
-        """The first row of each different picture among some of the good rows, in their order."""
+    def distinct(self, rows: torch.Tensor) -> np.ndarray:
+        """The first row of each distinct picture among some of the good rows, in their order."""
         chosen: np.ndarray = rows.numpy()
         return chosen[np.sort(np.unique(self.contents[chosen], return_index=True)[1])]
 
 
 def inspect(examples: Examples, workers: int, progress: Progress) -> Inspection:
-    """Decode every picture once, in `workers` processes or in threads; `progress` gets how many more rows are done.
+    """Decode every picture once, in `workers` processes or in threads; `progress` is called with the rows done since.
 
-    Raises UserError where not one picture can be read, with the counts of the reasons.
+    Raises UserError where no picture can be read, with the counts of the reasons.
     """
     _, which, first, counts = _distinct(examples.identities.numpy())
     parts = []
@@ -83,14 +83,14 @@ def inspect(examples: Examples, workers: int, progress: Progress) -> Inspection:
 
 
 def _distinct(identities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Identities in the order of their first rows; the place of each row's among them, first rows, numbers of rows."""
+    """Identities in the order of their first rows; the index of each row's identity, first rows, counts of rows."""
     values, first, which, counts = np.unique(identities, return_index=True, return_inverse=True, return_counts=True)
     order = first.argsort()
     return values[order], order.argsort()[which], first[order], counts[order]
 
 
 def _part(pictures: Pictures, rows: np.ndarray, counts: np.ndarray, workers: int, progress: Progress) -> pa.Table:
-    """What is known of some pictures (`_SCHEMA`), from the cache where it is there."""
+    """The inspection of some pictures (`_SCHEMA`), from the cache if it is there."""
     digest = hashlib.sha256(f"{_VERSION}\n".encode())
     for row in rows.tolist():
         digest.update(_state(pictures, row).encode("utf-8", "surrogatepass"))
@@ -102,7 +102,7 @@ def _part(pictures: Pictures, rows: np.ndarray, counts: np.ndarray, workers: int
             return pq.read_table(cached)
         jobs = np.array_split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))
         found: list[dict] = []
-        for some in in_order(_Look(pictures), jobs, workers):
+        for some in in_order(_Inspect(pictures), jobs, workers):
             progress(int(counts[len(found) : len(found) + len(some)].sum()))
             found += some
         table = pa.Table.from_pylist(found, schema=_SCHEMA)
@@ -119,8 +119,8 @@ def _state(pictures: Pictures, row: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """Looks at the pictures of some rows: a dict of `_SCHEMA` each."""
+class _Inspect:
+    """Inspects the pictures of some rows: a dict of `_SCHEMA` each."""
 
     pictures: Pictures
 
@@ -137,13 +137,13 @@ class _Look:
 
 
 def _reasons(errors: list[str]) -> str:
-    """Counts of errors by what they say behind the picture's name, without details."""
+    """Counts of errors by their text after the picture's name, without details."""
     counts = Counter(re.sub(r" \(.*\)$", "", error.rpartition(": ")[2]) for error in errors)
     return ", ".join(f"{reason} {count:,}" for reason, count in counts.most_common())
 
 
 def write_errors(inspection: Inspection, path: Path) -> None:
-    """List the pictures that cannot be read, one a line; no file where there are none."""
+    """List the pictures that cannot be read, one a line; write no file where there are none."""
     path.unlink(missing_ok=True)
     if inspection.errors:
         with atomic.staged(path) as temporary:

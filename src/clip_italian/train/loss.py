@@ -1,9 +1,8 @@
 """The contrastive loss (CLIP's, the paper's section 3.1) and SigLIP's, with a mask for identities.
 
-In training, each process scores its own rows against the rows of all processes, and what it
-computes is its share of the joint batch's loss: the shares, and their gradients, add up to the
-whole batch's. The scores are made and dropped a block of rows at a time, so that memory does not
-grow with the square of the batch.
+In training, each process scores its own rows against the rows of all processes and computes its share of the joint
+batch's loss: the shares, and their gradients, add up to the whole batch's. Scores are computed a block of rows at a
+time, so that memory does not grow with the square of the batch.
 """
 
 from dataclasses import dataclass
@@ -14,15 +13,15 @@ from torch.nn.functional import cross_entropy, logsigmoid, normalize
 from clip_italian import config
 from clip_italian.errors import UsageError
 
-SCORES = 2**21  # so many scores are made at a time, 8 MB
+SCORES = 2**21  # computed at a time, 8 MB
 
 
 @dataclass(frozen=True)
 class LossParts:
     """A process's share of the loss, and the gradient of that share.
 
-    `loss`, `scale_gradient` and `bias_gradient` (None without a bias) are single numbers;
-    `images_gradient` and `texts_gradient` (B, dim) belong to the embeddings of all processes.
+    `loss`, `scale_gradient` and `bias_gradient` (None without a bias) are 0-d; `images_gradient` and `texts_gradient`
+    (B, dim) are those of the embeddings of all processes.
     """
 
     loss: torch.Tensor
@@ -35,11 +34,10 @@ class LossParts:
 def contrastive_loss(
     images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor | float, groups: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Mean cross entropy of rows and columns of `scale * cosine`, the diagonal being right.
+    """Mean cross entropy of rows and columns of `scale * cosine`, with the diagonal as target.
 
-    `images` and `texts` are (batch, dim), of any length. `groups` (batch,) numbers identities:
-    two rows of one group are the same thing with two pictures, so neither is a negative of the
-    other (the entry is left out of both sums).
+    `images` and `texts` are (batch, dim), of any norm. `groups` (batch,) numbers identities: two rows of one group show
+    the same thing, so neither is a negative of the other (the entry is masked in both sums).
     """
     logits = scale * normalize(images, dim=1) @ normalize(texts, dim=1).T
     if groups is not None:
@@ -57,14 +55,14 @@ def loss_and_gradients(
 ) -> LossParts:  # fmt: skip
     """This process's share of the loss, with gradients, in float32 even under autocast.
 
-    `images` and `texts` (b, dim) are this process's embeddings, of any length, and stand from
-    `first_row` on among `all_images` and `all_texts` (B, dim); alone, a process gives the same
-    tensors twice. `scale` multiplies the cosines and `bias`, which the sigmoid loss needs, is
-    added to them. `groups` (b,) and `all_groups` (B,) number identities, as in `contrastive_loss`.
+    `images` and `texts` (b, dim) are this process's embeddings, of any norm: the rows from `first_row` on of
+    `all_images` and `all_texts` (B, dim); a single process passes the same tensors twice. `scale` multiplies the
+    cosines and `bias`, which the sigmoid loss needs, is added to them. `groups` (b,) and `all_groups` (B,) number
+    identities, as in `contrastive_loss`.
 
-    With `settings.sizes` the loss is the mean over the whole embeddings and their first
-    dimensions, each made unit length again (Kusupati et al. 2022). With negatives = "local" the
-    columns are this process's own. Raises UsageError for a size beyond `dim`, or no bias.
+    With `settings.sizes` the loss is the mean over the whole embeddings and their first dimensions, each normalised
+    again (Kusupati et al. 2022). With negatives = "local" the columns are this process's own. Raises UsageError for a
+    size beyond `dim`, or without a bias.
     """
     dim = images.shape[1]
     if any(not 0 < size <= dim for size in settings.sizes):
@@ -100,15 +98,15 @@ def loss_and_gradients(
 
 
 class _Units:
-    """Vectors (n, size) made unit length, and the gradient with respect to the units so far."""
+    """Vectors (n, size) normalised to unit length, and the gradient with respect to the units so far."""
 
     def __init__(self, vectors: torch.Tensor) -> None:
-        self.lengths = vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)  # as torch's normalize has it
+        self.lengths = vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)  # as in torch's normalize
         self.units = vectors / self.lengths
         self.gradient = torch.zeros_like(vectors)
 
     def gradient_of_vectors(self) -> torch.Tensor:
-        """Only what turns a vector changes its unit: the part along it is dropped."""
+        """The gradient with respect to the vectors: its component along a vector is dropped."""
         along = (self.gradient * self.units).sum(dim=1, keepdim=True)
         return (self.gradient - along * self.units) / self.lengths
 
@@ -126,9 +124,9 @@ def _score(
     kind: str, x: _Units, y: _Units, own: slice, scale: torch.Tensor, bias: torch.Tensor,
     groups: torch.Tensor | None, column_groups: torch.Tensor | None, sums: _Sums,
 ) -> None:  # fmt: skip
-    """Add what the rows `own` of `x` against all of `y` bring to `sums` and to both gradients.
+    """Add the contribution of the rows `own` of `x` against all of `y` to `sums` and to both gradients.
 
-    The row of `x` and the row of `y` with the same number belong together.
+    Rows of `x` and `y` with the same number are the positives.
     """
     slopes_of = _softmax_slopes if kind == "contrastive" else _sigmoid_slopes
     block = max(1, SCORES // len(y.units))
@@ -148,22 +146,22 @@ def _score(
         y.gradient += slopes.T @ (x.units[rows] * scale)
 
 
-def _softmax_slopes(logits: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of the rows' cross entropies and its gradient by logit, which takes the place of `logits`.
+def _softmax_slopes(logits: torch.Tensor, positives: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of the rows' cross entropies and its gradient by logit, which overwrites `logits`.
 
-    `right` (rows,) is a view of the logits of what belongs together.
+    `positives` (rows,) is a view of the logits of the positives.
     """
     spread = logits.logsumexp(dim=1)
-    loss = (spread - right).sum()
+    loss = (spread - positives).sum()
     logits.sub_(spread.unsqueeze(1)).exp_()
-    right.sub_(1)
+    positives.sub_(1)
     return loss, logits
 
 
-def _sigmoid_slopes(logits: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same of -log σ(±logit), plus for what belongs together (Zhai et al. 2023, section 3.2)."""
-    right.neg_()
+def _sigmoid_slopes(logits: torch.Tensor, positives: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same for -log σ(±logit), with + for positives (Zhai et al. 2023, section 3.2)."""
+    positives.neg_()
     loss = -logsigmoid(-logits).sum()
     logits.sigmoid_()
-    right.neg_()
+    positives.neg_()
     return loss, logits

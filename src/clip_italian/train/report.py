@@ -1,4 +1,4 @@
-"""The page of a run that is going or has ended: curves, figures, where the time went, settings; one HTML file."""
+"""The report of a running or finished run: curves, figures, where the time went, settings; one HTML file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,24 +10,22 @@ from typing import Any
 from clip_italian.charts import BLUE, GREEN, Line, draw
 from clip_italian.config import Recipe
 from clip_italian.pages import write_page
-from clip_italian.train.alarm import Fall, told
 from clip_italian.train.cost import Spent
-from clip_italian.train.journal import Record, running_steps
-from clip_italian.train.pace import Part, Point, clock_time
+from clip_italian.train.history import Record, Regression, describe, running_steps
+from clip_italian.train.progress import Part, Point, clock_time
 
 REPORT_FILE = "report.html"
-_RELOAD = 20  # seconds after which a page of a running run reads itself again
+_RELOAD = 20  # seconds after which the page of a running run reloads
 _TABLE_FIGURES = ("validation_loss", "train_loss", "MRR@1", "MRR@10", "R@1", "R@10", "median_rank")
 _ROWS = 24  # evaluations in the table: the first ones and the last ones where there are more
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run at one moment; `state` is running, finished or stopped, `note` says why it stopped.
+    """A run at one moment; `state` is running, finished or stopped, `note` the reason why it stopped.
 
-    `falls` are the alarms by number of the evaluation, `parts` the sums over the steps by stage. In seconds:
-    `elapsed` since the run began (or went on, after `resumed_at` steps), `rest` what of it were no steps, `eta`
-    until the stage ends.
+    `regressions` are by number of the evaluation, `parts` the sums over the steps by stage. In seconds: `elapsed` since
+    the run began (or resumed, after `resumed_at` steps), `rest` of it outside of steps, `eta` to the end of the stage.
     """
 
     name: str
@@ -35,7 +33,7 @@ class Snapshot:
     note: str
     recipe: Recipe
     history: Sequence[Record]
-    falls: Mapping[int, Sequence[Fall]]
+    regressions: Mapping[int, Sequence[Regression]]
     points: Sequence[Point]
     parts: Mapping[str, Part]
     step: int
@@ -48,7 +46,7 @@ class Snapshot:
 
 
 def write_report(path: Path, run: Snapshot) -> None:
-    """Write the page in place at the end: who reads meanwhile sees the old one whole."""
+    """Write the page and rename it into place, so that readers always see a whole one."""
     write_page(
         path, "run.html", run=run, updated=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
         reload=_RELOAD if run.state == "running" else None, facts=_facts(run), charts=_charts(run),
@@ -80,12 +78,12 @@ def _charts(run: Snapshot) -> list[tuple[str, str]]:
     """Titles and SVGs; a chart without a point is left out."""
     at = running_steps(run.history)
     starts = [step for step, record in zip(at, run.history, strict=True) if record["step"] == 0][2:]
-    fallen = {number for number, falls in run.falls.items() if falls}
+    worse = {number for number, found in run.regressions.items() if found}
 
     def evaluated(figure: str, colour: str = GREEN, label: str | None = None) -> Line:
         shown = [(number, step) for number, step in enumerate(at) if run.history[number].get(figure) is not None]
         marked = [place for place, (number, _) in enumerate(shown)
-                  if number in fallen and any(fall.figure == figure for fall in run.falls[number])]  # fmt: skip
+                  if number in worse and any(one.figure == figure for one in run.regressions[number])]  # fmt: skip
         return Line([step for _, step in shown], [run.history[number][figure] for number, _ in shown],
                     label or figure, colour, dots=True, marked=marked)  # fmt: skip
 
@@ -114,14 +112,14 @@ def _evaluations(run: Snapshot) -> dict[str, Any]:
             "epoch": record["epoch"],
             "step": f"{step:,}",
             "cells": [_number(record.get(name)) for name in figures],
-            "fallen": [any(fall.figure == name for fall in run.falls.get(number, ())) for name in figures],
+            "worse": [any(one.figure == name for one in run.regressions.get(number, ())) for name in figures],
         }
         for number, (record, step) in enumerate(zip(run.history, running_steps(run.history), strict=True))
     ]
     left_out = max(0, len(rows) - _ROWS)
     rows = [*rows[: _ROWS // 4], *rows[_ROWS // 4 + left_out :]] if left_out else rows
     return {"figures": [name.replace("_", " ") for name in figures], "rows": rows, "left_out": left_out,
-            "falls": told(run.falls.get(len(run.history) - 1, ()))}  # fmt: skip
+            "regressions": describe(run.regressions.get(len(run.history) - 1, ()))}  # fmt: skip
 
 
 def _parts(run: Snapshot) -> list[dict[str, str]]:

@@ -1,12 +1,12 @@
 """A whole training run: recipe → examples → kept features → stages → model folder.
 
-runs/demo/model/          what transformers loads
+runs/demo/model/          the model, for transformers and `DualEncoder.load`
 runs/demo/history.jsonl   losses and metrics of every evaluation, the first before any step
 runs/demo/steps.jsonl     loss, learning rate and times of every step
-runs/demo/report.html     the same as a page, written anew as the run goes
+runs/demo/report.html     the same as a page, rewritten as the run goes
 runs/demo/cost.json       time, device hours, energy, CO2 and price
-runs/demo/checkpoints/    what --resume goes on from; removed at the end, but for `checkpoints.keep`
-runs/demo/unreadable.txt  pictures that were left out, and why (where there are any)
+runs/demo/checkpoints/    state for --resume; removed at the end, except for `checkpoints.keep`
+runs/demo/unreadable.txt  pictures that were left out, and why (if any)
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
 from clip_italian import console
 from clip_italian.config import Recipe
@@ -30,27 +31,26 @@ from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.hashes import settings_hash, tokenizer_hash
 from clip_italian.models_torch.projections import add_logit_bias
 from clip_italian.pictures import copies, leaks
-from clip_italian.train import cost, journal
-from clip_italian.train.checkpoint import Checkpoint, Checkpoints
-from clip_italian.train.examples import SPLITS, Examples, load_examples, require_enough
-from clip_italian.train.fit import batch_size, fit, prepare
+from clip_italian.train import cost, history
+from clip_italian.train.checkpoint import WHOLE, Checkpoint, Checkpoints
+from clip_italian.train.data import SPLITS, Examples, load_examples, require_enough
+from clip_italian.train.history import HISTORY_FILE, Record
 from clip_italian.train.inspect import Inspection, inspect, write_errors
-from clip_italian.train.processes import Processes, join
-from clip_italian.train.sharded import whole
-from clip_italian.train.stage import Record, StoppedError, Surroundings
-from clip_italian.train.watch import HISTORY_FILE, NoWatch, Watch
+from clip_italian.train.loop import StoppedError, Trainer, batch_size, prepare
+from clip_italian.train.monitor import Monitor, SilentMonitor
+from clip_italian.train.parallel import Processes, join
 
 MODEL_FOLDER = "model"
 UNREADABLE_FILE = "unreadable.txt"
 
-# What may differ between a run and the one that goes on with it: nothing that changes what is learned. Data and base
-# are known by their content (`_identity`), so they may lie elsewhere.
+# Settings that may differ between a run and its resumption: none of them changes what is learned. Data and base are
+# compared by content (`_identity`), so their paths may differ.
 _FREE: dict[str, Any] = {
     "output": True, "checkpoints": True, "tracking": True, "device": True,
     "data": {"workers": True, "pairs": True, "copies": True},
     "model": {"base": True, "vision": True, "text": True}, "cost": True, "license": True,
 }  # fmt: skip
-# Digests in an identity, by what they are of.
+# What the digests in an identity are of.
 _CONTENTS = {
     "data": "data (ids, captions or splits)", "pictures": "content of its pictures", "base": "base (its weights)",
     "tokenizer": "tokenizer", "preprocessing": "preprocessing of pictures",
@@ -59,7 +59,10 @@ _CONTENTS = {
 
 @dataclass(frozen=True)
 class Run:
-    """What a run leaves: the trained encoder, its folder, every evaluation, and the cost where it is known."""
+    """The result of a run: the trained encoder, its folder, every evaluation, and the cost where it is known.
+
+    With `sharding`, only the first process holds the encoder's whole weights.
+    """
 
     encoder: DualEncoder
     folder: Path
@@ -71,50 +74,52 @@ def train(
     recipe: Recipe, show: Callable[[Record], None] = lambda _: None,
     unfinished: Literal["refuse", "resume", "restart"] = "refuse",
 ) -> Run:  # fmt: skip
-    """Train as the recipe says and write `recipe.output`; `show` gets each evaluation.
+    """Train as the recipe says and write `recipe.output`; `show` is called with each evaluation.
 
-    `unfinished` says what to do about a run in that folder that did not come to its end. Under
-    `torchrun` every process calls this; the first one writes. Raises UserError where the data, a
-    model folder or nearly all pictures cannot be used, or the unfinished run is another one, and
-    StoppedError after SIGTERM, with the work in a checkpoint.
+    `unfinished` decides about an unfinished run in that folder. Under `torchrun` every process calls this; the first
+    one writes. Raises UserError where the data, a model folder or nearly all pictures cannot be used, or the unfinished
+    run is another one, and StoppedError after SIGTERM, with the work in a checkpoint.
     """
     device = choose_device(recipe.device)
     with (
         join(device) as processes,
-        _asked_to_stop() as asked,
+        _stop_requested() as stop,
         cost.Meter(recipe.cost, processes, _name(device)) as meter,
     ):
         checkpoints = Checkpoints(recipe.output, recipe.checkpoints.keep, processes.is_main)
         if checkpoints.finished and unfinished == "resume":
             return _finished(recipe, checkpoints)
-        found = _unfinished(checkpoints, unfinished, recipe.output)
+        resumed = _unfinished(checkpoints, unfinished, recipe.output)
         with processes.main_first():
             examples, inspection = _readable(recipe, processes)
         rows = {name: examples.split_rows(name) for name in SPLITS}
         torch.manual_seed(recipe.seed)
         encoder = _base(recipe).to(device)
         identity = _identity(recipe, examples, inspection, encoder, processes)
-        if found is not None:
-            _check_same(found, identity, recipe.output)
+        if resumed is not None:
+            _check_same(resumed, identity, recipe.output)
         cost_file = recipe.output / cost.COST_FILE
         earlier = cost.read(cost_file) if unfinished == "resume" else None
-        processes.wait()
-        if found is None:
+        processes.barrier()
+        if resumed is None:
             checkpoints.clear()
         meter.keep(cost_file, earlier)
         with processes.main_first():
             prepared = prepare(recipe, encoder, examples, rows["train"])
-        at = None if found is None else found.progress.position.step
-        watching = Watch(recipe, recipe.output, at, show, meter.so_far) if processes.is_main else NoWatch()
-        with watching as watch:
-            around = Surroundings(checkpoints, identity, recipe.checkpoints.every, watch, processes, asked.is_set)
+        at = None if resumed is None else resumed.progress.position.step
+        opened = Monitor(recipe, recipe.output, at, show, meter.so_far) if processes.is_main else SilentMonitor()
+        with opened as monitor:
+            trainer = Trainer(
+                recipe, encoder, prepared, rows["train"], rows["val"], checkpoints, monitor, processes, identity,
+                stop.is_set,
+            )  # fmt: skip
             try:
-                fit(recipe, encoder, prepared, rows["train"], rows["val"], around, found)
+                trainer.run(resumed)
             except StoppedError:
                 meter.finish()  # all processes stop at the same step
                 raise
-            best = _judged(watch.history)
-            whole_encoder = _whole(encoder, recipe)
+            best = _best_of_last_stage(monitor.history)
+            encoder = _whole(encoder, recipe, processes)
             spent = meter.finish()
             info = {
                 "recipe": recipe.model_dump(mode="json"),
@@ -129,30 +134,30 @@ def train(
                 "cost": spent.to_json(),
                 leaks.INFO_KEY: _fingerprints(recipe, examples, inspection, rows["train"], processes).to_json(),
             }
-            encoder = replace(whole_encoder, info=info)
+            encoder = replace(encoder, info=info)
             if processes.is_main:
                 encoder.save(recipe.output / MODEL_FOLDER)
             checkpoints.finish()
-            watch.finish({"best validation loss": best["validation_loss"], "best MRR@10": best["MRR@10"]})
-        return Run(encoder, recipe.output, watch.history, spent)
+            monitor.finish({"best validation loss": best["validation_loss"], "best MRR@10": best["MRR@10"]})
+        return Run(encoder, recipe.output, monitor.history, spent)
 
 
 def _fingerprints(
     recipe: Recipe, examples: Examples, inspection: Inspection, rows: torch.Tensor, processes: Processes
 ) -> leaks.Fingerprints:
-    """What the model keeps of its training pictures; features only in the process that writes it."""
+    """Fingerprints of the training pictures, for the model folder; features only in the process that writes it."""
     known = inspection.fingerprints(rows)
     encoder = CopyFeatures.load_or_say() if recipe.data.copies and processes.is_main else None
     if encoder is None:
         return known
-    chosen = inspection.different(rows)
+    chosen = inspection.distinct(rows)
     with console.progress("features", len(chosen)) as advance:
         found = copies.features_of(chosen.tolist(), encoder, advance, examples.pictures.open)
     return known.described(found, encoder)
 
 
 def _unfinished(checkpoints: Checkpoints, what: str, output: Path) -> Checkpoint | None:
-    """The checkpoint to go on from, if that is wanted and there is one."""
+    """The checkpoint to resume from, if there is one and it is wanted."""
     if what == "restart" or checkpoints.finished or not checkpoints.files():
         return None
     if what == "refuse":
@@ -161,37 +166,37 @@ def _unfinished(checkpoints: Checkpoints, what: str, output: Path) -> Checkpoint
 
 
 def _finished(recipe: Recipe, checkpoints: Checkpoints) -> Run:
-    """A run that has come to its end, as it was left."""
+    """The result of a run that is already finished."""
     console.notice(f"{recipe.output}: the run is finished already")
     encoder = DualEncoder.load(recipe.output / MODEL_FOLDER)
-    checkpoints.finish()  # in case it was killed amid removing them
+    checkpoints.finish()  # in case it was killed while removing them
     return Run(
         encoder,
         recipe.output,
-        journal.read(recipe.output / HISTORY_FILE),
+        history.read(recipe.output / HISTORY_FILE),
         cost.read(recipe.output / cost.COST_FILE),
     )
 
 
-def _judged(history: list[Record]) -> Record:
+def _best_of_last_stage(evaluations: list[Record]) -> Record:
     """The evaluation of the weights that a finished run leaves: the best one of its last stage.
 
-    Earlier stages' figures are of other weights. Of a process without evaluations (it resumed after the last one)
-    they are NaN; only the first process, which has all, writes them.
+    Earlier stages' figures are of other weights. In a process without evaluations (it resumed after the last one) they
+    are NaN; only the first process, which has all, writes them.
     """
-    starts = [at for at, record in enumerate(history) if record["epoch"] == 0]
-    last = history[starts[-1] if starts else 0 :]
+    starts = [at for at, record in enumerate(evaluations) if record["epoch"] == 0]
+    last = evaluations[starts[-1] if starts else 0 :]
     unknown = {"validation_loss": float("nan"), "MRR@10": float("nan")}
     return min(last, key=lambda record: record["validation_loss"], default=unknown)
 
 
 def _name(device: torch.device) -> str:
-    """What the device is called among people."""
+    """Human-readable name of the device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
 
 def _readable(recipe: Recipe, processes: Processes) -> tuple[Examples, Inspection]:
-    """Examples whose pictures can be decoded, and what was found out about them; the others are listed in a file."""
+    """Examples whose pictures can be decoded, and the inspection of them; unreadable ones are listed in a file."""
     examples = load_examples(recipe)
     with console.progress("pictures", len(examples)) as advance:
         inspection = inspect(examples, recipe.data.workers, advance)
@@ -208,7 +213,7 @@ def _readable(recipe: Recipe, processes: Processes) -> tuple[Examples, Inspectio
 
 
 def _base(recipe: Recipe) -> DualEncoder:
-    """What the recipe starts from, with the bias that its loss needs."""
+    """The recipe's base model, with the bias that its loss needs."""
     encoder = load_base(recipe.model)
     if recipe.loss.kind == "sigmoid" and encoder.parts.logit_bias is None:
         add_logit_bias(encoder.model, recipe.loss.bias)
@@ -218,7 +223,7 @@ def _base(recipe: Recipe) -> DualEncoder:
 def _identity(
     recipe: Recipe, examples: Examples, inspection: Inspection, encoder: DualEncoder, processes: Processes
 ) -> dict[str, Any]:
-    """What a run that goes on must have in common with the one before: settings, and digests of what it reads."""
+    """What a resumed run must share with its earlier part: settings, and digests of its inputs."""
     return {
         "recipe": recipe.model_dump(mode="json", exclude=_FREE),
         "data": examples.fingerprint(),
@@ -249,7 +254,7 @@ def _without(settings: dict[str, Any], free: dict[str, Any]) -> dict[str, Any]:
 
 
 def _difference(name: str, old: Any, new: Any) -> str:
-    """The first place where two values differ, by its dotted name."""
+    """The first difference between two values, with its dotted name."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key):
@@ -261,19 +266,21 @@ def _difference(name: str, old: Any, new: Any) -> str:
     return f"{name}: {old!r}, not {new!r}; put it back, or choose another output"
 
 
-def _whole(encoder: DualEncoder, recipe: Recipe) -> DualEncoder:
-    """The encoder on the CPU, its weights put together where processes hold parts of them."""
+def _whole(encoder: DualEncoder, recipe: Recipe, processes: Processes) -> DualEncoder:
+    """The encoder on the CPU; sharded weights are gathered in the main process, the others return their parts."""
     if not recipe.sharding:
         return encoder.to("cpu")
-    weights = {name: whole(value).cpu() for name, value in encoder.model.state_dict().items()}
+    weights = get_model_state_dict(encoder.model, options=WHOLE)
+    if not processes.is_main:
+        return encoder
     fresh = _base(recipe)
     fresh.model.load_state_dict(weights)
     return fresh
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, for a block; only where this is the main thread, which alone gets signals."""
+def _stop_requested() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, within the context; only in the main thread, which alone gets signals."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

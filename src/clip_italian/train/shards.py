@@ -1,7 +1,7 @@
-"""WebDataset shards read where they lie: an index of where each picture starts takes the place of unpacking.
+"""WebDataset shards, read without unpacking, by an index of each picture's first byte.
 
-A shard's index is made from its headers, captions and data, once; it stays in the cache as long as the shard
-does not change. Its length is known from then on.
+A shard's index is made from its headers, captions and data, once; it stays in the cache as long as the shard does not
+change.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from clip_italian.files import atomic, cache
 from clip_italian.pictures.decoding import SUFFIXES, PictureError, decode
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.webdataset import EXTRA, MOST_BYTES, MOST_PICTURE_BYTES, describe, grouped, is_cut
+from clip_italian.train.pictures import Pictures
 
 _INDEX = pa.schema(
     [
@@ -42,8 +44,8 @@ _LEFT_OUT = b"left_out"  # in the index's metadata: counts by reason
 _VERSION = 3
 
 
-class ShardPictures:
-    """Members of uncompressed tar files: `shards`, and of each picture (n,) its shard, first byte, size and name."""
+class ShardPictures(Pictures):
+    """Members of uncompressed tar files: `shards`, and each picture's (n,) shard, first byte, size and name."""
 
     def __init__(
         self, shards: list[Path], shard: torch.Tensor, start: torch.Tensor, size: torch.Tensor, names: pa.Array
@@ -59,7 +61,6 @@ class ShardPictures:
         return f"{self._shards[self._shard[row]]}/{self._names[row].as_py()}"
 
     def bytes(self, row: int) -> bytes:
-        """The member's content."""
         size = int(self._size[row])
         try:
             with self._shards[self._shard[row]].open("rb") as file:
@@ -72,11 +73,10 @@ class ShardPictures:
         return content
 
     def open(self, row: int, at_least: int | None = None) -> Image.Image:
-        """See `train.pictures.Pictures`."""
         return decode(io.BytesIO(self.bytes(row)), self.name(row), at_least=at_least)
 
     def state(self, row: int) -> tuple[str, int, int]:
-        """See `train.pictures.Pictures`; the time is the shard's."""
+        """Shard and first byte, the member's size, and the time of the shard's last change."""
         shard = self._shards[self._shard[row]]
         try:
             changed = shard.stat().st_mtime_ns
@@ -84,10 +84,9 @@ class ShardPictures:
             raise PictureError(f"{shard}: the shard cannot be read ({error.strerror})") from None
         return f"{shard}:{int(self._start[row])}", int(self._size[row]), changed
 
-    def subset(self, rows: torch.Tensor) -> "ShardPictures":
-        """See `train.pictures.Pictures`."""
+    def subset(self, rows: torch.Tensor) -> Self:
         names = self._names.take(pa.array(rows.numpy()))
-        return ShardPictures(self._shards, self._shard[rows], self._start[rows], self._size[rows], names)
+        return type(self)(self._shards, self._shard[rows], self._start[rows], self._size[rows], names)
 
 
 def read_shards(folder: Path) -> tuple[pa.Table, ShardPictures]:
@@ -129,7 +128,7 @@ def read_shards(folder: Path) -> tuple[pa.Table, ShardPictures]:
 
 
 def _index(shard: Path) -> pa.Table:
-    """The shard's index, from the cache where it is there."""
+    """The shard's index, from the cache if it is there."""
     try:
         state = shard.stat()
     except OSError as error:
@@ -137,13 +136,13 @@ def _index(shard: Path) -> pa.Table:
     described = json.dumps([_VERSION, str(shard.resolve()), state.st_size, state.st_mtime_ns])
     cached = cache.cache_dir() / "shards" / f"{hashlib.sha256(described.encode()).hexdigest()[:24]}.parquet"
     if not cached.is_file():
-        table = _made(shard)
+        table = _make_index(shard)
         with atomic.staged(cached) as temporary:
             pq.write_table(table, temporary, compression="zstd")
     return pq.read_table(cached)
 
 
-def _made(shard: Path) -> pa.Table:
+def _make_index(shard: Path) -> pa.Table:
     rows = []
     left_out: Counter[str] = Counter()
     for row in _samples(shard):
@@ -156,7 +155,7 @@ def _made(shard: Path) -> pa.Table:
 
 
 def _samples(shard: Path) -> Iterator[dict | Reject]:
-    """Rows of `_INDEX`, or why a sample makes none."""
+    """Rows of `_INDEX`, or a reject for each sample that cannot be used."""
     try:
         end = shard.stat().st_size
         if is_cut(shard):

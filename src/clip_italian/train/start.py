@@ -1,24 +1,28 @@
-"""A closed-form start for the projections: ridge regression from pictures to whitened texts.
+"""The closed-form start of a model: landmarks, and projections by ridge regression from pictures to whitened texts.
 
-With a few thousand pairs, a random start spends its steps on finding the axes along which texts
-differ at all, and learns the training pictures by heart meanwhile. Those axes can be computed:
-text features are whitened (partly, power `POWER`), and a ridge regression maps picture features
-to them. Where a classifier names what pictures show, its names' texts, weighted by its
-probabilities, are a first guess, and the regression maps to what the guess leaves over. All of
-it is linear without bias, so it becomes the projection weights as it is.
+With a few thousand pairs, a random start spends its steps on finding the axes along which texts differ at all, and
+overfits the training pictures meanwhile. Those axes can be computed: text features are whitened (partly, power
+`POWER`), and a ridge regression maps picture features to them. Where a classifier names what pictures show, the texts
+of its class names, weighted by its probabilities, are a first guess, and the regression maps to the residual. All of it
+is linear without bias, so it becomes the projection weights unchanged.
 
-Ridge, weight and temperature of the guess are those with the best MRR@10 when a fifth of the
-identities at a time is left out and looked for among itself.
+Ridge, weight and temperature of the guess are those with the best MRR@10 in a cross-validation over five folds of
+identities.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn.functional import normalize
+from transformers import EfficientNetModel
 
-from clip_italian.errors import UserError
+from clip_italian.errors import UsageError, UserError
 from clip_italian.evaluate import ranks
+from clip_italian.models_torch import mini
+from clip_italian.models_torch.dual_encoder import DualEncoder
+from clip_italian.models_torch.landmark_efficientnet import LandmarkEfficientNetModel, add_head
 
 POWER = 0.75  # 0 leaves the text axes as they are, 1 makes them all equally long
 FLOOR = 0.2  # added to every axis' variance, as a share of their mean
@@ -27,6 +31,66 @@ RIDGES = (0.3, 0.6, 1.2, 2.5, 5.0, 10.0, 20.0)
 TEMPERATURES = (1.0, 1.5, 2.0)  # of the classifier's softmax
 WEIGHTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8)  # of the guess; texts have length 1
 _FOLDS = 5
+_TEXTS = 64  # embedded at a time
+
+
+@torch.no_grad()
+def set_head(
+    encoder: DualEncoder, images: torch.Tensor, most: int, classes: bool, generator: torch.Generator
+) -> torch.Tensor:
+    """Give the vision tower landmarks, and perhaps ImageNet's classes; return its new output (n, hidden) for `images`.
+
+    `images` (n, channels) are pooled features of the training pictures; landmarks are all of them, or `most` drawn at
+    random. Raises UsageError where the tower is not an EfficientNet without a head.
+    """
+    tower = encoder.parts.vision
+    if not isinstance(tower, EfficientNetModel) or isinstance(tower, LandmarkEfficientNetModel):
+        raise UsageError(f"model.landmarks: the base's vision tower is a {type(tower).__name__}; set it to 0")
+    drawn = torch.randperm(len(images), generator=generator)[:most].sort().values
+    add_head(encoder.model, images[drawn], mini.classifier() if classes else None)
+    described: torch.Tensor = encoder.parts.vision.head(images)
+    return described
+
+
+@torch.no_grad()
+def set_projections(
+    encoder: DualEncoder, images: torch.Tensor, texts: torch.Tensor, owners: torch.Tensor, groups: torch.Tensor,
+    class_names: Sequence[str],
+) -> None:  # fmt: skip
+    """Set the projections to the closed-form start.
+
+    `images` (n, hidden) and `texts` (m, hidden) are the frozen towers' outputs for the training pairs, `owners` (m,)
+    the picture of each text, `groups` (n,) identity numbers, `class_names` the names of the head's classes, if they are
+    to be used. Raises UsageError where the projections are not linear.
+    """
+    parts = encoder.parts
+    if not (isinstance(parts.visual_projection, nn.Linear) and isinstance(parts.text_projection, nn.Linear)):
+        raise UsageError("model.start: 'ridge' is for linear projections; set it to 'random', or to 'kept' for SigLIP")
+    head = parts.vision.head if isinstance(parts.vision, LandmarkEfficientNetModel) else None
+    guess, basis = None, torch.eye(images.shape[1])
+    if head is not None and head.classes == len(class_names):
+        # On similarities the penalty is the kernel's: a change of basis makes it the plain one, as for inner features.
+        images, probabilities = images.split([images.shape[1] - head.classes, head.classes], dim=1)
+        root = head.landmarks.penalty_root()
+        basis = torch.block_diag(root, torch.eye(images.shape[1] - len(root)))
+        if class_names:
+            # Up to a constant in each row, which softmax ignores, these are the classifier's logits.
+            guess = Guess(probabilities.clamp(min=torch.finfo().tiny).log(), embed(encoder, class_names))
+    found = fit_projections(images @ basis, texts, owners, groups, encoder.dim, guess)
+    parts.visual_projection.weight.copy_(torch.cat([found.visual @ basis.T, found.classes], dim=1))
+    parts.text_projection.weight.copy_(found.text)
+    if head is not None and guess is not None:
+        head.temperature.fill_(found.temperature)
+
+
+def embed(encoder: DualEncoder, texts: Sequence[str]) -> torch.Tensor:
+    """Outputs (n, hidden) of the text tower for texts other than the run's captions."""
+    parts = []
+    for first in range(0, len(texts), _TEXTS):
+        tokens = encoder.tokenize(texts[first : first + _TEXTS])
+        inputs = {key: value.to(encoder.device) for key, value in tokens.items()}
+        parts.append(encoder.parts.text(**inputs).pooler_output.float().cpu())
+    return torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -39,10 +103,10 @@ class Guess:
 
 @dataclass(frozen=True)
 class Start:
-    """Projection weights: `visual` (dim, image hidden), `text` (dim, text hidden), and of the guess.
+    """Projection weights `visual` (dim, image hidden) and `text` (dim, text hidden), and those of the guess.
 
-    `classes` (dim, classes) weighs the probabilities that a softmax at `temperature` gives;
-    with them an image embedding is `visual @ features + classes @ probabilities`.
+    `classes` (dim, classes) are the weights of the probabilities that a softmax at `temperature` gives: an image
+    embedding is `visual @ features + classes @ probabilities`.
     """
 
     visual: torch.Tensor
@@ -51,15 +115,15 @@ class Start:
     temperature: float
 
 
-def projections(
+def fit_projections(
     images: torch.Tensor, texts: torch.Tensor, owners: torch.Tensor, groups: torch.Tensor, dim: int,
     guess: Guess | None = None, ridges: Sequence[float] = RIDGES,
 ) -> Start:  # fmt: skip
     """Fit the start to `images` (n, image hidden) and `texts` (m, text hidden).
 
-    `owners` (m,) is the picture of each text, every picture having one at least; pictures with
-    the same number in `groups` (n,) are never left out apart. Training rows map to vectors of
-    about unit length. Raises UserError where `dim` is less than the number of text features.
+    `owners` (m,) is the picture of each text, every picture having at least one; pictures with the same number in
+    `groups` (n,) are in the same fold. Training rows map to vectors of about unit length. Raises UserError where `dim`
+    is less than the number of text features.
     """
     if dim < texts.shape[1]:
         raise UserError(f"projection_dim is {dim}, less than the {texts.shape[1]} text features; use start = 'random'")
@@ -101,7 +165,7 @@ def projections(
 def _left_out(
     inputs: torch.Tensor, targets: torch.Tensor, folds: Sequence[torch.Tensor], ridges: Sequence[float]
 ) -> Iterator[tuple[float, torch.Tensor]]:
-    """Each ridge with predictions (n, targets) made for every fold by a regression on the others."""
+    """Each ridge with predictions (n, targets) for every fold by a regression on the other folds."""
     moment, cross = inputs.T @ inputs, inputs.T @ targets
     parts = [(fold, inputs[fold]) for fold in folds]
     others = [(fold, x, moment - x.T @ x, cross - x.T @ targets[fold]) for fold, x in parts]
@@ -118,9 +182,9 @@ def _solve(moment: torch.Tensor, cross: torch.Tensor, ridge: float) -> torch.Ten
 
 
 def _guesses(logits: torch.Tensor, names: torch.Tensor) -> list[tuple[float, torch.Tensor, torch.Tensor]]:
-    """Each temperature with the names moved so that the guess has mean 0 over the pictures, and that guess.
+    """Each temperature with the names shifted so that the guess has mean 0 over the pictures, and that guess.
 
-    Probabilities add up to 1, so moving the names takes the place of a bias.
+    Probabilities add up to 1, so shifting the names replaces a bias.
     """
     found = []
     for temperature in TEMPERATURES:
@@ -131,7 +195,7 @@ def _guesses(logits: torch.Tensor, names: torch.Tensor) -> list[tuple[float, tor
 
 
 def _folds(groups: torch.Tensor) -> list[torch.Tensor]:
-    """Row numbers of each fold; rows of a group are in the same one."""
+    """Row numbers of each fold; rows of a group are in the same fold."""
     _, number = groups.unique(return_inverse=True)
     count = int(number.max()) + 1
     shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(0))
@@ -148,7 +212,7 @@ def _mrr(predictions: torch.Tensor, texts: torch.Tensor, owners: torch.Tensor, f
 
 
 def whitening(features: torch.Tensor) -> torch.Tensor:
-    """Symmetric map that drops the mean direction and evens out the variance along the others."""
+    """Symmetric map that removes the mean direction and evens out the variance along the others."""
     variances, axes = torch.linalg.eigh(torch.cov(features.T))
     variances = variances.clamp(min=0)
     stretch = (variances + FLOOR * variances.mean()) ** (-POWER / 2)

@@ -1,4 +1,4 @@
-"""Figures for TensorBoard, Weights & Biases and trackio, where a recipe's `tracking` asks for them."""
+"""TensorBoard, Weights & Biases and trackio, where a recipe's `tracking` asks for them."""
 
 import importlib
 import os
@@ -13,12 +13,12 @@ from clip_italian.errors import UserError
 
 TENSORBOARD_FOLDER = "tensorboard"
 WANDB_ID_FILE = "wandb-run.txt"
-_REMOTE = ("wandb", "trackio")  # services; wandb has a mode of its own that only writes files
+_REMOTE = ("wandb", "trackio")  # services; wandb has an offline mode that only writes files
 Log = Callable[[Mapping[str, float], int], None]
 
 
 class Tracker:
-    """One place that figures go to; the first time it fails it is given up with a notice, and the run goes on."""
+    """A destination for figures; a failure is reported once and ends the sending, not the run."""
 
     def __init__(self, name: str, log: Log, finish: Callable[[], None]) -> None:
         self._name = name
@@ -36,7 +36,7 @@ class Tracker:
             console.notice(f"{self._name}: {_first_line(error)}; nothing more is sent there")
 
     def finish(self) -> None:
-        """Hand over what is still on its way."""
+        """Send what is still buffered."""
         try:
             self._finish()
         except Exception as error:
@@ -44,10 +44,9 @@ class Tracker:
 
 
 def open_trackers(recipe: Recipe, folder: Path, resume_at: int | None) -> list[Tracker]:
-    """The trackers that the recipe asks for.
+    """The trackers that the recipe asks for. A resumed run adds to its earlier figures.
 
-    A run that goes on adds to what it sent before. Raises UserError where a package is missing or a service
-    refuses.
+    Raises UserError where a package is missing or a service refuses.
     """
     openers = {
         # tensorboardX writes the same files as torch.utils.tensorboard, which needs all of TensorBoard for it.
@@ -69,7 +68,7 @@ def open_trackers(recipe: Recipe, folder: Path, resume_at: int | None) -> list[T
             ) from error
         try:
             opened.append(Tracker(name, *opener(library, recipe, folder, resume_at)))
-        except Exception as error:  # each client has errors of its own
+        except Exception as error:  # each client has its own errors
             raise UserError(f"tracking.{name}: {_first_line(error)}; leave the setting out to go on without") from error
     return opened
 
@@ -82,7 +81,7 @@ def _tensorboard(library: Any, recipe: Recipe, folder: Path, resume_at: int | No
 
     def log(values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
-            writer.add_scalar(name.replace("@", "_"), value, step)  # TensorBoard's names have no @
+            writer.add_scalar(name.replace("@", "_"), value, step)  # @ is not allowed in TensorBoard's names
 
     return log, writer.close
 
