@@ -137,7 +137,7 @@ class Aside:
 
 
 @dataclass
-class Found:
+class FolderContents:
     """What lies below a folder: pictures, sorted; each other medium and excluded entry with its kind or pattern;
     what cannot be looked into, and why."""
 
@@ -157,7 +157,7 @@ def find_pictures(folder: Path, choice: Choice | None = None) -> list[Path]:
     return some(walk(folder, choice), folder).pictures
 
 
-def some(found: Found, folder: Path) -> Found:
+def some(found: FolderContents, folder: Path) -> FolderContents:
     """The same; raises UserError where there is no picture."""
     if not found.pictures:
         told = [str(found.aside)] if found.other or found.excluded else []
@@ -177,7 +177,7 @@ def groups(folder: Path) -> list[Path]:
     return sorted(place for place in folder.iterdir() if not rubbish(place.name) and place.is_dir())
 
 
-def walk(folder: Path, choice: Choice | None = None) -> Found:
+def walk(folder: Path, choice: Choice | None = None) -> FolderContents:
     """What lies below a folder; linked folders are followed, each real folder once, whatever leads back to it.
 
     Raises UserError where there is no such folder.
@@ -193,8 +193,8 @@ def walk(folder: Path, choice: Choice | None = None) -> Found:
     return found
 
 
-def _walk(folder: Path, fits: "_Matcher") -> Found:
-    found = Found()
+def _walk(folder: Path, fits: "_Matcher") -> FolderContents:
+    found = FolderContents()
     seen: set[str] = set()
     links: list[str] = []
     waiting = [(str(folder), os.path.realpath(folder))]
@@ -217,7 +217,7 @@ def _walk(folder: Path, fits: "_Matcher") -> Found:
     return found
 
 
-def _look(place: str, fits: "_Matcher", found: Found, links: list[str]) -> list[str]:
+def _look(place: str, fits: "_Matcher", found: FolderContents, links: list[str]) -> list[str]:
     """Sort what lies in one folder; return the folders in it."""
     folders: list[str] = []
     try:

@@ -20,7 +20,7 @@ from clip_italian.pages import render
 from clip_italian.pictures import leaks
 from clip_italian.release import failure_sheet, failures, figures
 from clip_italian.release.bases import Base, bases
-from clip_italian.release.facts import Found, short
+from clip_italian.release.facts import CardFacts, short
 from clip_italian.stats.card import table
 from clip_italian.train.cost import Spent
 from clip_italian.train.progress import clock_time
@@ -33,7 +33,7 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # the Hub refuses a card that nam
 _PLACES = ("output", "data.pairs", "model.base", "model.vision", "model.text")  # settings that are paths
 
 
-def with_licence(found: Found, licence: str | None) -> Found:
+def with_licence(found: CardFacts, licence: str | None) -> CardFacts:
     """The same facts with another licence of the weights than the recipe's, if one is given."""
     if licence is None:
         return found
@@ -41,14 +41,14 @@ def with_licence(found: Found, licence: str | None) -> Found:
     return replace(found, info=info, missing=[one for one in found.missing if not one.startswith("licence")])
 
 
-def card(found: Found, picture: str | None = None) -> str:
+def card(found: CardFacts, picture: str | None = None) -> str:
     """The card's text: YAML between lines of dashes, then Markdown; `picture` is a sheet of mistakes to link to."""
     text = f"---\n{metadata(found).to_yaml()}\n---\n{MARK}\n\n{_body(found, picture)}\n"
     ModelCard(text)  # what cannot be read back is a mistake of ours, and better found now
     return text
 
 
-def publish(found: Found, path: Path) -> None:
+def publish(found: CardFacts, path: Path) -> None:
     """Write a card, and the sheet of mistakes beside it (`failures.jpg`, or NAME-failures.jpg beside NAME.md).
 
     Raises UserError as `write` and `failure_sheet.write` do.
@@ -71,7 +71,7 @@ def _check_ours(path: Path) -> None:
         raise UserError(f"{path}: written by somebody else; choose another name (-o)")
 
 
-def metadata(found: Found) -> ModelCardData:
+def metadata(found: CardFacts) -> ModelCardData:
     """What the Hub reads."""
     licence = found.recipe.get("license")
     evaluated = figures.eval_results(found.results)
@@ -107,7 +107,7 @@ def _emissions(spent: Spent | None) -> dict[str, Any]:
     return {"co2_eq_emissions": told}
 
 
-def _body(found: Found, picture: str | None) -> str:
+def _body(found: CardFacts, picture: str | None) -> str:
     code = found.info.get("language")
     language = languages.get(code) if code in languages.available() else None
     recipe, trained_on = found.recipe, found.info.get("data") or {}
@@ -140,7 +140,7 @@ def _body(found: Found, picture: str | None) -> str:
     )
 
 
-def _data_table(found: Found) -> str:
+def _data_table(found: CardFacts) -> str:
     rows: list[Sequence[str]] = [
         (one["source"], ", ".join(licence or _UNKNOWN for licence in one["licenses"]),
          f"{one['pictures']:,}", f"{one['captions']:,}")
@@ -151,7 +151,7 @@ def _data_table(found: Found) -> str:
     return table(("source", "licence", "pictures", "pairs"), rows, names=2) if rows else ""
 
 
-def _licence_table(found: Found) -> str:
+def _licence_table(found: CardFacts) -> str:
     rows: list[Sequence[str]] = [("these weights", found.recipe.get("license") or _UNKNOWN, "")]
     rows += [(base.what, base.licence or _base_unknown(base), base.place or "") for base in bases(found.recipe)]
     for one in found.sources:
@@ -178,7 +178,7 @@ def _stages_table(recipe: Mapping[str, Any]) -> str:
     return table(("stage", *found["names"]), rows, names=1 + len(found["names"]))
 
 
-def _cost_table(found: Found) -> str:
+def _cost_table(found: CardFacts) -> str:
     if not found.costs:
         return ""
     currency = next(iter(found.costs.values())).currency
@@ -197,7 +197,7 @@ def _amount(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:.3g}"
 
 
-def _bias(found: Found) -> dict[str, Any] | None:
+def _bias(found: CardFacts) -> dict[str, Any] | None:
     """Table of the prompts that lie beside zero for some group, of how many, and the limits."""
     if not found.bias:
         return None

@@ -21,7 +21,7 @@ RESULTS_FOLDER = "results"
 
 
 @dataclass(frozen=True)
-class Found:
+class CardFacts:
     """A model and what its files say; values are as in the files, None or empty where nothing is told.
 
     `results` are result files (`evaluate.results`) of these very weights, or of a cross-validation of the recipe.
@@ -53,7 +53,7 @@ class Found:
         return (self.info.get("data") or {}).get("sources") or []
 
 
-def gather(place: str, given: Sequence[Path] = (), name: str | None = None) -> Found:
+def gather(place: str, given: Sequence[Path] = (), name: str | None = None) -> CardFacts:
     """Read a run's folder, a model folder, or `mini`; `given` are further result files or folders of them.
 
     Raises UserError where there is no model, or a given file is no result, or no given result is this model's.
@@ -77,7 +77,7 @@ def gather(place: str, given: Sequence[Path] = (), name: str | None = None) -> F
     mine = [one for one in lying if _is_result(one) and _of_model(one, encoder.weights_hash, info)] + mine
     mine = [one for at, one in enumerate(mine) if one not in mine[:at]]
     config = encoder.model.config
-    found = Found(
+    found = CardFacts(
         name=name or ("clip-italian mini" if folder is None else (run or folder).resolve().name),
         folder=folder, info=info, weights=encoder.weights_hash,
         parameters=sum(weight.numel() for weight in encoder.model.parameters()), dim=encoder.dim,
@@ -171,7 +171,7 @@ def _types(config: Any) -> set[str]:
     return {part.model_type for part in parts if part is not None}
 
 
-def _missing(found: Found) -> list[str]:
+def _missing(found: CardFacts) -> list[str]:
     spent = found.costs.get("training")
     told = {
         "licence of the weights (license = … in the recipe, or --license)": found.recipe.get("license"),
