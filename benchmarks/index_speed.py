@@ -24,11 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian.search import embed, update, vectors
-from clip_italian.search.commit import LocalBackend
+from clip_italian.search import commit, engine, update
 from clip_italian.search.index import Index
-from clip_italian.search.manifest import Manifest
-from clip_italian.search.plan import EXISTING
+from clip_italian.search.schema import EMBEDDED, EXISTING, Manifest
 
 NOISE = 0.7
 BLOCK = 50_000
@@ -36,7 +34,7 @@ K = 10
 QUERIES = 1_000
 FLAT_QUERIES = 30
 # FAISS' HNSW with as many links, and searched as widely, as ours.
-FAISS_EF = vectors.EXPANSION_SEARCH
+FAISS_EF = engine.EXPANSION_SEARCH
 
 
 def drawn(count: int, dim: int, seed: int, clusters: int) -> Iterator[np.ndarray]:
@@ -86,12 +84,12 @@ def build(folder: Path, room: Path, count: int, dim: int, clusters: int) -> floa
     parts = []
     for number, block in enumerate(drawn(count, dim, 1, clusters)):
         part = room / f"{number:06d}"
-        embed.write_part(part, embed.FOUND.empty_table(), vectors.to_bf16(block))
+        commit.write_part(part, EMBEDDED.empty_table(), engine.to_bf16(block))
         parts.append(part)
     pq.write_table(rows(count), room / "new.parquet")
     settings = Manifest(model="benchmark", model_name="benchmark", dim=dim, roots=["/photos"])
     started = time.perf_counter()
-    LocalBackend(folder, []).commit(settings, parts, room / "new.parquet", {})
+    commit.FolderWriter(folder, []).commit(settings, parts, room / "new.parquet", {})
     return time.perf_counter() - started
 
 
@@ -155,8 +153,8 @@ def ours(folder: Path, queries: np.ndarray, right: np.ndarray, count: int) -> di
 def faiss_hnsw(room: Path, queries: np.ndarray, right: np.ndarray, count: int, dim: int, clusters: int) -> dict:
     import faiss
 
-    index = faiss.IndexHNSWFlat(dim, vectors.CONNECTIVITY, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = vectors.EXPANSION_ADD
+    index = faiss.IndexHNSWFlat(dim, engine.CONNECTIVITY, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = engine.EXPANSION_ADD
     started = time.perf_counter()
     for block in drawn(count, dim, 1, clusters):
         index.add(block)
@@ -197,18 +195,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--connectivity", type=int, default=vectors.CONNECTIVITY)
-    parser.add_argument("--expansion-add", type=int, default=vectors.EXPANSION_ADD)
-    parser.add_argument("--expansion-search", type=int, nargs="+", default=[vectors.EXPANSION_SEARCH])
+    parser.add_argument("--connectivity", type=int, default=engine.CONNECTIVITY)
+    parser.add_argument("--expansion-add", type=int, default=engine.EXPANSION_ADD)
+    parser.add_argument("--expansion-search", type=int, nargs="+", default=[engine.EXPANSION_SEARCH])
     parser.add_argument("--no-faiss", action="store_true")
     parser.add_argument("--exact-below", type=int, help="fewer vectors get no graph; by default as in the package")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    vectors.CONNECTIVITY, vectors.EXPANSION_ADD = chosen.connectivity, chosen.expansion_add
+    engine.CONNECTIVITY, engine.EXPANSION_ADD = chosen.connectivity, chosen.expansion_add
     if chosen.exact_below is not None:
-        from clip_italian.search import manifest
-
-        manifest.EXACT_BELOW = chosen.exact_below
+        commit.EXACT_BELOW = chosen.exact_below
     clusters = max(1, chosen.count // 100)
     queries = next(drawn(QUERIES, chosen.dim, 2, clusters))
     right = truth(queries, chosen.count, chosen.dim, clusters)
@@ -219,7 +215,7 @@ def main() -> None:
         shutil.rmtree(room / "parts")
         found = {}
         for expansion in chosen.expansion_search:
-            vectors.EXPANSION_SEARCH = expansion
+            engine.EXPANSION_SEARCH = expansion
             label = f"ours, {chosen.connectivity} connections, expansion {chosen.expansion_add} and {expansion}"
             found[label] = ours(room / "idx", queries, right, chosen.count) | {"build_s": seconds}
         shutil.rmtree(room / "idx")
@@ -228,7 +224,7 @@ def main() -> None:
                 import faiss
 
                 given = (room, queries, right, chosen.count, chosen.dim, clusters)
-                found[f"FAISS {faiss.__version__} HNSW, M {vectors.CONNECTIVITY}, ef {FAISS_EF}"] = faiss_hnsw(*given)
+                found[f"FAISS {faiss.__version__} HNSW, M {engine.CONNECTIVITY}, ef {FAISS_EF}"] = faiss_hnsw(*given)
                 found[f"FAISS {faiss.__version__} flat"] = faiss_flat(*given)
             except ImportError:
                 print("FAISS is not installed: not measured")

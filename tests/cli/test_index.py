@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_italian.search import manifest
+from clip_italian.search.storage import read_manifest
 from tests.conftest import draw_shape
 
 
@@ -46,7 +46,7 @@ def test_removing_and_compacting(run, index, shapes):
     assert json.loads(run("index", "remove", index, "--missing", "--json")[1])["removed"] == 1
     code, out, _ = run("index", "compact", index)
     assert (code, "35 pictures" in out) == (0, True)
-    (segment,) = manifest.read(index).segments
+    (segment,) = read_manifest(index).segments
     assert segment.rows == 35
     code, out, _ = run("index", "info", index, "--json")
     details = json.loads(out)

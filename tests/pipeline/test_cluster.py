@@ -16,7 +16,7 @@ from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import rejects_path
 from clip_italian.pipeline.stage import run_stage
 from clip_italian.search import update
-from clip_italian.search.vectors import from_bf16
+from clip_italian.search.engine import from_bf16
 from clip_italian.sources.collect import collect
 from clip_italian.sources.wit import COLUMNS, Wit
 from clip_italian.split.run import Plan, split

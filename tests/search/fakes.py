@@ -11,7 +11,7 @@ DIM = 24
 
 
 class FakeEncoder:
-    """What `search.embed.PictureEncoder` asks for; counts what it embeds."""
+    """What `search.embed` needs of an encoder; counts what it embeds."""
 
     dim = DIM
     at_least = None

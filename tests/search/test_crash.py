@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from clip_italian.errors import UserError
-from clip_italian.search import commit, manifest, segment, update
+from clip_italian.search import commit, engine, update
 from clip_italian.search.index import Index
+from clip_italian.search.storage import MANIFEST_FILE, read_manifest
 from clip_italian.search.verify import verify
 from tests.search.conftest import noise
 from tests.search.fakes import FakeEncoder
@@ -29,8 +30,8 @@ WATCHED = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmt
 def small(monkeypatch):
     """Parts of 4 pictures, graphs from 8 rows on in segments of 20: every step comes several times."""
     monkeypatch.setattr(update, "PART", 4)
-    monkeypatch.setattr(manifest, "EXACT_BELOW", 30)
-    monkeypatch.setattr(segment, "GRAPH_FROM", 8)
+    monkeypatch.setattr(commit, "EXACT_BELOW", 30)
+    monkeypatch.setattr(commit, "GRAPH_FROM", 8)
     monkeypatch.setattr(commit, "SEGMENT_ROWS", 20)
 
 
@@ -93,7 +94,7 @@ def test_killed_at_random_points_every_step_leaves_the_index_as_it_was_and_goes_
         for at in sorted(chance.sample(range(1, total), 3)):
             code, _ = forked(steps(index, *folders)[number], at)
             assert code in (0, 1, -signal.SIGKILL)  # 1: nothing is left to remove
-            now = contents(index) if (index / manifest.FILE).is_file() else None
+            now = contents(index) if (index / MANIFEST_FILE).is_file() else None
             assert now in (before, expected), f"half an update after the kill at {at} of {total}"
             assert now is None or verify(index) == []
         try:
@@ -104,7 +105,7 @@ def test_killed_at_random_points_every_step_leaves_the_index_as_it_was_and_goes_
         assert before == expected
         assert verify(index) == []
     assert sorted(path.name for path in tmp_path.glob("*idx*")) == ["idx"], "locks and parts are gone"
-    kept = {manifest.FILE} | {one.name for one in manifest.read(index).segments} | {manifest.read(index).left_out_file}
+    kept = {MANIFEST_FILE} | {one.name for one in read_manifest(index).segments} | {read_manifest(index).left_out_file}
     assert {path.name for path in index.iterdir()} == kept, "nothing half-written stays"
 
 
@@ -165,18 +166,14 @@ def test_a_full_disk_costs_nothing(tmp_path, folders, small):
 @pytest.mark.parametrize("most", [600, 1_500, 3_000, 6_000])
 def test_files_that_cannot_be_finished_are_noticed(tmp_path, most):
     """Vectors with a graph and without: a short write anywhere is an error, never a short file."""
-    from clip_italian.search import vectors
-
     rng = np.random.default_rng(0)
-    bits = vectors.to_bf16(rng.standard_normal((200, 24)).astype(np.float32))
+    bits = engine.to_bf16(rng.standard_normal((200, 24)).astype(np.float32))
 
     def limited(graph, folder):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         try:
-            writer = vectors.Writer(folder, 24, graph)
-            writer.write(bits)
-            writer.close()
+            engine.build(folder, 24, [bits], graph)
         except (OSError, UserError):
             os._exit(3)
         os._exit(0)

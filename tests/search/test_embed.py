@@ -13,18 +13,20 @@ from PIL import Image, PngImagePlugin
 
 from clip_italian.errors import UserError
 from clip_italian.search import embed, update
+from clip_italian.search.commit import PART_ROWS_FILE
 from clip_italian.search.embed import Embed
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Index
+from clip_italian.search.schema import EMBEDDED, TO_EMBED
 from tests.search.conftest import noise
 
 
 def test_another_model_under_the_same_name_is_refused(tmp_path, tiny_folder, tiny_encoder):
-    pq.write_table(pa.Table.from_pylist([], embed.TODO), tmp_path / "todo.parquet")
+    pq.write_table(pa.Table.from_pylist([], TO_EMBED), tmp_path / "todo.parquet")
     with pytest.raises(UserError, match="another model on this machine"):
         Embed(tmp_path / "todo.parquet", 4, str(tiny_folder), "0123")(0, tmp_path / "part")
     Embed(tmp_path / "todo.parquet", 4, str(tiny_folder), tiny_encoder.weights_hash)(0, tmp_path / "part")
-    assert pq.read_table(tmp_path / "part" / embed.ROWS_FILE).schema.equals(embed.FOUND)
+    assert pq.read_table(tmp_path / "part" / PART_ROWS_FILE).schema.equals(EMBEDDED)
 
 
 def test_when_a_picture_was_taken(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 
 from clip_italian.errors import UserError
 from clip_italian.search import update
+from clip_italian.search.engine import from_bf16, to_bf16
 from clip_italian.search.exchange import export
 from clip_italian.search.index import Index
-from clip_italian.search.vectors import from_bf16, to_bf16
 from tests.search.conftest import noise
 from tests.search.fakes import FakeEncoder
 from tests.search.test_update import contents

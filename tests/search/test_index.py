@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from clip_italian.errors import UserError
-from clip_italian.search import manifest, update
-from clip_italian.search.contact_sheet import write_sheet
+from clip_italian.search import update
 from clip_italian.search.index import Index
+from clip_italian.search.sheet import write_sheet
+from clip_italian.search.storage import MANIFEST_FILE
 from tests.conftest import draw_shape
 
 # What rounding to bfloat16 may cost a cosine of two vectors of 24 numbers.
@@ -80,18 +81,18 @@ def test_no_index_an_old_one_and_damaged_ones(built, tmp_path):
         with pytest.raises(UserError, match="missing"):
             Index.open(built.folder)
         path.write_bytes(whole)
-    text = (built.folder / manifest.FILE).read_text()
+    text = (built.folder / MANIFEST_FILE).read_text()
     for damage, words in (("{", "damaged"), ('{"format": 1}', "format 1"), ("[]", "format None")):
-        (built.folder / manifest.FILE).write_text(damage)
+        (built.folder / MANIFEST_FILE).write_text(damage)
         with pytest.raises(UserError, match=words):
             Index.open(built.folder)
-    (built.folder / manifest.FILE).write_text(json.dumps(json.loads(text) | {"new": 1}))
+    (built.folder / MANIFEST_FILE).write_text(json.dumps(json.loads(text) | {"new": 1}))
     with pytest.raises(UserError, match="damaged at new"):
         Index.open(built.folder)
 
 
 def test_an_index_that_may_not_be_read_is_told_from_none(built, pictures, tiny_encoder, monkeypatch):
-    place, read = built.folder / manifest.FILE, Path.open
+    place, read = built.folder / MANIFEST_FILE, Path.open
 
     def refuse(self, *arguments, **named):
         if self == place:

@@ -8,9 +8,7 @@ from PIL import Image, ImageDraw
 
 from clip_italian import languages
 from clip_italian.search import locate as module
-from clip_italian.search.locate import Located, grid_shape, heat_of, locate, read
-from clip_italian.search.overlay import LONGEST, overlay
-from clip_italian.search.windows import Windows
+from clip_italian.search.locate import LONGEST, Located, Windows, grid_shape, heat_of, locate, overlay, read
 
 IT = languages.get("it")
 

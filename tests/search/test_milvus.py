@@ -54,7 +54,7 @@ def test_the_same_updates_and_searches_as_in_a_folder(tmp_path, photos, model, e
         assert hit.open().size == (20, 20)
     assert index.hit(1) is None
     assert index.store.sample(3).shape == (3, 24)
-    with pytest.raises(UsageError, match="puts them together by itself"):
+    with pytest.raises(UsageError, match="compacts them automatically"):
         update.compact(there)
     with pytest.raises(UsageError, match="built with --exact"):
         index.search(query, exact=True)
@@ -91,7 +91,7 @@ def test_a_killed_update_goes_on(tmp_path, photos, model, store, monkeypatch):
     from clip_italian.search import milvus
 
     monkeypatch.setattr(milvus, "_BATCH", 5)
-    real, calls = milvus.stored, []
+    real, calls = milvus.entity_of, []
 
     def stop(row):
         calls.append(row)
@@ -99,11 +99,11 @@ def test_a_killed_update_goes_on(tmp_path, photos, model, store, monkeypatch):
             raise KeyboardInterrupt
         return real(row)
 
-    monkeypatch.setattr(milvus, "stored", stop)
+    monkeypatch.setattr(milvus, "entity_of", stop)
     with pytest.raises(KeyboardInterrupt):
         update.build(tmp_path / "idx", [photos], model, store=store)
     assert not (tmp_path / "idx" / "index.json").exists()
-    monkeypatch.setattr(milvus, "stored", real)
+    monkeypatch.setattr(milvus, "entity_of", real)
     encoder = FakeEncoder()
     change = update.build(tmp_path / "idx", [photos], update.Model(encoder, "fake"), store=store)
     assert (change.pictures, change.added, encoder.embedded) == (12, 7, 0)

@@ -6,26 +6,26 @@ import pytest
 
 from clip_italian.errors import UserError
 from clip_italian.search.filters import Filter
-from clip_italian.search.milvus_rows import expression, name_of, row_number, stored, table_of
-from clip_italian.search.rows import SCHEMA
+from clip_italian.search.milvus import entity_of, expression, row_number, row_of, table_of
+from clip_italian.search.schema import ROWS
 
-ROW = dict.fromkeys(SCHEMA.names) | {
+ROW = dict.fromkeys(ROWS.names) | {
     "id": "a", "root": 1, "path": "sub/a.jpg", "look": bytes(range(14)), "taken": datetime(1970, 1, 2, 0, 0, 1),
 }  # fmt: skip
 
 
 def test_a_row_comes_back_as_it_was():
-    data = stored(ROW)
+    data = entity_of(ROW)
     assert data["taken"] == 86_401_000  # milliseconds
-    name = name_of(data)
-    assert (name.id, name.root, name.path, name.look) == ("a", 1, "sub/a.jpg", ROW["look"])
+    row = row_of(data)
+    assert (row.id, row.root, row.path, row.look) == ("a", 1, "sub/a.jpg", ROW["look"])
     columns = ["id", "path", "look", "sha256", "taken"]
     assert table_of([data], columns).to_pylist() == [{column: ROW[column] for column in columns}]
 
 
 def test_too_long_a_text_is_refused():
     with pytest.raises(UserError, match="a: its caption has more than 65,535 bytes"):
-        stored(ROW | {"caption": "è" * 40_000})
+        entity_of(ROW | {"caption": "è" * 40_000})
 
 
 def test_numbers_are_made_of_ids():

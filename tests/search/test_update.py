@@ -15,10 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from clip_italian import pairs
 from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
-from clip_italian.search import commit, inputs, manifest, segment, update
+from clip_italian.search import commit, inputs, update
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Index
 from clip_italian.search.query import Query, embed
+from clip_italian.search.storage import read_manifest
 from clip_italian.search.verify import verify
 from tests.search.conftest import noise
 from tests.search.fakes import FakeEncoder
@@ -34,7 +35,7 @@ def contents(folder):
 
 
 def expected(photos, encoder, names=None):
-    from clip_italian.search.vectors import to_bf16
+    from clip_italian.search.engine import to_bf16
 
     paths = {path.relative_to(photos).as_posix(): path for path in photos.rglob("*.png")}
     vectors = to_bf16(encoder.encode_images(list(paths.values())))
@@ -235,8 +236,8 @@ def test_keys_with_dots_are_pictures_or_told(tmp_path, model):
 
 def test_pictures_of_every_size_of_index(tmp_path, photos, model, monkeypatch):
     """Graphs from 8 rows on, in segments of 20: the same answers, and everything is found."""
-    monkeypatch.setattr(manifest, "EXACT_BELOW", 30)
-    monkeypatch.setattr(segment, "GRAPH_FROM", 8)
+    monkeypatch.setattr(commit, "EXACT_BELOW", 30)
+    monkeypatch.setattr(commit, "GRAPH_FROM", 8)
     monkeypatch.setattr(commit, "SEGMENT_ROWS", 20)
     index = tmp_path / "idx"
     for number in range(100, 160):
@@ -347,7 +348,7 @@ class Mirror(RuleBasedStateMachine):
         if self.built:
             vectors = contents(self.index)
             wanted = FakeEncoder().encode_images([noise(seed) for seed in range(10)])
-            from clip_italian.search.vectors import to_bf16
+            from clip_italian.search.engine import to_bf16
 
             assert vectors == {id_: bytes(to_bf16(wanted)[seed]) for id_, seed in self.indexed.items()}
             assert len(Index.open(self.index)) == Index.open(self.index).manifest.pictures == len(self.indexed)
@@ -402,11 +403,11 @@ def test_an_index_remembers_what_it_leaves_out(tmp_path, photos, model):
         noise(60 + len(name)).save(other / name)
     update.add(index, [other], model, exclude=["*.gif"], hidden=False)
     assert {id_ for id_ in contents(index) if id_.startswith("other/")} == {"other/x.png"}
-    settings = manifest.read(index)
+    settings = read_manifest(index)
     assert (settings.exclude, settings.hidden) == (["sub", "*.jpg", "*.gif"], False)
     everything = update.build(index, [photos, other], model, exclude=[])
     assert everything.pictures == 12 + 3
-    assert (manifest.read(index).exclude, Index.open(index).info["hidden"]) == ([], False)
+    assert (read_manifest(index).exclude, Index.open(index).info["hidden"]) == ([], False)
     with pytest.raises(UserError, match="--exclude"):
         update.build(index, [photos], model, exclude=[""])
 

@@ -9,8 +9,19 @@ from transformers.models.efficientnet.image_processing_pil_efficientnet import E
 
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.projections import join
-from clip_italian.search import windows
-from clip_italian.search.windows import Windows, crop, mean_side, means, paint, squares
+from clip_italian.search import locate
+from clip_italian.search.locate import (
+    LEVELS,
+    MAP_SCALES,
+    Windows,
+    crop,
+    mean_side,
+    means,
+    paint,
+    squares,
+    windows_of_crops,
+    windows_of_map,
+)
 from tests.conftest import tiny_bert, tiny_tokenizer
 
 
@@ -39,7 +50,7 @@ def noise(width, height, seed=0):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-@given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([share for share, _ in windows.LEVELS]))
+@given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([share for share, _ in LEVELS]))
 @settings(max_examples=60, deadline=None)
 def test_squares_cover_the_picture_and_are_few(width, height, share):
     boxes = squares((width, height), share)
@@ -51,12 +62,12 @@ def test_squares_cover_the_picture_and_are_few(width, height, share):
     assert (pixels[:, 2:].max(axis=0) >= np.subtract((width, height), 1e-6)).all()
     for places in (np.unique(pixels[:, 0].round(6)), np.unique(pixels[:, 1].round(6))):
         assert (np.diff(places) <= side / 2 + 1e-5).all()
-    if share == windows.LEVELS[0][0]:
+    if share == LEVELS[0][0]:
         assert len(boxes) <= 18
 
 
 def test_all_crops_are_a_fifth_of_the_cells_at_most():
-    assert 18 + sum(most for _, most in windows.LEVELS[1:]) <= 16 * 12 / 5
+    assert 18 + sum(most for _, most in LEVELS[1:]) <= 16 * 12 / 5
 
 
 def test_a_crop_beyond_the_picture_has_its_mean_colour():
@@ -105,8 +116,8 @@ def test_windows_of_maps_are_pooled_by_the_tower_itself(with_maps):
     direction = np.random.default_rng(1).standard_normal(16).astype(np.float32)
     # At its own size the largest window is the whole map, which is what the model itself takes the mean of.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "MAP_SCALES", (1.0,))
-        (found,) = windows.of_maps(with_maps, picture, direction)
+        patch.setattr(locate, "MAP_SCALES", (1.0,))
+        (found,) = windows_of_map(with_maps, picture, direction)
     assert found.encoded == 1
     assert np.ptp(found.scores) > 1e-3
     assert found.boxes[:4].tolist() == [[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]]
@@ -121,8 +132,8 @@ def test_windows_of_maps_are_pooled_by_the_tower_itself(with_maps):
 
 def test_maps_keep_the_shape_of_the_picture_and_cost_the_same(with_maps):
     for size in ((640, 480), (300, 900), (50, 50), (400, 100)):
-        found = list(windows.of_maps(with_maps, noise(*size), np.ones(16)))
-        for part, scale in zip(found, windows.MAP_SCALES, strict=True):
+        found = list(windows_of_map(with_maps, noise(*size), np.ones(16)))
+        for part, scale in zip(found, MAP_SCALES, strict=True):
             assert part.encoded == pytest.approx(scale**2, rel=0.5)
             assert part.boxes.min() == 0
             assert part.boxes.max() == 1
@@ -136,8 +147,8 @@ def test_later_crops_lie_where_the_heat_is(tiny_encoder):
         grid[:, 8:] = 1
         return grid
 
-    levels = list(windows.of_crops(tiny_encoder, noise(640, 480), np.ones(24), heat))
-    assert [len(level.boxes) for level in levels[1:]] == [most for _, most in windows.LEVELS[1:]]
+    levels = list(windows_of_crops(tiny_encoder, noise(640, 480), np.ones(24), heat))
+    assert [len(level.boxes) for level in levels[1:]] == [most for _, most in LEVELS[1:]]
     for level in levels[1:]:
         assert (level.boxes[:, 0] > 0.3).all()
     first = crop(noise(640, 480), levels[0].boxes[0])
@@ -147,7 +158,7 @@ def test_later_crops_lie_where_the_heat_is(tiny_encoder):
 @pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (1, 1), (3, 3), (1, 3)])
 def test_thin_pictures_have_maps_of_their_colours(size, with_maps):
     red = Image.new("RGB", size, (250, 10, 10))
-    for part in windows.of_maps(with_maps, red, np.ones(16)):
+    for part in windows_of_map(with_maps, red, np.ones(16)):
         assert np.isfinite(part.scores).all()
     small = with_maps.last_map(Image.new("RGB", (640, 480), (250, 10, 10)), 64, 64)
     assert torch.allclose(with_maps.last_map(red, 64, 64), small, atol=1e-4)

@@ -19,8 +19,8 @@ with lazy_imports():
     from clip_italian.models import load
     from clip_italian.models_torch import devices
     from clip_italian.pictures import walk
+    from clip_italian.search import calibrate as calibration
     from clip_italian.search import classify as by_model
-    from clip_italian.search import label_curve
 
 
 def classify(
@@ -121,7 +121,7 @@ def _calibrated(
 ) -> "by_model.Classifier":
     with tempfile.TemporaryDirectory(prefix="clip-italian-") as room:
         (data,) = labelled.load([folder], [], words, Path(room))
-        found = label_curve.calibrate(encoder, classifier, data)
+        found = calibration.calibrate_labels(encoder, classifier, data)
     console.notice(
         f"calibrated on {found.pictures:,} pictures: mean squared error of the probabilities "
         f"{found.before:.3f} before, {found.after:.3f} after (five folds)"

@@ -17,7 +17,7 @@ with lazy_imports():
     from clip_italian.models_torch import devices
     from clip_italian.pictures import walk
     from clip_italian.search import calibrate as calibration
-    from clip_italian.search import exchange, manifest, update
+    from clip_italian.search import exchange, storage, update
     from clip_italian.search import index as indexes
     from clip_italian.search import inputs as index_inputs
     from clip_italian.search import verify as checks
@@ -90,7 +90,7 @@ def add(
     Example: clip-italian index add photos.idx ~/Pictures/2026
     """
     _check(inputs)
-    name = model or manifest.read(index).model_name
+    name = model or storage.read_manifest(index).model_name
     patterns = _patterns(exclude) or []
     change = update.add(index, inputs, _model(name, device), ray, pictures, exclude=patterns, hidden=hidden)
     _show(change, index, as_json, patterns)
@@ -178,7 +178,7 @@ def calibrate(
 
     Example: clip-italian index calibrate photos.idx captions.jsonl
     """
-    found = calibration.calibrate(index, pairs, load.load(model or manifest.read(index).model_name))
+    found = calibration.calibrate(index, pairs, load.load(model or storage.read_manifest(index).model_name))
     if as_json:
         print(json.dumps({"index": str(index)} | found.model_dump()))
     else:

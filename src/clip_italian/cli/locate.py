@@ -17,7 +17,6 @@ with lazy_imports():
     from clip_italian.models_torch import devices
     from clip_italian.pictures import decoding
     from clip_italian.search import locate as by_model
-    from clip_italian.search import overlay
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -52,7 +51,7 @@ def locate(
     encoder = load.load(model, str(devices.choose_device(device)))
     found = by_model.locate(encoder, opened, query, languages.get(language))
     with atomic.staged(output) as temporary:
-        overlay.overlay(opened, found).save(temporary, quality=90)
+        by_model.overlay(opened, found).save(temporary, quality=90)
     if as_json:
         facts: dict[str, Any] = {"picture": str(picture), "query": query, "model": model, "overlay": str(output)}
         facts |= {"size": found.size, "box": found.box, "point": found.point, "strength": round(found.strength, 4)}

@@ -14,7 +14,7 @@ from clip_italian.errors import UsageError
 
 with lazy_imports():
     from clip_italian.models import load
-    from clip_italian.search import contact_sheet, filters
+    from clip_italian.search import filters, sheet
     from clip_italian.search import index as indexes
     from clip_italian.search import query as searching
 
@@ -74,7 +74,7 @@ def search(
     if open_sheet and html is None:
         html = index / "last-search.html"
     if html is not None:
-        contact_sheet.write_sheet(html, results, language)
+        sheet.write_sheet(html, results, language)
         console.notice(f"contact sheet: {html}")
     if as_json:
         found = [{"query": name, "hits": [_as_data(hit) for hit in hits]} for name, hits in results]

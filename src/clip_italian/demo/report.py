@@ -7,9 +7,9 @@ from typing import Any
 
 from clip_italian import charts, languages
 from clip_italian.pages import write_page
-from clip_italian.search.contact_sheet import rows
 from clip_italian.search.index import Hit
 from clip_italian.train.history import Record, running_steps
+from clip_italian.search.sheet import rows
 
 # Figures in the order of the tables, and the one that is set in bold.
 RETRIEVAL_ROWS = ("MRR@1", "MRR@5", "MRR@10", "R@1", "R@5", "R@10", "median_rank")

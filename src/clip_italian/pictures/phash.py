@@ -68,3 +68,13 @@ def is_hash(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def packed(text: str | None) -> bytes | None:
+    """A hash of `picture_hash` in 14 bytes; None for any other text."""
+    return bytes.fromhex(text.replace("-", "")) if text and is_hash(text) else None
+
+
+def unpacked(look: bytes) -> str:
+    """The hash that `packed` made these bytes of."""
+    return f"{look[:8].hex()}-{look[8:].hex()}"

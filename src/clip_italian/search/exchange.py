@@ -1,4 +1,4 @@
-"""Embeddings that exist: import into an index and export from it, as clip-retrieval writes them or as one Parquet file.
+"""Import and export of embeddings, in the layout of clip-retrieval or as one Parquet file.
 
 FOLDER/img_emb/img_emb_0.npy           (n, dim) float16 or float32
 FOLDER/metadata/metadata_0.parquet     image_path, and perhaps caption, url, id and more, in the same order
@@ -16,28 +16,29 @@ import pyarrow.parquet as pq
 
 from clip_italian.errors import UserError
 from clip_italian.files.atomic import staged
+from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import PictureError, open_picture
 from clip_italian.pipeline.rejects import Reject
-from clip_italian.search.embed import FOUND, PictureEncoder, write_part
+from clip_italian.search.commit import write_part
+from clip_italian.search.engine import from_bf16, to_bf16
 from clip_italian.search.index import Index
 from clip_italian.search.inputs import Entry, Roots, root_of, vector_column
-from clip_italian.search.rows import SCHEMA, place
-from clip_italian.search.vectors import from_bf16, to_bf16
+from clip_italian.search.schema import EMBEDDED, ROWS, absolute_path
 
 VECTOR_COLUMN = "embedding"
 _NUMBERED = re.compile(r"img_emb_(\d+)\.npy")
-_ROWS = 65_536
-# Pictures that are embedded again, to see whether the model is the one that made the embeddings.
+_BATCH = 65_536
+# Pictures to embed again, to see whether the embeddings are this model's.
 _CHECKED = 4
-_ALIKE = 0.98
+_SAME_MODEL = 0.98  # least cosine
 
 
 def read(
-    path: Path, roots: Roots, room: Path, encoder: PictureEncoder, pictures: Path | None = None
+    path: Path, roots: Roots, workspace: Path, encoder: SearchEncoder, pictures: Path | None = None
 ) -> Iterator[Entry | Reject]:
-    """Entries of embeddings, whose vectors go to parts in `room`; `pictures` is the folder that paths start at.
+    """Entries of embeddings, whose vectors are written to parts in `workspace`; paths start from `pictures`.
 
-    Raises UserError where vectors and rows do not fit, or another model made them, if pictures are there to tell.
+    Raises UserError where vectors and rows do not match, or where pictures show that another model made them.
     """
     number = roots.add(pictures.resolve() if pictures else root_of(path))
     checked = 0
@@ -54,23 +55,23 @@ def read(
                 yield Reject(entry.id, "bad-vector", detail=f"{path}: zero or not finite")
                 continue
             if checked < _CHECKED:
-                checked += _check(Path(place(roots.paths, number, entry.path)), vectors[row], encoder, path)
-            told = {name: _binary(values.get(name)) for name in ("sha256", "look")} | {"taken": values.get("taken")}
-            where = place(roots.paths, number, entry.path)
-            found.append({"id": entry.id, "place": where, "size": entry.size, "mtime_ns": entry.mtime_ns} | told)
+                checked += _check(Path(absolute_path(roots.paths, number, entry.path)), vectors[row], encoder, path)
+            content = {name: _binary(values.get(name)) for name in ("sha256", "look")} | {"taken": values.get("taken")}
+            where = absolute_path(roots.paths, number, entry.path)
+            found.append({"id": entry.id, "place": where, "size": entry.size, "mtime_ns": entry.mtime_ns} | content)
             kept.append(row)
             yield entry
-        write_part(room / f"vectors-{part:06d}", pa.Table.from_pylist(found, FOUND), to_bf16(vectors[kept]))
+        write_part(workspace / f"vectors-{part:06d}", pa.Table.from_pylist(found, EMBEDDED), to_bf16(vectors[kept]))
 
 
 def parts_of(run: Path) -> list[Path]:
-    """Parts that `read` wrote below a folder."""
+    """The parts that `read` wrote below a folder."""
     return sorted(run.glob("imported-*/vectors-*"))
 
 
 def export(index: Index, output: Path) -> int:
-    """Write rows and float16 vectors of an index, to a folder of clip-retrieval or one .parquet; return how many."""
-    columns = SCHEMA.names
+    """Write rows and float16 vectors of an index as clip-retrieval's folder or one .parquet; return their number."""
+    columns = ROWS.names
     count = 0
     with staged(output) as temporary:
         if output.suffix != ".parquet":
@@ -99,7 +100,7 @@ def _gathered(index: Index, columns: Sequence[str]) -> Iterator[tuple[pa.Table, 
     for table, bits in index.store.content(columns):
         tables.append(table)
         vectors.append(from_bf16(bits).astype(np.float16))
-        if sum(map(len, tables)) >= _ROWS:
+        if sum(map(len, tables)) >= _BATCH:
             yield pa.concat_tables(tables), np.concatenate(vectors)
             tables, vectors = [], []
     if tables:
@@ -107,9 +108,9 @@ def _gathered(index: Index, columns: Sequence[str]) -> Iterator[tuple[pa.Table, 
 
 
 def _exported(table: pa.Table, roots: Sequence[str]) -> pa.Table:
-    """Rows with absolute image_path, and sha256 and look as text."""
+    """Rows with absolute `image_path`; sha256 and look become text."""
     rows = table.to_pylist()
-    places = [place(roots, row["root"], row["path"]) for row in rows]
+    places = [absolute_path(roots, row["root"], row["path"]) for row in rows]
     table = table.drop_columns(["root", "path"]).add_column(0, "image_path", pa.array(places))
     for name in ("sha256", "look"):
         texts = pa.array([row[name].hex() if row[name] else None for row in rows], pa.string())
@@ -134,15 +135,15 @@ def _tables(path: Path) -> Iterator[tuple[pa.Table, np.ndarray]]:
             raise UserError(
                 f"{file}: {vectors.shape} vectors for the {len(table):,} rows of {rows.name}; they belong together"
             )
-        for start in range(0, len(table), _ROWS):
-            yield table.slice(start, _ROWS), np.asarray(vectors[start : start + _ROWS], np.float32)
+        for start in range(0, len(table), _BATCH):
+            yield table.slice(start, _BATCH), np.asarray(vectors[start : start + _BATCH], np.float32)
 
 
 def _parquet(path: Path) -> Iterator[tuple[pa.Table, np.ndarray]]:
     file = pq.ParquetFile(path)
     column = vector_column(file.schema_arrow)
     assert column is not None
-    for batch in file.iter_batches(batch_size=_ROWS):
+    for batch in file.iter_batches(batch_size=_BATCH):
         table = pa.Table.from_batches([batch])
         lists = table[column].combine_chunks()
         flat = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), np.float32)
@@ -170,14 +171,17 @@ def _binary(value: Any) -> bytes | None:
     return bytes.fromhex(value) if isinstance(value, str) else None
 
 
-def _check(picture: Path, vector: np.ndarray, encoder: PictureEncoder, path: Path) -> int:
-    """1 where the picture is there and its embedding is that of the model, 0 where it cannot be told."""
+def _check(picture: Path, vector: np.ndarray, encoder: SearchEncoder, path: Path) -> int:
+    """1 where the picture could be embedded again and matches, 0 where it cannot be read.
+
+    Raises UserError where it does not match.
+    """
     try:
         image = open_picture(picture)
     except PictureError:
         return 0
     score = float(encoder.encode_pixels([encoder.preprocess(image)])[0] @ vector)
-    if score < _ALIKE:
+    if score < _SAME_MODEL:
         raise UserError(
             f"{path}: the model did not make these embeddings ({picture} has a cosine of {score:.3f} to its own)"
         )

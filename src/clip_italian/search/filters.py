@@ -1,4 +1,4 @@
-"""Which rows a search may show: by folder, source, date, or any other text field."""
+"""Filters for the rows of a search: by folder, source, date, or any other text field."""
 
 import os
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ import pyarrow.compute as pc
 from clip_italian.errors import UsageError
 from clip_italian.files.names import followed, normal
 from clip_italian.pictures import dates
-from clip_italian.search.rows import SCHEMA
+from clip_italian.search.schema import ROWS
 
-TEXT_FIELDS = tuple(field.name for field in SCHEMA if pa.types.is_string(field.type))
+TEXT_FIELDS = tuple(field.name for field in ROWS if pa.types.is_string(field.type))
 
 
 @dataclass(frozen=True)
 class Filter:
-    """All of it must hold. `folder`: below it, relative to an indexed folder or absolute.
+    """Conditions that a row must all meet. `folder`: lies below it, relative to an indexed folder or absolute.
 
-    `since` and `until` are included, in wall time: all of a day, a datetime (without a zone) to the millisecond.
+    `since` and `until` are inclusive, in local time: a whole day, or a datetime (without a zone) to the millisecond.
     `equal` are names and values of text fields: id, path, source, license, page, caption. Texts are compared in Unicode
     form NFC. Raises UsageError for other fields.
     """
@@ -48,21 +48,21 @@ class Filter:
 
     @property
     def texts(self) -> list[tuple[str, str]]:
-        """Fields that must have a value."""
+        """Text fields and the values they must have."""
         return ([("source", self.source)] if self.source is not None else []) + list(self.equal)
 
     @property
     def first(self) -> datetime | None:
-        """The first moment that `since` lets through."""
+        """The first moment that passes `since`."""
         return _ends(self.since)[0] if self.since else None
 
     @property
     def last(self) -> datetime | None:
-        """The last moment that `until` lets through, to the millisecond."""
+        """The last moment that passes `until`, to the millisecond."""
         return _ends(self.until)[1] if self.until else None
 
     def mask(self, table: pa.Table, roots: Sequence[str]) -> np.ndarray:
-        """Which rows (n,) of a table with `columns` may be shown."""
+        """True (n,) for the rows of a table with `columns` that pass."""
         good = np.ones(len(table), bool)
         for name, value in self.texts:
             good &= _true(pc.equal(_normal(table[name], value), normal(value)))
@@ -79,7 +79,7 @@ class Filter:
         return good
 
     def starts(self, roots: Sequence[str]) -> list[tuple[int, str]]:
-        """What paths below `folder` begin with, in NFC, by number of the indexed folder; none where it lies in none."""
+        """Numbers of indexed folders, each with the NFC prefix of paths below `folder`; empty where it is in none."""
         assert self.folder is not None
         if not PurePath(self.folder).is_absolute():
             inside = PurePath(os.path.normpath(normal(self.folder))).as_posix()
@@ -89,7 +89,7 @@ class Filter:
 
 
 def _starts(folder: str, roots: Sequence[str]) -> list[tuple[int, str]]:
-    """The same for an absolute path in NFC."""
+    """`Filter.starts` for an absolute path in NFC."""
     found = []
     for number, root in enumerate(map(normal, roots)):
         if PurePath(folder).is_relative_to(root):
@@ -101,14 +101,14 @@ def _starts(folder: str, roots: Sequence[str]) -> list[tuple[int, str]]:
 
 
 def _normal(column: pa.ChunkedArray, wanted: str) -> pa.ChunkedArray:
-    """A column to compare with a text: in Unicode form NFC, unless the text is ASCII, which has one form only."""
+    """A column in NFC, to compare with a text; unchanged where the text is ASCII, which has one form only."""
     return column if wanted.isascii() else pc.utf8_normalize(column, "NFC")
 
 
 def days(option: str, text: str) -> tuple[datetime, datetime]:
-    """First and last moment of a year, month, day, minute or second that a person gives as `option`.
+    """First and last moment of the year, month, day, minute or second given as `option`.
 
-    Raises UsageError where it is none.
+    Raises UsageError for any other text.
     """
     found = dates.span(text)
     if found is None:

@@ -1,36 +1,32 @@
 """An index of pictures: vectors, rows, and the hash of the model that made them, in a folder or a Milvus collection.
 
-What the folder holds is in `search.manifest`. It is made and changed by `search.update`.
+`search.update` builds and changes it; `search.storage` describes the files.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
 
 from clip_italian.errors import UserError
+from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import decode, decode_bytes, read_bytes
-from clip_italian.search import manifest
+from clip_italian.pictures.phash import alike, unpacked
 from clip_italian.search.filters import Filter
-from clip_italian.search.group import grouped
-from clip_italian.search.local import LocalStore
-from clip_italian.search.manifest import Manifest
-from clip_italian.search.rows import place
-from clip_italian.search.store import Found, Store
-
-if TYPE_CHECKING:
-    from clip_italian.models.encoder import SearchEncoder
+from clip_italian.search.milvus import MilvusStore
+from clip_italian.search.schema import Manifest, absolute_path
+from clip_italian.search.storage import MANIFEST_FILE, FolderStore, Match, Store, read_manifest
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer: its place from 1, the picture's id, file (`path`) and permanent row number, and the cosine.
+    """One result: its rank from 1, the picture's id, file (`path`) and permanent row number, and the cosine.
 
-    `probability` that it is what the words say, where the index is calibrated; `copies` are hits that show the same
+    `probability` that it matches the text, where the index is calibrated; `copies` are hits that show the same
     picture, where a search groups them. A picture inside a tar file lies at `part`: first byte and length.
     """
 
@@ -45,12 +41,14 @@ class Hit:
 
     @cached_property
     def path(self) -> Path:
-        """Where the picture lies. Made when asked for: ten of them took a sixth of the time of a search."""
+        """The picture's file. Computed on demand: ten of them took a sixth of the time of a search."""
         return Path(self.file)
 
     def open(self, at_least: int | None = None) -> Image.Image:
-        """The picture, decoded safely (`images.decode`); raises PictureError where it is gone or damaged."""
-        return open_at(self.path, self.part, at_least)
+        """The picture, decoded safely (`decoding.decode`); raises PictureError where it is gone or damaged."""
+        if self.part is None:
+            return decode(self.path, self.file, at_least=at_least)
+        return decode_bytes(read_bytes(self.path, self.part), f"{self.file} at {self.part[0]}", at_least)
 
 
 @dataclass(frozen=True)
@@ -60,52 +58,60 @@ class Index:
     folder: Path
     manifest: Manifest
     store: Store
+    _stamp: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: Path | str) -> Self:
-        """Open an index folder, in milliseconds: nothing is read that a search does not need.
+        """Open an index folder in milliseconds; nothing is read that a search does not need.
 
-        It stays as it is now, also while others change it: `fresh` opens what is there later. Raises UserError
-        where there is no index, or a damaged one.
+        The opened index never changes, also when others change the folder: `fresh` opens the new state. Raises
+        UserError where there is no index, or a damaged one.
         """
         folder = Path(folder)
-        settings = manifest.read(folder)
-        if settings.store is not None:
-            from clip_italian.search.milvus import MilvusStore
-
-            return cls(folder, settings, MilvusStore.open(settings))
-        return cls(folder, *LocalStore.open(folder))
+        stamp = _stamp_of(folder)
+        manifest = read_manifest(folder)
+        if manifest.store is not None:
+            return cls(folder, manifest, MilvusStore.open(manifest), stamp)
+        store = FolderStore.open(folder)
+        return cls(folder, store.manifest, store, stamp)
 
     def fresh(self) -> Self:
-        """Itself where nothing has changed, else the index as it is now."""
-        now = manifest.read(self.folder)
-        return self if now.generation == self.manifest.generation else type(self).open(self.folder)
+        """This index where the folder has not changed, else the index as it is now.
+
+        index.json is read only when its modification time, inode or size has changed.
+        """
+        stamp = _stamp_of(self.folder)
+        if stamp is not None and stamp == self._stamp:
+            return self
+        if read_manifest(self.folder) == self.manifest:
+            return replace(self, _stamp=stamp)
+        return type(self).open(self.folder)
 
     def __len__(self) -> int:
         return len(self.store)
 
     @property
     def info(self) -> dict[str, Any]:
-        """What index.json tells of the whole: model, folders, pictures, segments."""
-        settings = self.manifest
+        """Facts from index.json: model, folders, pictures, segments."""
+        manifest = self.manifest
         return {
             "pictures": len(self),
-            "model": settings.model,
-            "model_name": settings.model_name,
-            "dim": settings.dim,
-            "search": "exact" if not any(one.graph for one in settings.segments) else "HNSW",
-            "roots": settings.roots,
-            "generation": settings.generation,
-            "segments": len(settings.segments),
-            "deleted": sum(one.deleted for one in settings.segments),
-            "left_out": settings.left_out,
-            "store": settings.store or "folder",
-            "calibrated": settings.calibration is not None,
-            "exclude": settings.exclude,
-            "hidden": settings.hidden,
+            "model": manifest.model,
+            "model_name": manifest.model_name,
+            "dim": manifest.dim,
+            "search": "exact" if not any(one.graph for one in manifest.segments) else "HNSW",
+            "roots": manifest.roots,
+            "generation": manifest.generation,
+            "segments": len(manifest.segments),
+            "deleted": sum(one.deleted for one in manifest.segments),
+            "left_out": manifest.left_out,
+            "store": manifest.store or "folder",
+            "calibrated": manifest.calibration is not None,
+            "exclude": manifest.exclude,
+            "hidden": manifest.hidden,
         }
 
-    def check_model(self, model: "SearchEncoder") -> None:
+    def check_model(self, model: SearchEncoder) -> None:
         """Raise UserError where the index was made with another model."""
         if self.manifest.model != model.weights_hash:
             raise UserError(
@@ -119,8 +125,8 @@ class Index:
     ) -> list[Hit]:  # fmt: skip
         """The pictures nearest to a query embedding (dim,), best first: k, after the first `skip`.
 
-        `where`: only rows that it lets through. `group`: a picture and its copies count as one. `exact`: look at
-        every vector also where there is a graph. `calibrated`: tell probabilities, which hold for texts only.
+        `where`: only rows that pass it. `group`: a picture and its copies count as one. `exact`: look at every vector
+        also where there is a graph. `calibrated`: with probabilities, which hold for texts only.
         """
         if k < 1 or skip < 0:
             raise UserError(f"{k} pictures after {skip}: ask for at least one, after none or more")
@@ -131,38 +137,61 @@ class Index:
             raise UserError("the query's embedding is zero or no number; the model cannot be searched with")
         query = np.asarray(query / length, np.float32)
         if not group:
-            found = [[one] for one in self.store.nearest(query, skip + k, where, exact)]
+            groups = [[one] for one in self.store.nearest(query, skip + k, where, exact)]
         else:
-            found = self._grouped(query, skip + k, where, exact)
-        return [self._hit(rank, same, calibrated) for rank, same in enumerate(found[skip : skip + k], start=skip + 1)]
+            groups = self._groups(query, skip + k, where, exact)
+        return [self._hit(rank, same, calibrated) for rank, same in enumerate(groups[skip : skip + k], start=skip + 1)]
 
     def hit(self, row: int) -> Hit | None:
-        """The picture with this row number (rank 0, no score), if it is there."""
-        name = self.store.name(row)
-        return None if name is None else self._hit(0, [Found(name, float("nan"))], calibrated=False)
+        """The picture with this row number (rank 0, no score), None where there is none."""
+        found = self.store.row(row)
+        return None if found is None else self._hit(0, [Match(found, float("nan"))], calibrated=False)
 
-    def _grouped(self, query: np.ndarray, count: int, where: Filter | None, exact: bool) -> list[list[Found]]:
+    def _groups(self, query: np.ndarray, count: int, where: Filter | None, exact: bool) -> list[list[Match]]:
+        """At least `count` groups of copies, fewer where there are not so many."""
         wanted = count + 32
         while True:
             found = self.store.nearest(query, wanted, where, exact)
-            groups = grouped(found)
+            groups = _grouped(found)
             if len(groups) >= count or len(found) < wanted:
                 return groups
             wanted *= 4
 
-    def _hit(self, rank: int, same: Sequence[Found], calibrated: bool) -> Hit:
-        first, score = same[0].name, same[0].score
+    def _hit(self, rank: int, same: Sequence[Match], calibrated: bool) -> Hit:
+        row, score = same[0]
         curve = self.manifest.calibration if calibrated else None
         return Hit(
-            rank, first.id, place(self.manifest.roots, first.root, first.path), score, first.row,
+            rank, row.id, absolute_path(self.manifest.roots, row.root, row.path), score, row.number,
             curve.probability(score) if curve else None,
             tuple(self._hit(rank, [one], calibrated) for one in same[1:]),
-            (first.offset, first.length) if first.offset is not None and first.length is not None else None,
+            (row.offset, row.length) if row.offset is not None and row.length is not None else None,
         )  # fmt: skip
 
 
-def open_at(path: Path, part: tuple[int, int] | None, at_least: int | None = None) -> Image.Image:
-    """Decode a picture file, or a part of one (first byte, length). Raises PictureError where it cannot be."""
-    if part is None:
-        return decode(path, str(path), at_least=at_least)
-    return decode_bytes(read_bytes(path, part), f"{path} at {part[0]}", at_least)
+def _stamp_of(folder: Path) -> tuple[int, ...] | None:
+    """Modification time, inode and size of index.json; None where it cannot be read."""
+    try:
+        status = (folder / MANIFEST_FILE).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def _grouped(found: Sequence[Match]) -> list[list[Match]]:
+    """Matches grouped by picture, best first in each group; groups in the order of their best match.
+
+    Two matches show the same picture where their perceptual hashes are equal or near (`phash.alike`).
+    """
+    groups: list[list[Match]] = []
+    hashes: list[str | None] = []
+    for one in found:
+        own = unpacked(one.row.look) if one.row.look is not None else None
+        same = None
+        if own is not None:
+            same = next((n for n, seen in enumerate(hashes) if seen and (seen == own or alike(seen, own))), None)
+        if same is None:
+            groups.append([one])
+            hashes.append(own)
+        else:
+            groups[same].append(one)
+    return groups

@@ -1,6 +1,6 @@
-"""What an index is made of: folders of pictures, pairs files, shards; each gives entries, and says what it leaves out.
+"""Inputs of an index: folders of pictures, pairs files, shards. Each gives entries, and rejects with the reason.
 
-Nothing is read here but names, sizes and, in shards, headers and data.
+Of pictures only names and sizes are read here, of shards the headers, .json and .txt.
 """
 
 import os
@@ -18,9 +18,10 @@ from clip_italian.errors import UserError
 from clip_italian.files.names import as_stored
 from clip_italian.pairs import Pair
 from clip_italian.pictures.decoding import SUFFIXES
+from clip_italian.pictures.phash import packed
 from clip_italian.pictures.walk import Aside, Choice, holds_shards, some, walk
 from clip_italian.pipeline.rejects import Reject
-from clip_italian.search.rows import ENTRY, MOST_NS, pack_look
+from clip_italian.search.schema import MAX_NS, SCANNED
 from clip_italian.sources.folder import captions_of
 from clip_italian.sources.text import decode as decode_text
 from clip_italian.sources.text import flaw, one_line
@@ -29,9 +30,9 @@ from clip_italian.sources.webdataset import EXTRA, EXTRA_DETAIL, MOST_BYTES, gro
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture that an input names; fields as in `rows.ENTRY`. `look` where the input knows it.
+    """A picture in an input; fields as in `schema.ENTRY`, and the packed perceptual hash `look` where it is known.
 
-    A time of change beyond 64 bits (before 1677, after 2262) becomes the nearest within: -`MOST_NS` or `MOST_NS`.
+    A modification time beyond 64 bits (before 1677, after 2262) is clipped to -`MAX_NS` or `MAX_NS`.
     """
 
     id: str
@@ -48,20 +49,18 @@ class Entry:
     look: bytes | None = None
 
     def __post_init__(self) -> None:
-        if self.mtime_ns is not None and abs(self.mtime_ns) > MOST_NS:
-            object.__setattr__(self, "mtime_ns", MOST_NS if self.mtime_ns > 0 else -MOST_NS)
-
-
-SCAN = pa.schema([*ENTRY, pa.field("look", pa.binary(14))])
+        if self.mtime_ns is not None and abs(self.mtime_ns) > MAX_NS:
+            object.__setattr__(self, "mtime_ns", MAX_NS if self.mtime_ns > 0 else -MAX_NS)
 
 
 def as_table(entries: Sequence[Entry]) -> pa.Table:
-    """Entries as a table with `SCAN`."""
-    return pa.table({field.name: [getattr(one, field.name) for one in entries] for field in SCAN}, schema=SCAN)
+    """Entries as a table with `schema.SCANNED`."""
+    columns = {name: [getattr(one, name) for one in entries] for name in SCANNED.names}
+    return pa.table(columns, schema=SCANNED)
 
 
 def kind(path: Path) -> str:
-    """What an input is: "folder", "shards", "pairs", "vectors" (embeddings that exist). Raises UserError."""
+    """The kind of an input: "folder", "shards", "pairs" or "vectors" (existing embeddings). Raises UserError."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give pictures, a pairs file, shards or embeddings")
     if has_vectors(path):
@@ -76,7 +75,7 @@ def kind(path: Path) -> str:
 
 
 def has_vectors(path: Path) -> bool:
-    """Whether a path holds embeddings: a folder of clip-retrieval, or Parquet with a column of lists of numbers."""
+    """True for embeddings: a folder of clip-retrieval, or Parquet with a column of lists of numbers."""
     if path.is_dir():
         return any((path / "img_emb").glob("img_emb_*.npy"))
     if path.suffix != ".parquet":
@@ -88,6 +87,7 @@ def has_vectors(path: Path) -> bool:
 
 
 def vector_column(schema: pa.Schema) -> str | None:
+    """The name of the first column of lists of floats, None without one."""
     for field in schema:
         sort = field.type
         if (pa.types.is_fixed_size_list(sort) or pa.types.is_list(sort) or pa.types.is_large_list(sort)) and (
@@ -98,18 +98,18 @@ def vector_column(schema: pa.Schema) -> str | None:
 
 
 def root_of(path: Path) -> Path:
-    """The folder that the paths of an input's pictures start at."""
+    """The folder that the paths of an input's pictures start from."""
     return path.resolve() if path.is_dir() else path.resolve().parent
 
 
 class Roots:
-    """The folders of an index. Ids of pictures in folders are paths; those below a later folder begin with its name."""
+    """The folders of an index. Ids of pictures in folders are paths; below a second folder they begin with its name."""
 
     def __init__(self, known: Sequence[str] = ()) -> None:
         self.paths = list(known)
 
     def add(self, folder: Path) -> int:
-        """The number of the root that `folder` is or lies below, a new one where there is none."""
+        """The number of the root that contains `folder`, a new one where none does."""
         for number, root in enumerate(self.paths):
             if folder.is_relative_to(root):
                 return number
@@ -117,7 +117,7 @@ class Roots:
         return len(self.paths) - 1
 
     def prefix(self, number: int) -> str:
-        """What the ids of pictures below this root begin with."""
+        """The prefix of the ids of pictures below this root."""
         if number == 0:
             return ""
         name = Path(self.paths[number]).name
@@ -128,9 +128,9 @@ class Roots:
 def scan(
     path: Path, roots: Roots, choice: Choice | None = None, aside: Aside | None = None
 ) -> Iterator[Entry | Reject]:
-    """Entries of one input, of any kind but "vectors". Raises UserError where it is none or cannot be read.
+    """Entries of one input of any kind except "vectors". Raises UserError where it cannot be read.
 
-    Of a folder `choice` says what is looked at; what is no picture is added to the counts of `aside`.
+    Of a folder, `choice` selects files; those that are no pictures are added to the counts in `aside`.
     """
     sort = kind(path)
     if sort == "folder":
@@ -188,7 +188,7 @@ def _paired(pair: Pair, folder: Path, number: int, roots: Roots) -> Entry | Reje
     return Entry(
         pair.id, number, Path(inside).as_posix(), status.st_size, status.st_mtime_ns, source=pair.source,
         license=pair.license, page=pair.page, caption=pair.captions[0] if pair.captions else None,
-        look=pack_look(pair.phash),
+        look=packed(pair.phash),
     )  # fmt: skip
 
 
@@ -200,7 +200,7 @@ def _shards(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
 
 
 def _shard(shard: Path, number: int, root: Path) -> Iterator[Entry | Reject]:
-    """Members of an uncompressed tar file; damage ends it with a reject, what stood before is kept."""
+    """Members of an uncompressed tar file; damage ends it with a reject, entries before it are kept."""
     inside = shard.relative_to(root).as_posix()
     try:
         status = shard.stat()
@@ -218,10 +218,10 @@ def _shard(shard: Path, number: int, root: Path) -> Iterator[Entry | Reject]:
                 picture = pictures[-1]
                 if picture.offset_data + picture.size > status.st_size:
                     raise tarfile.ReadError("its end is missing")
-                told = _told(archive, by_suffix)
+                fields = _fields(archive, by_suffix)
                 yield Entry(
-                    told.pop("id", None) or name, number, inside, picture.size, status.st_mtime_ns,
-                    picture.offset_data, picture.size, **told,
+                    fields.pop("id", None) or name, number, inside, picture.size, status.st_mtime_ns,
+                    picture.offset_data, picture.size, **fields,
                 )  # fmt: skip
         if is_cut(shard):
             raise tarfile.ReadError("its end is missing")
@@ -229,21 +229,21 @@ def _shard(shard: Path, number: int, root: Path) -> Iterator[Entry | Reject]:
         yield Reject(inside, "damaged-tar", detail=f"{error}; write or copy it again, uncompressed")
 
 
-def _told(archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> dict[str, Any]:
-    """What a sample's .json and .txt say, as far as they can be read."""
+def _fields(archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> dict[str, Any]:
+    """Fields of an entry from a sample's .json and .txt, as far as they are readable."""
     texts = {}
     for suffix in (".json", ".txt"):
         member = members.get(suffix)
         file = archive.extractfile(member) if member and member.size <= MOST_BYTES[suffix] else None
         texts[suffix] = file.read() if file else None
-    values = json_object(texts[".json"])
-    told = {} if isinstance(values, str) else values
-    found = {name: told[name] for name in ("id", "source", "license", "page") if isinstance(told.get(name), str)}
-    if "page" not in found and isinstance(told.get("url"), str):
-        found["page"] = told["url"]
+    parsed = json_object(texts[".json"])
+    values = {} if isinstance(parsed, str) else parsed
+    found = {name: values[name] for name in ("id", "source", "license", "page") if isinstance(values.get(name), str)}
+    if "page" not in found and isinstance(values.get("url"), str):
+        found["page"] = values["url"]
     lines = map(one_line, decode_text(texts[".txt"] or b"").splitlines())
-    if caption := next(iter(captions_of(told)), None) or next(filter(None, lines), None):
+    if caption := next(iter(captions_of(values)), None) or next(filter(None, lines), None):
         found["caption"] = caption
-    if isinstance(phash := told.get("phash"), str):
-        found["look"] = pack_look(phash)
+    if isinstance(phash := values.get("phash"), str):
+        found["look"] = packed(phash)
     return {name: value for name, value in found.items() if not isinstance(value, str) or flaw(value) is None}

@@ -3,14 +3,18 @@
 The index folder keeps index.json: model, folders, and `store`, the collection's address: `milvus://HOST:PORT/COLLECTION`
 on a server (its token in MILVUS_TOKEN), or `milvus:///FOLDER/FILE.db/COLLECTION` in a file of Milvus Lite.
 
-A collection has no generations: readers see rows of an update come one after another. A killed one leaves some of
-them, and the same update goes on. Row numbers are made of ids, so that writing a row twice changes nothing.
+A collection has no generations: readers see the rows of an update arrive one by one. A killed update leaves some of
+them, and the same update resumes there. Row numbers are derived from ids, so that writing a row twice changes nothing.
 """
 
+import hashlib
+import json
 import logging
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -21,20 +25,18 @@ import pyarrow.parquet as pq
 
 from clip_italian import console, privacy
 from clip_italian.errors import UsageError, UserError
-from clip_italian.search import manifest
-from clip_italian.search.commit import Sources
+from clip_italian.search.commit import StoreWriter, VectorSource
+from clip_italian.search.engine import from_bf16, to_bf16
 from clip_italian.search.filters import Filter
-from clip_italian.search.manifest import Manifest
-from clip_italian.search.milvus_rows import TEXT_BYTES, expression, name_of, stored, table_of
-from clip_italian.search.plan import EXISTING
-from clip_italian.search.rows import SCHEMA, Name
-from clip_italian.search.store import Found
-from clip_italian.search.vectors import from_bf16, to_bf16
+from clip_italian.search.schema import EXISTING, ROWS, Manifest, Row
+from clip_italian.search.storage import Match, Store, write_manifest
 
 _BATCH = 500
-_MOST = 16_384  # hits that Milvus gives at once
+_MOST = 16_384  # Milvus returns no more hits at once
+_TEXT_BYTES = 65_535  # Milvus stores no longer text
 _VECTOR = "vector"
-# An empty field by whose name a collection is known as ours, and its model: Milvus Lite keeps no descriptions.
+_BINARY = ("sha256", "look")  # stored as hexadecimal text
+# An empty field whose name marks a collection as ours and holds the model's hash: Milvus Lite stores no descriptions.
 _MARK = "clip_italian_model_"
 
 
@@ -46,7 +48,7 @@ class Collection:
             from pymilvus import MilvusClient, MilvusException
         except ImportError as error:
             raise UserError('--store milvus://… needs pymilvus: pip install "clip-italian[milvus]"') from error
-        for name in ("pymilvus", "grpc"):  # they write tracebacks beside what they raise
+        for name in ("pymilvus", "grpc"):  # they log tracebacks of what they raise
             logging.getLogger(name).setLevel(logging.CRITICAL)
         parts = urlsplit(address)
         place, _, self.name = parts.path.rpartition("/")
@@ -56,13 +58,13 @@ class Collection:
             privacy.refuse_offline(address, "use milvus:///FOLDER/FILE.db/COLLECTION", address)
         self.address = address
         self._failure = MilvusException
-        with self.asked():
+        with self.one_line_errors():
             uri = f"http://{parts.netloc}" if parts.netloc else place
             self.client = MilvusClient(uri=uri, token=os.environ.get("MILVUS_TOKEN", ""), timeout=60)
 
     @contextmanager
-    def asked(self) -> Iterator[None]:
-        """What Milvus refuses becomes one line."""
+    def one_line_errors(self) -> Iterator[None]:
+        """Turn Milvus' errors into UserError."""
         try:
             yield
         except self._failure as error:
@@ -70,11 +72,11 @@ class Collection:
             raise UserError(f"{self.address}: Milvus says: {reason}") from error
 
     def model(self) -> str | None:
-        """The hash of the model that the collection was made with, None without a collection.
+        """The hash of the collection's model, None where there is no collection.
 
-        Raises UserError for a collection that is none of ours.
+        Raises UserError for a collection of something else.
         """
-        with self.asked():
+        with self.one_line_errors():
             if not self.client.has_collection(self.name):
                 return None
             fields = self.client.describe_collection(self.name)["fields"]
@@ -83,29 +85,29 @@ class Collection:
             raise UserError(f"{self.address}: holds something else; choose another collection")
         return str(marks[0].removeprefix(_MARK))
 
-    def create(self, settings: Manifest) -> None:
-        """An empty collection for this model, in the place of one that is there."""
+    def create(self, manifest: Manifest) -> None:
+        """Create an empty collection for this model; it replaces an existing one."""
         from pymilvus import DataType, MilvusClient
 
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        for field in SCHEMA:
+        for field in ROWS:
             if field.name == "row":
                 schema.add_field("row", DataType.INT64, is_primary=True)
             elif pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type):
                 schema.add_field(field.name, DataType.INT64, nullable=field.nullable)
             else:
-                schema.add_field(field.name, DataType.VARCHAR, max_length=TEXT_BYTES, nullable=field.nullable)
-        schema.add_field(f"{_MARK}{settings.model}", DataType.VARCHAR, max_length=1, nullable=True)
-        schema.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=settings.dim)
+                schema.add_field(field.name, DataType.VARCHAR, max_length=_TEXT_BYTES, nullable=field.nullable)
+        schema.add_field(f"{_MARK}{manifest.model}", DataType.VARCHAR, max_length=1, nullable=True)
+        schema.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=manifest.dim)
         kind = MilvusClient.prepare_index_params()
-        kind.add_index(_VECTOR, index_type="FLAT" if settings.exact else "AUTOINDEX", metric_type="COSINE")
-        with self.asked():
+        kind.add_index(_VECTOR, index_type="FLAT" if manifest.exact else "AUTOINDEX", metric_type="COSINE")
+        with self.one_line_errors():
             self.client.drop_collection(self.name)
             self.client.create_collection(self.name, schema=schema, index_params=kind, consistency_level="Strong")
 
     def rows(self, columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
         """All rows, some hundred at a time."""
-        with self.asked():
+        with self.one_line_errors():
             found = self.client.query_iterator(
                 self.name, batch_size=_BATCH, filter="row >= 0", output_fields=["row", *columns]
             )
@@ -114,83 +116,84 @@ class Collection:
             found.close()
 
     def count(self) -> int:
-        """Rows that are there."""
-        with self.asked():
+        """The number of rows."""
+        with self.one_line_errors():
             return int(self.client.query(self.name, filter="", output_fields=["count(*)"])[0]["count(*)"])
 
 
-class MilvusStore:
-    """See `store.Store`."""
+class MilvusStore(Store):
+    """A collection to search in."""
 
-    def __init__(self, collection: Collection, settings: Manifest) -> None:
+    def __init__(self, collection: Collection, manifest: Manifest) -> None:
         self._collection = collection
-        self._settings = settings
+        self._manifest = manifest
 
     @classmethod
-    def open(cls, settings: Manifest) -> Self:
-        """Connect; raises UserError where Milvus or the collection is not there, or of another model."""
-        assert settings.store is not None
-        collection = Collection(settings.store)
-        if collection.model() != settings.model:
-            raise UserError(f"{settings.store}: this collection is gone, or was filled anew; build the index again")
-        return cls(collection, settings)
+    def open(cls, manifest: Manifest) -> Self:
+        """Connect; raises UserError where Milvus or the collection is missing, or holds another model's vectors."""
+        assert manifest.store is not None
+        collection = Collection(manifest.store)
+        if collection.model() != manifest.model:
+            raise UserError(f"{manifest.store}: this collection is gone, or was filled anew; build the index again")
+        return cls(collection, manifest)
 
     def __len__(self) -> int:
         return self._collection.count()
 
-    def nearest(self, query: np.ndarray, k: int, where: Filter | None = None, exact: bool = False) -> list[Found]:
-        if exact and not self._settings.exact:
-            raise UsageError(f"{self._settings.store}: Milvus looks at every vector only if built with --exact")
+    def nearest(self, query: np.ndarray, k: int, where: Filter | None = None, exact: bool = False) -> list[Match]:
+        if exact and not self._manifest.exact:
+            raise UsageError(f"{self._manifest.store}: Milvus looks at every vector only if built with --exact")
         if k > _MOST:
-            raise UserError(f"{self._settings.store}: Milvus gives the best {_MOST:,} at most, not {k:,}")
-        condition = expression(where, self._settings.roots) if where else ""
+            raise UserError(f"{self._manifest.store}: Milvus gives the best {_MOST:,} at most, not {k:,}")
+        condition = expression(where, self._manifest.roots) if where else ""
         if condition is None:
             return []
         fields = ["row", "id", "root", "path", "offset", "length", "look"]
-        with self._collection.asked():
+        with self._collection.one_line_errors():
             (hits,) = self._collection.client.search(
                 self._collection.name, data=[query.tolist()], limit=k, filter=condition, output_fields=fields
             )
-        return [Found(name_of(hit["entity"]), float(hit["distance"])) for hit in hits]
+        return [Match(row_of(hit["entity"]), float(hit["distance"])) for hit in hits]
 
-    def name(self, row: int) -> Name | None:
-        with self._collection.asked():
-            found = self._collection.client.get(self._collection.name, ids=[row])
-        return name_of(found[0]) if found else None
+    def row(self, number: int) -> Row | None:
+        with self._collection.one_line_errors():
+            found = self._collection.client.get(self._collection.name, ids=[number])
+        return row_of(found[0]) if found else None
 
     def content(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
         for some in self._collection.rows([*columns, _VECTOR]):
             yield table_of(some, columns), to_bf16(np.array([row[_VECTOR] for row in some], np.float32))
 
     def sample(self, count: int) -> np.ndarray:
-        with self._collection.asked():
+        with self._collection.one_line_errors():
             found = self._collection.client.query(
                 self._collection.name, filter="row >= 0", limit=count, output_fields=[_VECTOR]
             )
         return np.array([row[_VECTOR] for row in found], np.float32)
 
 
-class MilvusBackend:
-    """See `store.Backend`: one store, whose rows are known by their numbers."""
+class MilvusWriter(StoreWriter):
+    """A collection to change: one store, in which a row's position is its place in `existing`."""
 
     stores = 1
 
-    def __init__(self, folder: Path, settings: Manifest, empty: bool) -> None:
-        assert settings.store is not None
+    def __init__(self, folder: Path, manifest: Manifest, empty: bool) -> None:
+        """Connect, and create the collection where it is missing; `empty` replaces one of another model."""
+        assert manifest.store is not None
         self._folder = folder
-        self._collection = Collection(settings.store)
-        there = self._collection.model()
-        # Without an index.json, rows of this model are those that a killed run left.
-        if there is None or (empty and there != settings.model):
-            self._collection.create(settings)
+        self._collection = Collection(manifest.store)
+        model = self._collection.model()
+        # Without an index.json, rows of this model were left by a killed run.
+        if model is None or (empty and model != manifest.model):
+            self._collection.create(manifest)
         self._numbers: list[int] = []
 
     def existing(self) -> Iterator[pa.Table]:
         self._numbers = []
-        for some in self._collection.rows([name for name in SCHEMA.names if name != "row"]):
+        for some in self._collection.rows([name for name in ROWS.names if name != "row"]):
             first = len(self._numbers)
             self._numbers += [row["row"] for row in some]
-            table = table_of(some, SCHEMA.names)
+            table = table_of(some, ROWS.names)
             table = table.append_column("store", pa.array([0] * len(table), pa.int32()))
             positions = pa.array(range(first, first + len(table)), pa.int64())
             yield table.append_column("pos", positions).select(EXISTING.names).cast(EXISTING)
@@ -201,37 +204,114 @@ class MilvusBackend:
     ) -> Manifest:  # fmt: skip
         written: set[int] = set()
         file = pq.ParquetFile(new) if new else None
-        sources = Sources([], parts)
+        source = VectorSource([], parts)
         with console.progress("rows", file.metadata.num_rows if file else 0) as advance:
             for batch in file.iter_batches(_BATCH) if file else ():
-                rows = [stored(row) for row in batch.to_pylist()]
-                vectors = self._vectors(batch["store"].to_numpy(), batch["pos"].to_numpy(), sources, before.dim)
+                rows = [entity_of(row) for row in batch.to_pylist()]
+                vectors = self._vectors(batch["store"].to_numpy(), batch["pos"].to_numpy(), source, before.dim)
                 data = [row | {_VECTOR: vector.tolist()} for row, vector in zip(rows, vectors, strict=True)]
-                with self._collection.asked():
+                with self._collection.one_line_errors():
                     self._collection.client.upsert(self._collection.name, data)
                 written.update(row["row"] for row in rows)
                 advance(len(rows))
         doomed = [number for number in (self._numbers[at] for at in gone.get(0, ())) if number not in written]
         for start in range(0, len(doomed), _BATCH):
-            with self._collection.asked():
+            with self._collection.one_line_errors():
                 self._collection.client.delete(self._collection.name, ids=doomed[start : start + _BATCH])
-        with self._collection.asked():
+        with self._collection.one_line_errors():
             self._collection.client.flush(self._collection.name)
         change = {"generation": before.generation + 1, "pictures": self._collection.count(), "segments": []}
         after = before.model_copy(update=change)
-        manifest.commit(self._folder, after)
+        write_manifest(self._folder, after)
         return after
 
-    def _vectors(self, stores: np.ndarray, positions: np.ndarray, sources: Sources, dim: int) -> np.ndarray:
+    def _vectors(self, stores: np.ndarray, positions: np.ndarray, source: VectorSource, dim: int) -> np.ndarray:
         found = np.empty((len(stores), dim), np.float32)
         inside = stores == 0
-        found[~inside] = from_bf16(sources.bits(stores[~inside] - 1, positions[~inside], dim))
+        found[~inside] = from_bf16(source.bits(stores[~inside] - 1, positions[~inside], dim))
         if inside.any():
             numbers = [self._numbers[at] for at in positions[inside]]
-            with self._collection.asked():
+            with self._collection.one_line_errors():
                 rows = self._collection.client.get(
                     self._collection.name, ids=list(set(numbers)), output_fields=["row", _VECTOR]
                 )
             by_number = {row["row"]: row[_VECTOR] for row in rows}
             found[inside] = [by_number[number] for number in numbers]
         return found
+
+
+def row_number(id_: str) -> int:
+    """A number of 63 bits derived from an id."""
+    return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest()) >> 1
+
+
+def entity_of(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `schema.EXISTING` as Milvus stores it; raises UserError for a text that is too long."""
+    data = {name: row[name] for name in ROWS.names if name != "row"} | {"row": row_number(row["id"])}
+    data |= {name: row[name].hex() if row[name] else None for name in _BINARY}
+    data["taken"] = _milliseconds(row["taken"]) if row["taken"] else None
+    for name, value in data.items():
+        if isinstance(value, str) and len(value.encode()) > _TEXT_BYTES:
+            raise UserError(
+                f"{row['id'][:100]}: its {name} has more than {_TEXT_BYTES:,} bytes, which Milvus does not take"
+            )
+    return data
+
+
+def row_of(entity: Mapping[str, Any]) -> Row:
+    """The row of an entity that Milvus returned."""
+    look = entity.get("look")
+    return Row(
+        entity["row"], entity["id"], entity["root"], entity["path"], entity.get("offset"), entity.get("length"),
+        bytes.fromhex(look) if look else None,
+    )  # fmt: skip
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.Table:
+    """Rows that Milvus returned, as a table with columns of `schema.ROWS`."""
+    arrays = []
+    for name in columns:
+        values = [row.get(name) for row in rows]
+        if name in _BINARY:
+            values = [bytes.fromhex(value) if value else None for value in values]
+        arrays.append(pa.array(values, ROWS.field(name).type))
+    return pa.table(arrays, schema=pa.schema([ROWS.field(name) for name in columns]))
+
+
+def expression(where: Filter, roots: Sequence[str]) -> str | None:
+    """A filter as a Milvus expression; None for one that no row can pass."""
+    terms = [
+        _any([f"{name} == {json.dumps(form, ensure_ascii=False)}" for form in _unicode_forms(value)])
+        for name, value in where.texts
+    ]
+    if where.first:
+        terms.append(f"taken >= {_milliseconds(where.first)}")
+    if where.last:
+        terms.append(f"taken < {_milliseconds(where.last) + 1}")
+    if where.folder is not None:
+        places = [_below(number, form) for number, start in where.starts(roots) for form in _unicode_forms(start)]
+        if not places:
+            return None
+        terms.append(f"({' or '.join(places)})")
+    return " and ".join(terms)
+
+
+def _unicode_forms(text: str) -> list[str]:
+    """A text in NFC and NFD, since Milvus compares bytes."""
+    return list(dict.fromkeys([text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]))
+
+
+def _any(terms: Sequence[str]) -> str:
+    return terms[0] if len(terms) == 1 else f"({' or '.join(terms)})"
+
+
+def _below(root: int, start: str) -> str:
+    """An expression for paths that begin with `start`, which ends in "/"; the character after "/" is "0"."""
+    if not start:
+        return f"root == {root}"
+    first, last = (json.dumps(text, ensure_ascii=False) for text in (start, start[:-1] + "0"))
+    return f"(root == {root} and path >= {first} and path < {last})"
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.replace(tzinfo=UTC).timestamp() * 1000)

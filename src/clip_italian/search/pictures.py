@@ -1,4 +1,4 @@
-"""Searching a folder of pictures with a model and an index that look after themselves."""
+"""Searching a folder of pictures in one call: the model is loaded and the index kept up to date automatically."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from PIL import Image
 from clip_italian.files.cache import cache_dir
 from clip_italian.models.encoder import SearchEncoder
 from clip_italian.models.load import load
+from clip_italian.search import update
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit, Index
 from clip_italian.search.query import Query, divide, find
@@ -18,7 +19,7 @@ from clip_italian.search.query import Query, divide, find
 
 @dataclass(frozen=True)
 class Pictures:
-    """A model and an index that it made: `Pictures.below(folder)` opens both. Threads may share one."""
+    """A model and an index made with it: `Pictures.below(folder)` opens both. Threads may share it."""
 
     encoder: SearchEncoder
     index: Index
@@ -31,14 +32,11 @@ class Pictures:
         """Index the pictures below a folder: the first time all of them, later those that are new or changed.
 
         `model` is what `DualEncoder.load` takes, or an exported folder. The index is kept in the cache
-        (CLIP_ITALIAN_CACHE), or in `index`. `exclude` and `hidden` say what is left out below the folder, see
-        `walk.Choice`; None: what the index was made with. Raises UserError where there is no such folder, or no
-        picture in it that can be read.
+        (CLIP_ITALIAN_CACHE), or in `index`. `exclude` and `hidden` select files below the folder, see `walk.Choice`;
+        None: as the index was made. Raises UserError where there is no such folder, or no readable picture in it.
         """
-        from clip_italian.search import update  # with all that writing an index takes; searching needs none of it
-
         place = Path(folder).expanduser().resolve()
-        kept = Path(index).expanduser() if index is not None else _kept(place, model)
+        kept = Path(index).expanduser() if index is not None else _cached(place, model)
         kept.parent.mkdir(parents=True, exist_ok=True)
         encoder = load(model)
         update.build(kept, [place], update.Model(encoder, model), exclude=exclude, hidden=hidden)
@@ -51,11 +49,11 @@ class Pictures:
         self, *what: str | Path | Image.Image, like: Sequence[str | Path | Image.Image] = (),
         unlike: Sequence[str | Path | Image.Image] = (), k: int = 10, where: Filter | None = None,
     ) -> list[Hit]:  # fmt: skip
-        """The `k` pictures that fit best: words (several are wordings of one thing), pictures, or both; best first.
+        """The `k` pictures that fit words (several are wordings of one thing), pictures, or both best; best first.
 
         As on the command line, a text that names a picture file is that picture (`query.divide`); those of `like`
-        always are. `unlike` says what should not be there. `hit.open()` gives the picture, `hit.path` its file.
-        Raises UserError for a text that names a file which is no picture.
+        always are. `unlike` is what should not be there. `hit.open()` gives the picture, `hit.path` its file. Raises
+        UserError for a text that names a file which is no picture.
         """
         examples = tuple(one if isinstance(one, Image.Image) else Path(one).expanduser() for one in like)
         texts, pictures = divide(what)
@@ -63,7 +61,7 @@ class Pictures:
         return find(query, self.encoder, self.index, k, where=where)
 
 
-def _kept(folder: Path, model: str) -> Path:
-    """Where the index of a folder lies when nobody says: one for each folder and model."""
+def _cached(folder: Path, model: str) -> Path:
+    """The default location of an index: one for each folder and model."""
     digest = sha256(f"{folder}\n{model}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return cache_dir() / "indexes" / f"{folder.name or 'all'}-{digest}"

@@ -1,7 +1,7 @@
-"""Which pictures of an input are in the index already, which moved, which are new: decided in DuckDB, for any number.
+"""The plan of an update: which pictures of the inputs are indexed, moved or new. DuckDB decides it, for any number.
 
-A picture keeps its vector where its id, size and time of change are those of a row, or else its content (sha256) is.
-Parts that killed runs left count like rows.
+A picture keeps its vector where its id, size and modification time match a row, or else where its sha256 does. Parts
+of killed runs count like rows.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,25 +15,23 @@ import pyarrow.parquet as pq
 from clip_italian.pictures.decoding import PictureError, ahead
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search import embed
-from clip_italian.search.inputs import SCAN, Entry, as_table
-from clip_italian.search.rows import CONTENT, ENTRY, place
+from clip_italian.search.commit import PART_ROWS_FILE
+from clip_italian.search.inputs import Entry, as_table
+from clip_italian.search.schema import ENTRY, EXISTING, SCANNED, TO_EMBED, absolute_path
 from clip_italian.search.selection import is_gone
 
 _BATCH = 10_000
-# Where a vector lies: number of the store (a segment, or a part), and position in it.
-WHERE = [pa.field("store", pa.int32()), pa.field("pos", pa.int64())]
-EXISTING = pa.schema([*ENTRY, *CONTENT, *WHERE])
 
-_TELLS = [name for name in ENTRY.names if name not in ("size", "mtime_ns")]
-_UNCHANGED = " AND ".join(f's."{name}" IS NOT DISTINCT FROM e."{name}"' for name in _TELLS)
+_DESCRIPTION = [name for name in ENTRY.names if name not in ("size", "mtime_ns")]
+_UNCHANGED = " AND ".join(f's."{name}" IS NOT DISTINCT FROM e."{name}"' for name in _DESCRIPTION)
 _PLACE = "CASE WHEN starts_with(t.path, '/') THEN t.path ELSE r.folder || '/' || t.path END"
 
 
 class Plan:
-    """Tables in an empty database: `scan` (what the inputs hold), `existing` rows, `pending` parts, and `source`:
+    """Tables in an empty database: `scan` (the pictures of the inputs), `existing` rows, `pending` parts, and `source`:
     where the vector of a scanned picture lies, as far as that is known.
 
-    `roots` are the folders that paths of the scan start at.
+    `roots` are the folders that paths of the scan start from.
     """
 
     def __init__(
@@ -65,15 +63,15 @@ class Plan:
             f"INSERT INTO source SELECT s.n, e.store, e.pos, e.sha256, coalesce(s.look, e.look), e.taken, {_UNCHANGED}"
             " FROM scan s JOIN existing e ON s.id = e.id AND s.size = e.size AND s.mtime_ns = e.mtime_ns"
         )
-        self.take(parts)
+        self.use_parts(parts)
 
-    def take(self, parts: Sequence[Path]) -> None:
-        """Pictures that stand in further parts, and are as they were then, have their vectors there."""
+    def use_parts(self, parts: Sequence[Path]) -> None:
+        """Add parts as the source of vectors for pictures that have not changed since."""
         for part in parts:
             self._base.execute(
                 'INSERT INTO pending SELECT id, place, "offset", size, mtime_ns, sha256, look, taken,'
                 f" {self._first_part + self._parts}, file_row_number"
-                f" FROM read_parquet('{_quoted(part / embed.ROWS_FILE)}', file_row_number = true)"
+                f" FROM read_parquet('{_quoted(part / PART_ROWS_FILE)}', file_row_number = true)"
             )
             self._parts += 1
         self._base.execute(
@@ -84,8 +82,8 @@ class Plan:
             " QUALIFY row_number() OVER (PARTITION BY s.n ORDER BY p.store DESC) = 1"
         )
 
-    def recognise(self) -> None:
-        """Files that moved or were only touched: read those that have the size of a known one, compare contents."""
+    def find_moved(self) -> None:
+        """Find files that moved or were only touched: compare the sha256 of those with the size of a known one."""
         rows = self._base.sql(
             'SELECT n, place, "offset", "length" FROM scan WHERE n NOT IN (SELECT n FROM source) AND size IN'
             " (SELECT size FROM existing WHERE sha256 IS NOT NULL UNION SELECT size FROM pending"
@@ -105,24 +103,24 @@ class Plan:
         )
 
     def write_todo(self, path: Path) -> int:
-        """List the pictures that must be embedded, in the order of the scan; return how many they are."""
-        columns = ", ".join(f'"{name}"' for name in embed.TODO.names)
+        """List the pictures to embed (`schema.TO_EMBED`), in the order of the scan; return their number."""
+        columns = ", ".join(f'"{name}"' for name in TO_EMBED.names)
         found = self._base.sql(
             f"SELECT {columns} FROM scan WHERE n NOT IN (SELECT n FROM source) AND size IS NOT NULL ORDER BY n"
         )
-        return _write(found, embed.TODO, path)
+        return _write(found, TO_EMBED, path)
 
     def write_new(self, path: Path) -> int:
-        """Rows that must be written, in the order of the scan (`EXISTING`); return how many they are."""
-        tells = ", ".join(f's."{name}"' for name in ENTRY.names)
+        """Write the new rows (`schema.EXISTING`), in the order of the scan; return their number."""
+        entry = ", ".join(f's."{name}"' for name in ENTRY.names)
         found = self._base.sql(
-            f"SELECT {tells}, o.sha256, o.look, o.taken, o.store, o.pos FROM source o JOIN scan s USING (n)"
+            f"SELECT {entry}, o.sha256, o.look, o.taken, o.store, o.pos FROM source o JOIN scan s USING (n)"
             " WHERE NOT o.stays ORDER BY n"
         )
         return _write(found, EXISTING, path)
 
     def gone(self, everything: bool) -> dict[int, list[int]]:
-        """Positions of rows, by store, that the new rows replace; with `everything`, also what the scan lacks."""
+        """Positions of rows to delete, by store: those replaced, and with `everything` those that were not scanned."""
         where = "true" if everything else "id IN (SELECT id FROM scan)"
         found = self._base.sql(
             f"SELECT store, pos FROM existing WHERE {where} AND (store, pos) NOT IN"
@@ -135,10 +133,10 @@ class Plan:
         return gone
 
     def missing(self, before: Sequence[str], now: Sequence[str]) -> dict[str, list[tuple[int, int, int]]]:
-        """Store, position and root of rows that the scan lacks and whose file is gone, by the file's place.
+        """Store, position and root of rows that were not scanned and whose file is gone, by the file's path.
 
-        `before` are the folders of the rows, `now` those of the inputs: only files below these. Neither pictures that
-        moved are among them, nor those that never were files.
+        `before` are the folders of the rows, `now` those of the inputs; only files below the latter count. Pictures
+        that moved and rows that never had a file are left out.
         """
         found = self._base.sql(
             "SELECT store, pos, root, path FROM existing WHERE id NOT IN (SELECT id FROM scan) AND size IS NOT NULL"
@@ -148,18 +146,18 @@ class Plan:
         missing: dict[str, list[tuple[int, int, int]]] = {}
         for batch in found.to_arrow_reader(_BATCH):
             for store, position, root, path in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                where = place(before, root, path)
+                where = absolute_path(before, root, path)
                 if any(where.startswith(f"{one}/") for one in now) and is_gone(where):
                     missing.setdefault(where, []).append((store, position, root))
         return missing
 
-    def alive(self) -> set[str]:
+    def folders_with_pictures(self) -> set[str]:
         """Folders in which the scan found pictures."""
         found = self._base.sql("SELECT DISTINCT regexp_replace(place, '/[^/]*$', '') FROM scan")
         return {folder for (folder,) in found.fetchall()}
 
-    def twice(self) -> list[Reject]:
-        """Entries whose id another picture had first."""
+    def duplicate_ids(self) -> list[Reject]:
+        """Rejects for entries whose id an earlier picture has."""
         found = self._base.sql(
             "SELECT a.id, a.place FROM everything a JOIN scan s USING (id) WHERE a.n <> s.n AND"
             ' (a.place <> s.place OR a."offset" IS DISTINCT FROM s."offset") ORDER BY a.n'
@@ -167,16 +165,16 @@ class Plan:
         return [Reject(id_, "same-id", detail=place) for id_, place in found.fetchall()]
 
     def count_sources(self) -> int:
-        """Pictures of the scan that have a vector."""
+        """The number of scanned pictures that have a vector."""
         return int(self._base.sql("SELECT count(*) FROM source").fetchall()[0][0])
 
-    def scanned(self) -> set[str]:
-        """Ids of the scan."""
+    def scanned_ids(self) -> set[str]:
+        """The ids of the scanned pictures."""
         return {id_ for (id_,) in self._base.sql("SELECT id FROM scan").fetchall()}
 
 
 def write_scan(entries: Iterable[Entry | Reject], path: Path) -> list[Reject]:
-    """Write the entries of all inputs as they come; return the others."""
+    """Write the entries of all inputs (`schema.SCANNED`) as they arrive; return the rejects."""
     rejects: list[Reject] = []
 
     def good() -> Iterator[Entry]:
@@ -187,7 +185,7 @@ def write_scan(entries: Iterable[Entry | Reject], path: Path) -> list[Reject]:
                 yield one
 
     rest = good()
-    with pq.ParquetWriter(path, SCAN, compression="zstd") as writer:
+    with pq.ParquetWriter(path, SCANNED, compression="zstd") as writer:
         while some := list(islice(rest, _BATCH)):
             writer.write_table(as_table(some))
     return rejects

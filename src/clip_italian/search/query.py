@@ -1,35 +1,32 @@
-"""What is looked for: words, pictures, both together, and what should not be there; put into one embedding.
+"""Queries: words, pictures, both together, and what should not be there, combined into one embedding.
 
-Several parts are balanced by the index itself: each counts by how far it sets pictures of this index apart, so that a
-picture, whose cosines are high and wide, does not drown a text, whose cosines are low and near each other.
+The index balances the parts of a query: each is divided by the spread of its cosines over this index. Otherwise a
+picture, whose cosines are high and spread widely, would outweigh a text, whose cosines are low and close together.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from clip_italian.errors import UsageError
+from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.walk import names_picture
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit, Index
 
-if TYPE_CHECKING:
-    from clip_italian.models.encoder import SearchEncoder
-
-# What should not be there counts half: it bends the search, but what is looked for leads.
+# What should not be there counts half, so that the rest of the query leads.
 NOT_WEIGHT = 0.5
 _SAMPLE = 1_000
 
 
 @dataclass(frozen=True)
 class Query:
-    """One search. Several texts are wordings of one thing, several pictures examples: their embeddings are averaged.
+    """One search. The embeddings of several texts (wordings of one thing) or pictures (examples) are averaged.
 
-    Each text goes into each of `prompts` at {}. Raises UsageError where nothing is looked for, or a prompt is none.
+    Each text is inserted into each of `prompts` at {}. Raises UsageError for an empty query or a prompt without {}.
     """
 
     texts: tuple[str, ...] = ()
@@ -49,16 +46,16 @@ class Query:
 
     @property
     def is_plain(self) -> bool:
-        """Whether there are only words to look for: scores are cosines of text and picture."""
+        """True for words only: scores are cosines of text and picture."""
         return not self.pictures and not self.not_texts and not self.not_pictures
 
 
 def divide(
     some: Sequence[str | Path | Image.Image],
 ) -> tuple[tuple[str, ...], tuple[Path | Image.Image, ...]]:
-    """Words and pictures, told apart for people who type: a text that names a file is that picture.
+    """Words and pictures in what a user typed: a text that names a file, or ends like a picture's name, is a picture.
 
-    So is one that ends like a picture's name; any other text is words. Raises UserError for a file that is no picture.
+    Any other text is words. Raises UserError for a file that is no picture.
     """
     texts: list[str] = []
     pictures: list[Path | Image.Image] = []
@@ -72,11 +69,11 @@ def divide(
     return tuple(texts), tuple(pictures)
 
 
-def embed(query: Query, encoder: "SearchEncoder", index: Index) -> np.ndarray:
+def embed(query: Query, encoder: SearchEncoder, index: Index) -> np.ndarray:
     """The query as one embedding (dim,) of unit length. Raises PictureError for a picture that cannot be read."""
 
     def texts(some: Sequence[str]) -> np.ndarray:
-        return mean(encoder.encode_text([prompt.replace("{}", text) for text in some for prompt in query.prompts]))
+        return _mean(encoder.encode_text([prompt.replace("{}", text) for text in some for prompt in query.prompts]))
 
     if query.is_plain:
         return texts(query.texts)
@@ -86,15 +83,15 @@ def embed(query: Query, encoder: "SearchEncoder", index: Index) -> np.ndarray:
         (-NOT_WEIGHT, query.not_texts, query.not_pictures),
     ):
         parts += [(weight, texts(words))] if words else []
-        parts += [(weight, mean(encoder.encode_images(pictures)))] if pictures else []
+        parts += [(weight, _mean(encoder.encode_images(pictures)))] if pictures else []
     if len(parts) == 1:
         return parts[0][1]
     sample = index.store.sample(_SAMPLE)
-    return mean([weight * part / _spread(sample, part) for weight, part in parts])
+    return _mean([weight * part / _spread(sample, part) for weight, part in parts])
 
 
 def find(
-    query: Query, encoder: "SearchEncoder", index: Index, k: int = 10, *, skip: int = 0, where: Filter | None = None,
+    query: Query, encoder: SearchEncoder, index: Index, k: int = 10, *, skip: int = 0, where: Filter | None = None,
     group: bool = True, exact: bool = False,
 ) -> list[Hit]:  # fmt: skip
     """The pictures of an index that fit a query best: see `Index.search`.
@@ -106,13 +103,13 @@ def find(
     return index.search(vector, k, skip=skip, where=where, group=group, exact=exact, calibrated=query.is_plain)
 
 
-def mean(vectors: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    """Direction of the sum of some vectors (n, dim): (dim,) of unit length."""
+def _mean(vectors: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """The normalised sum of vectors (n, dim): (dim,) of unit length."""
     total = np.sum(np.asarray(vectors, np.float32), axis=0)
     return np.asarray(total / max(float(np.linalg.norm(total)), 1e-12), np.float32)
 
 
 def _spread(sample: np.ndarray, part: np.ndarray) -> float:
-    """Standard deviation of the sample's cosines with a part of a query; 1 where there is too little to tell."""
+    """Standard deviation of the sample's cosines with a part of a query; 1 where the sample is too small."""
     spread = float(np.std(sample @ part)) if len(sample) > 1 else 0.0
     return spread if spread > 1e-4 else 1.0

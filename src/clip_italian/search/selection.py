@@ -1,4 +1,4 @@
-"""Rows that people name: by id, path, folder or pattern; and rows whose file is gone."""
+"""Rows named by id, path, folder or pattern; rows whose file is gone; folders that vanished as a whole."""
 
 import fnmatch
 import glob
@@ -13,19 +13,19 @@ import pyarrow as pa
 from clip_italian.errors import UsageError, UserError
 from clip_italian.files.names import absolute, followed, normal
 from clip_italian.pictures.walk import rubbish
-from clip_italian.search.rows import place
+from clip_italian.search.schema import absolute_path
 
-# Pictures of a folder that are gone all at once: from so many on it is more likely that a disk is missing.
+# From so many pictures of a folder gone at once, a missing disk is more likely than deleted files.
 MANY = 5
-# The same for a folder that is still there and empty, as a mount point is.
+# The same for a folder that exists and is empty, as a mount point is.
 MANY_OF_EMPTY = 2
 
 Position = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Absent:
-    """A folder of an index without any of its `pictures` on the disk."""
+class VanishedFolder:
+    """A folder of an index with none of its `pictures` left on the disk."""
 
     folder: str
     pictures: int
@@ -33,9 +33,9 @@ class Absent:
 
 @dataclass
 class Selection:
-    """Store and position of rows: `named` ones, those whose file is `missing`, with their places, and the rest's.
+    """Store and position of rows: those `named`, and those whose file is `missing`, by that file.
 
-    `unmatched` are the names that no row has; `alive` the folders of pictures that are on the disk.
+    `unmatched` are the names that fit no row, `alive` the folders of pictures that are on the disk.
     """
 
     named: list[Position] = field(default_factory=list)
@@ -45,10 +45,10 @@ class Selection:
 
 
 class _Name:
-    """One thing that a person typed, and the rows that fit each of its readings, the most literal one first.
+    """A name as typed, and the rows that match each of its readings, the most literal reading first.
 
-    `foto[1].jpg` is that name where a row has it, and else a pattern for `foto1.jpg`. In `foto[1]/*.jpg` the folder
-    is that name where there is such a folder. A path may start at the working folder, and go through links.
+    `foto[1].jpg` is that name where a row has it, and otherwise a pattern for `foto1.jpg`. The same holds for the
+    folder in `foto[1]/*.jpg`. A path may start from the working folder, and pass through links.
     """
 
     def __init__(self, text: str) -> None:
@@ -68,11 +68,12 @@ class _Name:
         self.found: list[list[Position]] = [[] for _ in range(len(self.literal) + len(patterns))]
 
     def best(self) -> list[Position]:
+        """The rows of the most literal reading that matches any."""
         return next((found for found in self.found if found), [])
 
 
 def _from_here(pattern: str) -> list[str]:
-    """A relative pattern from the working folder, and any with the links of the folder that it starts with followed."""
+    """A pattern made absolute from the working folder, with and without the links in its first folders resolved."""
     parts = pattern.split("/")
     start = next(at for at, part in enumerate(parts) if glob.has_magic(part))
     folder = absolute("/".join(parts[:start]) or ("/" if pattern.startswith("/") else "."))
@@ -81,12 +82,12 @@ def _from_here(pattern: str) -> list[str]:
 
 
 def selected(tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[str], missing: bool) -> Selection:
-    """Rows that are named, and with `missing` those without a file. Names are compared in one Unicode form.
+    """The rows that `what` names, and with `missing` those without a file. Names are compared in one Unicode form.
 
     Raises UsageError for an empty name.
     """
     names = [_Name(one) for one in dict.fromkeys(what)]
-    literal: dict[str, list[list[Position]]] = {}  # by text where to put the rows that are called so
+    literal: dict[str, list[list[Position]]] = {}  # lists to add a row to, by its name
     for one in names:
         for texts, found in zip(one.literal, one.found, strict=False):
             for text in texts:
@@ -96,7 +97,7 @@ def selected(tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[st
     for table in tables:
         columns = (table[name].to_pylist() for name in ("id", "path", "root", "store", "pos"))
         for id_, path, root, store, position in zip(*columns, strict=True):
-            where, at = place(roots, root, path), (store, position)
+            where, at = absolute_path(roots, root, path), (store, position)
             if names:
                 texts = {normal(id_), normal(path), normal(where)}
                 whole = texts.union(*(_above(text) for text in (normal(path), normal(where))))
@@ -117,7 +118,7 @@ def selected(tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[st
 
 
 def is_gone(place: str) -> bool:
-    """Whether there is no such file. A disk or folder that gives another error may still have it."""
+    """True where there is no such file. With any other error of the disk or folder it may still exist."""
     try:
         Path(place).stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -127,10 +128,10 @@ def is_gone(place: str) -> bool:
     return False
 
 
-def absent(missing: Iterable[str], alive: Set[str], roots: Sequence[str]) -> dict[str, list[str]]:
-    """Folders that vanished as a whole, with the places of their pictures, for places of files that are gone.
+def vanished_folders(missing: Iterable[str], alive: Set[str], roots: Sequence[str]) -> dict[str, list[str]]:
+    """Folders that vanished as a whole, with their files, given the files that are `missing`.
 
-    `alive` are folders that still have pictures. Pictures that were deleted one by one are in no such folder.
+    `alive` are folders that still have pictures. Pictures deleted one by one are in no vanished folder.
     """
     living = {above for folder in alive for above in (folder, *_above(folder))}
     groups: dict[str, list[str]] = {}
@@ -144,13 +145,14 @@ def absent(missing: Iterable[str], alive: Set[str], roots: Sequence[str]) -> dic
     return {
         folder: places
         for folder, places in groups.items()
-        if len(places) >= (MANY_OF_EMPTY if is_empty(folder) else MANY) or (folder in roots and not is_there(folder))
+        if len(places) >= (MANY_OF_EMPTY if _is_empty(folder) else MANY)
+        or (folder in roots and not _has_content(folder))
     }
 
 
 def check_roots(folders: Iterable[str], roots: Sequence[str], index: Path, pictures: int) -> None:
-    """Raise UserError where a whole folder of the index is among `folders` and not there, or empty."""
-    lost = [folder for folder in folders if folder in roots and not is_there(folder)]
+    """Raise UserError where one of `folders` is an indexed folder that is missing or empty."""
+    lost = [folder for folder in folders if folder in roots and not _has_content(folder)]
     if lost:
         state = "is empty" if Path(lost[0]).is_dir() else "is not there"
         raise UserError(
@@ -159,13 +161,12 @@ def check_roots(folders: Iterable[str], roots: Sequence[str], index: Path, pictu
         )
 
 
-def is_there(folder: str) -> bool:
-    """Whether a folder exists and holds anything."""
-    return Path(folder).is_dir() and not is_empty(folder)
+def _has_content(folder: str) -> bool:
+    return Path(folder).is_dir() and not _is_empty(folder)
 
 
-def is_empty(folder: str) -> bool:
-    """Whether a folder exists and holds nothing but hidden files and those of systems, as mount points do."""
+def _is_empty(folder: str) -> bool:
+    """True where a folder exists and holds nothing but hidden and system files, as mount points do."""
     try:
         with os.scandir(folder) as inside:
             return all(rubbish(one.name) for one in inside)

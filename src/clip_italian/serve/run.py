@@ -12,7 +12,7 @@ import uvicorn
 from clip_italian import console, languages
 from clip_italian.errors import UserError
 from clip_italian.models.load import load
-from clip_italian.search import manifest
+from clip_italian.search.storage import read_manifest
 from clip_italian.serve.app import create
 from clip_italian.serve.arenas import limit_arenas
 from clip_italian.serve.library import Library
@@ -35,7 +35,7 @@ class Address:
 
 def service(folder: Path, model: str | None, language: str, limits: Limits, metrics: Metrics) -> Service:
     """Open an index and load its model, or another folder of the same one. Raises UserError."""
-    name = model if model is not None else manifest.read(folder).model_name
+    name = model if model is not None else read_manifest(folder).model_name
     encoder = SharedEncoder(load(name), metrics.observe_batch)
     return Service(Library(folder, encoder), encoder, shown_name(name), languages.get(language), limits)
 

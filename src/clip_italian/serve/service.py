@@ -15,8 +15,7 @@ from clip_italian.pictures.decoding import PictureError
 from clip_italian.search import classify
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit
-from clip_italian.search.locate import locate
-from clip_italian.search.overlay import overlay
+from clip_italian.search.locate import locate, overlay
 from clip_italian.search.query import Query, find
 from clip_italian.serve import pictures
 from clip_italian.serve.answers import Asked, Box, Label, ModelFacts, Picture

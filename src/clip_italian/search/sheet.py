@@ -1,4 +1,4 @@
-"""A page with the pictures that were found, for one or more queries."""
+"""Contact sheets: an HTML page with the hits of one or more queries."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from clip_italian.search.index import Hit
 def rows(
     results: Sequence[tuple[str, Sequence[Hit]]], words: SheetWords, captions: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """Queries with their hits as the templates take them; `captions` by picture id, shown instead of the id."""
+    """Queries and hits for the templates; `captions`, by picture id, replace the ids."""
     known = captions or {}
     return [
         {

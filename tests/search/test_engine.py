@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clip_italian.errors import UserError
-from clip_italian.search import vectors
-from clip_italian.search.vectors import Chosen, Vectors, from_bf16, to_bf16
+from clip_italian.search import engine, storage
+from clip_italian.search.engine import Vectors, from_bf16, to_bf16
+from clip_italian.search.storage import Chosen, nearest
 
 DIM = 32
 
@@ -28,10 +29,8 @@ def unit(count, seed, dim=DIM):
 
 def write(folder, values, graph, dim=DIM):
     folder.mkdir()
-    writer = vectors.Writer(folder, dim, graph)
-    for start in range(0, len(values), 700):
-        writer.write(to_bf16(values[start : start + 700]))
-    writer.close()
+    blocks = (to_bf16(values[start : start + 700]) for start in range(0, len(values), 700))
+    assert engine.build(folder, dim, blocks, graph) == len(values)
     return Vectors.open(folder, len(values), dim, graph)
 
 
@@ -59,7 +58,7 @@ def test_all_vectors_are_looked_at_where_that_is_asked_for(opened):
     values, store = opened
     for query in unit(5, 7):
         order, scores = ranking(values, query, np.arange(3_000))
-        found, how_near = store.nearest(query, 50, exact=True)
+        found, how_near = nearest(store, query, 50, exact=True)
         assert found.tolist() == order[:50].tolist()
         assert np.allclose(how_near, scores[:50], atol=1e-6)
 
@@ -67,12 +66,12 @@ def test_all_vectors_are_looked_at_where_that_is_asked_for(opened):
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.9])
 def test_only_chosen_rows_are_found(opened, share, monkeypatch):
     values, store = opened
-    for few in (vectors._FEW, 2):  # one by one, and by asking for more
-        monkeypatch.setattr(vectors, "_FEW", few)
+    for few in (storage._FEW, 2):  # one by one, and by asking for more
+        monkeypatch.setattr(storage, "_FEW", few)
         mask = np.random.default_rng(3).random(3_000) < share
         query = unit(1, 11)[0]
         order, _ = ranking(values, query, np.flatnonzero(mask))
-        found, _ = store.nearest(query, 20, Chosen(mask))
+        found, _ = nearest(store, query, 20, Chosen(mask))
         assert len(found) == min(20, mask.sum())
         assert len(set(found) & set(order[:20])) >= 0.9 * len(found)
         assert mask[found].all()
@@ -82,18 +81,18 @@ def test_a_graph_finds_nearly_what_there_is(opened):
     values, store = opened
     queries = values[:200]
     best = [set(ranking(values, query, np.arange(3_000))[0][:10]) for query in queries]
-    found = [set(store.nearest(query, 10)[0].tolist()) for query in queries]
+    found = [set(nearest(store, query, 10)[0].tolist()) for query in queries]
     recall = np.mean([len(a & b) / 10 for a, b in zip(best, found, strict=True)])
     assert recall > 0.95
-    assert store.nearest(values[0], 2)[0].tolist() == [0, 2_000], "a copy is as near as the vector itself"
+    assert nearest(store, values[0], 2)[0].tolist() == [0, 2_000], "a copy is as near as the vector itself"
 
 
 def test_odd_numbers(opened):
     _, store = opened
     nothing = Chosen(np.zeros(3_000, bool))
-    assert len(store.nearest(unit(1, 1)[0], 5, nothing)[0]) == 0
-    assert len(store.nearest(unit(1, 1)[0], 5_000)[0]) == 3_000
-    assert len(store.nearest(unit(1, 1)[0], 5_000, exact=True)[0]) == 3_000
+    assert len(nearest(store, unit(1, 1)[0], 5, nothing)[0]) == 0
+    assert len(nearest(store, unit(1, 1)[0], 5_000)[0]) == 3_000
+    assert len(nearest(store, unit(1, 1)[0], 5_000, exact=True)[0]) == 3_000
 
 
 def test_files_of_another_shape_are_refused(tmp_path):
@@ -102,7 +101,7 @@ def test_files_of_another_shape_are_refused(tmp_path):
         with pytest.raises(UserError, match="damaged"):
             Vectors.open(tmp_path / "s", rows, dim, False)
     write(tmp_path / "g", unit(20, 0), True)
-    path = tmp_path / "g" / vectors.GRAPH_FILE
+    path = tmp_path / "g" / engine.GRAPH_FILE
     path.write_bytes(path.read_bytes()[: 8 + 20 * DIM * 2 + 10])
     with pytest.raises(UserError, match="damaged"):
-        Vectors.open(tmp_path / "g", 20, DIM, True).nearest(unit(1, 1)[0], 3)
+        nearest(Vectors.open(tmp_path / "g", 20, DIM, True), unit(1, 1)[0], 3)

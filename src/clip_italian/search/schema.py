@@ -1,0 +1,134 @@
+"""The shapes of an index: columns of its tables, and the content of index.json (format 2)."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+FORMAT = 2
+# Largest modification time that a row holds, and negative the smallest: nanoseconds since 1970 in 64 bits.
+MAX_NS = (1 << 63) - 1
+
+_LOOK = pa.field("look", pa.binary(14))  # perceptual hash, see `pictures.phash.packed`
+
+# Columns from the inputs.
+ENTRY = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("root", pa.uint16(), nullable=False),  # number of the folder that `path` starts from
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("offset", pa.int64()),  # first byte of the picture in the file, for a member of a tar file
+        pa.field("length", pa.int64()),
+        pa.field("size", pa.int64()),
+        pa.field("mtime_ns", pa.int64()),
+        pa.field("source", pa.string()),
+        pa.field("license", pa.string()),
+        pa.field("page", pa.string()),
+        pa.field("caption", pa.string()),
+    ]
+)
+# Columns from reading the picture.
+CONTENT = pa.schema(
+    [
+        pa.field("sha256", pa.binary(32)),
+        _LOOK,
+        pa.field("taken", pa.timestamp("ms")),  # local time, see `embed.taken`; else the modification time
+    ]
+)
+# A row of an index. `row` is its permanent number.
+ROWS = pa.schema([pa.field("row", pa.uint64(), nullable=False), *ENTRY, *CONTENT])
+# An entry as the scan of the inputs writes it; `look` where the input knows it.
+SCANNED = pa.schema([*ENTRY, _LOOK])
+# A picture to embed: number in the scan, absolute path, part of the file.
+TO_EMBED = pa.schema(
+    [
+        pa.field("n", pa.int64()),
+        pa.field("id", pa.string()),
+        pa.field("place", pa.string()),
+        pa.field("offset", pa.int64()),
+        pa.field("length", pa.int64()),
+        pa.field("size", pa.int64()),
+        pa.field("mtime_ns", pa.int64()),
+        _LOOK,
+    ]
+)
+# An embedded picture: where it lay, and what reading it gave.
+EMBEDDED = pa.schema([*(TO_EMBED.field(name) for name in ("id", "place", "offset", "size", "mtime_ns")), *CONTENT])
+# A row and where its vector lies: number of the store (a segment, or a part), and position in it.
+EXISTING = pa.schema([*ENTRY, *CONTENT, pa.field("store", pa.int32()), pa.field("pos", pa.int64())])
+
+
+class Row(NamedTuple):
+    """The part of a row that a hit shows: permanent number, id, location of the picture, packed perceptual hash."""
+
+    number: int
+    id: str
+    root: int
+    path: str
+    offset: int | None
+    length: int | None
+    look: bytes | None
+
+
+def absolute_path(roots: Sequence[str], root: int, path: str) -> str:
+    """The file of a row: `path` below the index's folder number `root`, unless it is absolute."""
+    return path if path.startswith("/") or root >= len(roots) else f"{roots[root]}/{path}"
+
+
+class Calibration(BaseModel):
+    """Probability = 1 / (1 + exp(-(slope * score + intercept))), fitted on the hits of `captions` captions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slope: float
+    intercept: float
+    captions: int
+    brier: float
+
+    def probability(self, score: float) -> float:
+        """The probability that a hit with this cosine is right."""
+        return 1 / (1 + math.exp(-(self.slope * score + self.intercept)))
+
+
+class StoredSegment(BaseModel):
+    """A segment as index.json lists it: folder, rows, presence of a graph, size and sha256 of each file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    rows: int
+    graph: bool
+    files: dict[str, tuple[int, str]]
+    deleted_file: str | None = None
+    deleted: int = 0
+
+    @property
+    def alive(self) -> int:
+        """The number of rows that are not deleted."""
+        return self.rows - self.deleted
+
+
+class Manifest(BaseModel):
+    """The content of index.json. `next_row` is the lowest row number that no picture has had."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    generation: int = 0
+    model: str
+    model_name: str
+    dim: int
+    exact: bool = False
+    roots: list[str] = []
+    inputs: list[str] = []
+    next_row: int = 0
+    segments: list[StoredSegment] = []
+    left_out_file: str | None = None
+    left_out: int = 0
+    store: str | None = None
+    pictures: int = 0
+    calibration: Calibration | None = None
+    exclude: list[str] = []
+    hidden: bool = False

@@ -1,0 +1,477 @@
+"""The files of an index folder, and the search in them.
+
+    index.json               model, folders, and the segments of this generation
+    segment-000005-0/ …      segments: rows.parquet, names.arrow, vectors.bbin or vectors.usearch with slots.npy
+    deleted-000005-1.npy     deleted rows of a segment
+    left-out-000005.jsonl    pictures that could not be indexed, with the reason
+
+Only index.json is ever replaced, atomically; all other files are written once. An update writes new files beside the
+old ones, then replaces index.json, then removes the files that it does not name. A reader that opened the index earlier
+keeps the files that it mapped; one that opens it while files are removed reads index.json again.
+"""
+
+import errno
+import json
+import re
+import shutil
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from clip_italian.errors import UserError
+from clip_italian.files.atomic import fsync, staged
+from clip_italian.files.digests import sha256_of
+from clip_italian.pipeline.rejects import Reject, read_rejects, write_rejects
+from clip_italian.search import engine
+from clip_italian.search.engine import BLOCK, Vectors, blocks
+from clip_italian.search.filters import Filter
+from clip_italian.search.schema import FORMAT, ROWS, Manifest, Row, StoredSegment
+
+MANIFEST_FILE = "index.json"
+ROWS_FILE = "rows.parquet"
+NAMES_FILE = "names.arrow"
+ROW_BATCH = 65_536  # rows of a batch in NAMES_FILE and of a row group in ROWS_FILE
+
+_OURS = re.compile(
+    r"\.?(vectors\.usearch|rows\.parquet|segment-\d{6,}-\d+|deleted-\d{6,}-\d+\.npy|left-out-\d{6,}\.jsonl|index\.json)(-\w+)?"
+)
+_NAMES = ("row", "id", "root", "path", "offset", "length", "look")
+# So many vectors are compared one by one rather than asking the graph for enough of them.
+_FEW = 20_000
+# Most candidates to ask a graph for when a filter leaves only some rows.
+_MOST = 4_096
+_GRAPH_MARGIN = 8  # further candidates, since a graph orders by the rounded query
+_FILTERS_KEPT = 8
+_TRIES = 20
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The current index.json. Raises UserError where the folder is no index, or one of an older version."""
+    path = folder / MANIFEST_FILE
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{folder}: no index here; make one with `clip-italian index build`") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); change who may read it") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged, no JSON; build the index again with `clip-italian index build`") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else None
+        raise UserError(
+            f"{path}: an index of format {found}, not {FORMAT}; build it again with `clip-italian index build`"
+        )
+    try:
+        return Manifest(**data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: damaged at {place} ({first['msg']}); build the index again") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace index.json atomically, then remove the files that it does not name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with staged(folder / MANIFEST_FILE) as temporary:
+        text = manifest.model_dump_json(indent=2, exclude_none=True)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        fsync(temporary)
+    fsync(folder)
+    _remove_unnamed(folder, manifest)
+
+
+def _remove_unnamed(folder: Path, manifest: Manifest) -> None:
+    """Remove files of other generations, and half-written ones of killed runs."""
+    kept = {MANIFEST_FILE, manifest.left_out_file}
+    for stored in manifest.segments:
+        kept |= {stored.name, stored.deleted_file}
+    for path in folder.iterdir():
+        if path.name not in kept and is_index_file(path.name):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def is_index_file(name: str) -> bool:
+    """True for the name of a file or folder of an index, also of older formats."""
+    return bool(_OURS.fullmatch(name))
+
+
+def write_left_out(folder: Path, generation: int, rejects: Sequence[Reject]) -> str | None:
+    """List the pictures that could not be indexed; return the file's name, None without any."""
+    if not rejects:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"left-out-{generation:06d}.jsonl"
+    with staged(path) as temporary:
+        write_rejects(rejects, temporary)
+        fsync(temporary)
+    return path.name
+
+
+def read_left_out(folder: Path, manifest: Manifest) -> list[Reject]:
+    """The pictures that could not be indexed, with the reason."""
+    return list(read_rejects(folder / manifest.left_out_file)) if manifest.left_out_file else []
+
+
+class Rows:
+    """Opened rows of one segment. Nothing is read in advance.
+
+    `rows.parquet` holds every column, for filters, updates and other programs. Reading one row of Parquet takes
+    milliseconds; a search wants ten in less than one. So `names.arrow` repeats the columns of `schema.Row`,
+    uncompressed and memory-mapped, in batches of equal length.
+    """
+
+    def __init__(self, names: pa.RecordBatchFileReader, table: pq.ParquetFile) -> None:
+        self._names = names
+        self._table = table
+        self._batches: dict[int, dict[str, pa.Array]] = {}
+
+    @classmethod
+    def open(cls, folder: Path, rows: int) -> Self:
+        """Open both files and keep them open, since an update may remove them.
+
+        Raises UserError where they hold another number of rows, OSError where they are missing.
+        """
+        try:
+            names = pa.ipc.open_file(pa.memory_map(str(folder / NAMES_FILE)))
+            table = pq.ParquetFile(folder / ROWS_FILE, memory_map=True)
+        except pa.ArrowInvalid as error:
+            raise UserError(f"{folder}: its rows are damaged ({error}); build the index again") from error
+        if table.metadata.num_rows != rows or names.num_record_batches != -(-rows // ROW_BATCH):
+            raise UserError(f"{folder}: its rows are damaged, there are not {rows:,}; build the index again")
+        return cls(names, table)
+
+    def __getitem__(self, position: int) -> Row:
+        columns, at = self._batch(position // ROW_BATCH), position % ROW_BATCH
+        values: list[Any] = [columns[name][at].as_py() if name in columns else None for name in _NAMES]
+        number, id_, root, path, offset, length, look = values
+        return Row(number, path if id_ is None else id_, root, path, offset, length, look)
+
+    def position(self, number: int) -> int | None:
+        """The position of a row number, by bisection: they ascend within a segment."""
+        low, high = 0, self._table.metadata.num_rows
+        while low < high:
+            middle = (low + high) // 2
+            if self._batch(middle // ROW_BATCH)["row"][middle % ROW_BATCH].as_py() < number:
+                low = middle + 1
+            else:
+                high = middle
+        rows = self._table.metadata.num_rows
+        there = low < rows and self._batch(low // ROW_BATCH)["row"][low % ROW_BATCH].as_py() == number
+        return low if there else None
+
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Some columns of all rows."""
+        return self._table.read(columns=list(names))
+
+    def _batch(self, number: int) -> dict[str, pa.Array]:
+        if number not in self._batches:
+            batch = self._names.get_batch(number)
+            columns = {name: batch.column(name) for name in _NAMES}
+            # Without empty columns: a search reads every column of ten rows, a microsecond each.
+            self._batches[number] = {name: one for name, one in columns.items() if one.null_count < len(one)}
+        return self._batches[number]
+
+
+class RowsWriter:
+    """Writes the rows of a segment, in batches of `ROW_BATCH`. Not atomic: pass a staged folder."""
+
+    def __init__(self, folder: Path, in_archives: bool) -> None:
+        self._waiting: list[pa.Table] = []
+        self._table = pq.ParquetWriter(
+            folder / ROWS_FILE, ROWS, compression="zstd", use_dictionary=["root", "source", "license"]
+        )
+        # Offsets take no space where every picture is a file of its own.
+        place = pa.int64() if in_archives else pa.null()
+        fields = [ROWS.field(name) for name in _NAMES]
+        schema = pa.schema([f.with_type(place) if f.name in ("offset", "length") else f for f in fields])
+        self._names_schema = schema.set(1, pa.field("id", pa.string()))  # null where it equals the path
+        self._names = pa.ipc.new_file(str(folder / NAMES_FILE), self._names_schema)
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows with the columns `schema.ROWS`."""
+        self._waiting.append(table)
+        if sum(map(len, self._waiting)) >= ROW_BATCH:
+            self._flush(everything=False)
+
+    def close(self) -> None:
+        """Write the rest and finish the files."""
+        self._flush(everything=True)
+        self._table.close()
+        self._names.close()
+
+    def _flush(self, everything: bool) -> None:
+        table = pa.concat_tables(self._waiting) if self._waiting else ROWS.empty_table()
+        start = 0
+        while len(table) - start >= (1 if everything else ROW_BATCH):
+            some = table.slice(start, ROW_BATCH).combine_chunks()
+            start += len(some)
+            self._table.write_table(some)
+            self._names.write_batch(self._named(some))
+        self._waiting = [table.slice(start)]
+
+    def _named(self, table: pa.Table) -> pa.RecordBatch:
+        schema = self._names_schema
+        same = pc.equal(table["id"], table["path"])
+        columns: dict[str, Any] = {name: table[name] for name in _NAMES}
+        columns["id"] = pc.if_else(same, pa.scalar(None, pa.string()), table["id"])
+        arrays = [
+            pa.nulls(len(table)) if pa.types.is_null(field.type) else columns[field.name].combine_chunks()
+            for field in schema
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+class Chosen:
+    """The rows of a segment that a search may return: a mask (n,) of booleans, and their number."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        self.mask = mask
+        self.count = int(np.count_nonzero(mask))
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """Their positions, ascending."""
+        return np.flatnonzero(self.mask)
+
+
+def nearest(
+    vectors: Vectors, query: np.ndarray, k: int, chosen: Chosen | None = None, exact: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and cosines of the k vectors nearest to a query (dim,) of unit length, best first, among the chosen.
+
+    Cosines are those of the float32 query with the stored vectors, however these were found. `exact` uses no graph.
+    """
+    k = min(k, len(vectors) if chosen is None else chosen.count)
+    if k == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.float32)
+    if chosen is not None and chosen.count <= _FEW:
+        return _best_of(vectors, chosen.positions, query, k)
+    if vectors.has_graph and not exact:
+        wanted = k + _GRAPH_MARGIN
+        if chosen is not None:
+            wanted = -(-wanted * len(vectors) // chosen.count)
+        while wanted <= max(_MOST, k + _GRAPH_MARGIN):
+            positions = vectors.candidates(query, wanted)
+            if chosen is not None:
+                positions = positions[chosen.mask[positions]]
+            if len(positions) >= k:
+                return _ranked(vectors, positions, query, k)
+            wanted *= 4
+    if chosen is not None:
+        return _best_of(vectors, chosen.positions, query, k)
+    # More than k, since the engine rounds the query.
+    return _ranked(vectors, vectors.candidates(query, k + max(32, k // 4), exact=True), query, k)
+
+
+def _best_of(vectors: Vectors, positions: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of many positions, whose vectors are loaded block by block."""
+    scores = np.empty(len(positions), np.float32)
+    for some in blocks(len(positions), BLOCK):
+        scores[some] = _cosines(vectors.take(positions[some]), query)
+    best = np.argpartition(-scores, k - 1)[:k]
+    best = best[np.lexsort((positions[best], -scores[best]))]
+    return positions[best], scores[best]
+
+
+def _ranked(vectors: Vectors, positions: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    scores = _cosines(vectors.take(positions), query)
+    order = np.lexsort((positions, -scores))[:k]
+    return positions[order], scores[order]
+
+
+def _cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Cosines of vectors (m, dim) with a query of unit length; rounding has changed the vectors' length a little."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    return np.asarray(vectors @ query / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
+class Segment:
+    """Opened rows and vectors in a folder that never changes; `deleted` are positions that an update removed."""
+
+    def __init__(self, stored: StoredSegment, rows: Rows, vectors: Vectors, deleted: np.ndarray) -> None:
+        self.stored = stored
+        self.rows = rows
+        self.vectors = vectors
+        self.deleted = deleted
+
+    @classmethod
+    def open(cls, root: Path, stored: StoredSegment, dim: int) -> Self:
+        """Raises OSError where a file is missing, UserError where one is damaged."""
+        folder = root / stored.name
+        for name, (size, _) in stored.files.items():
+            if (folder / name).stat().st_size != size:
+                raise UserError(f"{folder / name}: damaged, it does not have {size:,} bytes; build the index again")
+        vectors = Vectors.open(folder, stored.rows, dim, stored.graph)
+        deleted = np.load(root / stored.deleted_file) if stored.deleted_file else np.zeros(0, np.uint32)
+        return cls(stored, Rows.open(folder, stored.rows), vectors, deleted)
+
+    @cached_property
+    def alive(self) -> Chosen | None:
+        """The rows that are not deleted; None for all."""
+        if not len(self.deleted):
+            return None
+        mask = np.ones(self.stored.rows, bool)
+        mask[self.deleted] = False
+        return Chosen(mask)
+
+    def positions(self) -> np.ndarray:
+        """Positions of the rows that are not deleted, ascending."""
+        return np.arange(self.stored.rows) if self.alive is None else self.alive.positions
+
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Some columns of the rows that are not deleted."""
+        table = self.rows.columns(names)
+        return table if self.alive is None else table.take(pa.array(self.alive.positions))
+
+
+def write_segment(
+    root: Path, name: str, dim: int, graph: bool, content: Iterable[tuple[pa.Table, np.ndarray]], in_archives: bool
+) -> StoredSegment:
+    """Write the segment `name` below `root`, of tables with `schema.ROWS` and vectors (m, dim) uint16.
+
+    It is complete, and flushed to the disk, when this returns.
+    """
+    with staged(root / name) as temporary:
+        temporary.mkdir()
+        rows = RowsWriter(temporary, in_archives)
+
+        def vectors() -> Iterator[np.ndarray]:
+            for table, bits in content:
+                rows.write(table)
+                yield bits
+
+        count = engine.build(temporary, dim, vectors(), graph)
+        rows.close()
+        files = {path.name: (path.stat().st_size, sha256_of(path)) for path in sorted(temporary.iterdir())}
+        for path in temporary.iterdir():
+            fsync(path)
+        fsync(temporary)
+    fsync(root)
+    return StoredSegment(name=name, rows=count, graph=graph, files=files)
+
+
+class Match(NamedTuple):
+    """A row near a query, and the cosine."""
+
+    row: Row
+    score: float
+
+
+class Store(ABC):
+    """Rows with vectors to search in: the segments of a folder, or a Milvus collection. Threads may share it."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def nearest(self, query: np.ndarray, k: int, where: Filter | None = None, exact: bool = False) -> list[Match]:
+        """The k rows nearest to a query (dim,) of unit length, best first, among those that pass `where`."""
+
+    @abstractmethod
+    def row(self, number: int) -> Row | None:
+        """The row with this number, None where there is none."""
+
+    @abstractmethod
+    def content(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """All rows, some thousand at a time: columns of `schema.ROWS`, and vectors (m, dim) uint16."""
+
+    @abstractmethod
+    def sample(self, count: int) -> np.ndarray:
+        """At most `count` vectors (m, dim) float32 from all over the index, always the same."""
+
+
+class FolderStore(Store):
+    """The segments of an index folder, opened together."""
+
+    def __init__(self, manifest: Manifest, segments: Sequence[Segment]) -> None:
+        self.manifest = manifest
+        self.segments = list(segments)
+        self._chosen: dict[Filter, list[Chosen | None]] = {}
+        self._lock = threading.Lock()  # two threads cannot read one Parquet file at once
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open the current generation; read index.json again where an update removes files in between.
+
+        Raises UserError where there is no index or files are missing.
+        """
+        for attempt in range(_TRIES):
+            manifest = read_manifest(folder)
+            try:
+                return cls(manifest, [Segment.open(folder, one, manifest.dim) for one in manifest.segments])
+            except OSError as error:
+                if attempt == _TRIES - 1 or read_manifest(folder).generation == manifest.generation:
+                    place = error.filename or folder
+                    what = "change who may read it" if error.errno == errno.EACCES else "build the index again"
+                    raise UserError(f"{place}: missing or unreadable ({error.strerror}); {what}") from error
+        raise AssertionError("unreachable")
+
+    def __len__(self) -> int:
+        return sum(segment.stored.alive for segment in self.segments)
+
+    def nearest(self, query: np.ndarray, k: int, where: Filter | None = None, exact: bool = False) -> list[Match]:
+        chosen = self._passing(where) if where is not None else [segment.alive for segment in self.segments]
+        numbers, positions, scores = [], [], []
+        for number, (segment, some) in enumerate(zip(self.segments, chosen, strict=True)):
+            found, cosines = nearest(segment.vectors, query, k, some, exact)
+            numbers.append(np.full(len(found), number))
+            positions.append(found)
+            scores.append(cosines)
+        if not numbers:
+            return []
+        at, position, score = (np.concatenate(some) for some in (numbers, positions, scores))
+        best = np.lexsort((position, at, -score))[:k]
+        return [
+            Match(self.segments[n].rows[p], s)
+            for n, p, s in zip(at[best].tolist(), position[best].tolist(), score[best].tolist(), strict=True)
+        ]
+
+    def row(self, number: int) -> Row | None:
+        for segment in self.segments:
+            position = segment.rows.position(number)
+            if position is not None and (segment.alive is None or segment.alive.mask[position]):
+                return segment.rows[position]
+        return None
+
+    def content(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        for segment in self.segments:
+            table, positions = segment.columns(columns), segment.positions()
+            for some in blocks(len(positions)):
+                yield table.slice(some.start, some.stop - some.start), segment.vectors.bits(positions[some])
+
+    def sample(self, count: int) -> np.ndarray:
+        total = len(self)
+        parts = []
+        for segment in self.segments:
+            positions = segment.positions()
+            share = -(-count * len(positions) // total) if total else 0
+            chosen = np.linspace(0, len(positions) - 1, min(share, len(positions))).astype(np.int64)
+            parts.append(segment.vectors.take(positions[chosen]))
+        return np.concatenate(parts)[:count] if parts else np.zeros((0, 0), np.float32)
+
+    def _passing(self, where: Filter) -> list[Chosen | None]:
+        """The rows that pass a filter, cached for the next page of the same search."""
+        with self._lock:
+            if where not in self._chosen:
+                if len(self._chosen) >= _FILTERS_KEPT:
+                    self._chosen.pop(next(iter(self._chosen)))
+                self._chosen[where] = [self._choose(segment, where) for segment in self.segments]
+            return self._chosen[where]
+
+    def _choose(self, segment: Segment, where: Filter) -> Chosen | None:
+        if not where.columns:
+            return segment.alive
+        mask = where.mask(segment.rows.columns(where.columns), self.manifest.roots)
+        return Chosen(mask if segment.alive is None else mask & segment.alive.mask)
