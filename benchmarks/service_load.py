@@ -129,7 +129,8 @@ def main() -> None:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = [str(PROGRAM), "serve", "--index", str(room / "idx"), "--port", str(port)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deployed = os.environ | {"MALLOC_ARENA_MAX": "2"}  # as in the container and the systemd unit
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=deployed)
         try:
             wait(port, process)
             print(f"{processor_name()}, {os.cpu_count()} threads; Python {sys.version.split()[0]}")

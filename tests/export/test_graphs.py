@@ -22,7 +22,7 @@ from clip_italian.export.parity import Sample
 from clip_italian.models import exported, load
 from clip_italian.models.onnx import OnnxEncoder
 from clip_italian.models_torch.dual_encoder import DualEncoder
-from clip_italian.serve.shared_encoder import SharedEncoder
+from clip_italian.serve.encoder import SharedEncoder
 from tests.conftest import draw_shape, tiny_model, tiny_tokenizer
 from tests.models_torch import kinds
 

@@ -10,11 +10,10 @@ from clip_italian import languages
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.search import update
 from clip_italian.serve.app import create
-from clip_italian.serve.library import Library
+from clip_italian.serve.encoder import SharedEncoder
 from clip_italian.serve.metrics import Metrics
-from clip_italian.serve.service import Service
+from clip_italian.serve.service import ServedIndex, Service
 from clip_italian.serve.settings import Limits, access
-from clip_italian.serve.shared_encoder import SharedEncoder
 from tests.conftest import COLOURS, SHAPES, draw_shape, tiny_model, tiny_tokenizer
 
 ITALIAN = languages.get("it")
@@ -78,7 +77,7 @@ def start(folder, encoder):
     def make(keys=(), origins=(), names=("testserver",), language=ITALIAN, **limits):
         metrics = Metrics()
         shared = SharedEncoder(encoder, metrics.observe_batch)
-        service = Service(Library(folder, shared), shared, "tiny", language, Limits(**limits))
+        service = Service(ServedIndex(folder, shared), shared, "tiny", language, Limits(**limits))
         client = TestClient(
             create(service, access("127.0.0.1", keys, origins, names), metrics), raise_server_exceptions=False
         )

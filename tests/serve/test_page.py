@@ -10,11 +10,10 @@ import uvicorn
 from clip_italian import languages
 from clip_italian.serve import run
 from clip_italian.serve.app import create
-from clip_italian.serve.library import Library
+from clip_italian.serve.encoder import SharedEncoder
 from clip_italian.serve.metrics import Metrics
-from clip_italian.serve.service import Service
+from clip_italian.serve.service import ServedIndex, Service
 from clip_italian.serve.settings import Limits, access
-from clip_italian.serve.shared_encoder import SharedEncoder
 
 CHROMIUM = shutil.which("chromium")
 KEY = "0123456789abcdef"
@@ -39,7 +38,7 @@ def served(folder, encoder):
     def start(keys=()):
         metrics = Metrics()
         shared = SharedEncoder(encoder, metrics.observe_batch)
-        service = Service(Library(folder, shared), shared, "tiny", languages.get("it"), Limits())
+        service = Service(ServedIndex(folder, shared), shared, "tiny", languages.get("it"), Limits())
         listening = run.listen(run.Address("127.0.0.1", 0))
         server = uvicorn.Server(
             uvicorn.Config(create(service, access("127.0.0.1", keys, (), ()), metrics), log_level="warning")

@@ -10,33 +10,32 @@ from pydantic import StringConstraints
 
 from clip_italian.errors import UsageError
 from clip_italian.serve import pictures
-from clip_italian.serve.answers import (
-    Asked,
+from clip_italian.serve.metrics import Metrics
+from clip_italian.serve.middleware import PREFIX, Requests
+from clip_italian.serve.schemas import (
     Classified,
     Embedded,
-    Found,
     Health,
     Located,
     ModelFacts,
     Problem,
+    SearchParams,
+    SearchResult,
     Text,
     Texts,
 )
-from clip_italian.serve.guard import PREFIX
-from clip_italian.serve.metrics import Metrics
 from clip_italian.serve.service import Service
-from clip_italian.serve.work import Work
 
 T = TypeVar("T")
 
 _REFUSALS = {
-    400: "The body is not what it should be.",
+    400: "The body is invalid.",
     401: "No API key, or an unknown one.",
-    403: "Called by a name that is not allowed.",
+    403: "The host name is not allowed.",
     408: "The request took too long to arrive.",
-    413: "Too many bytes.",
-    422: "Something in the request is wrong; the line says what.",
-    503: "Too many requests at once; Retry-After says when to come again.",
+    413: "The body is too large.",
+    422: "A value in the request is wrong; the line says which.",
+    503: "Too many requests at once; Retry-After says when to try again.",
     504: "The work took too long.",
 }
 _PROBLEMS: dict[int | str, dict] = {status: {"model": Problem, "description": why} for status, why in _REFUSALS.items()}
@@ -45,14 +44,14 @@ Labels = Annotated[list[Annotated[str, StringConstraints(max_length=100_000)]], 
 Row = Annotated[int, Path(ge=0, lt=2**53, description="Permanent number of a picture, from a search.")]
 
 
-def routes(service: Service, work: Work, metrics: Metrics) -> APIRouter:
+def routes(service: Service, requests: Requests, metrics: Metrics) -> APIRouter:
     """All of /v1, /health and /metrics."""
     router = APIRouter(responses=_PROBLEMS)
     limits = service.limits
 
     async def timed(function: Callable[[], T]) -> tuple[T, float]:
         start = time.perf_counter()
-        result = await work.run(function)
+        result = await requests.run(function)
         return result, round(1_000 * (time.perf_counter() - start), 1)
 
     async def contents(uploads: list[UploadFile]) -> list[bytes]:
@@ -66,37 +65,37 @@ def routes(service: Service, work: Work, metrics: Metrics) -> APIRouter:
         if any(len(text) > limits.text_characters for text in texts):
             raise UsageError(f"a text is longer than {limits.text_characters:,} characters; shorten it")
 
-    async def found(asked: Asked, uploads: list[UploadFile], prefix: str) -> Found:
-        bounded([*asked.text, *asked.unlike], limits.texts)
-        if asked.k > limits.hits or asked.skip > limits.skip:
+    async def found(params: SearchParams, uploads: list[UploadFile], prefix: str) -> SearchResult:
+        bounded([*params.text, *params.unlike], limits.texts)
+        if params.k > limits.hits or params.skip > limits.skip:
             raise UsageError(f"ask for {limits.hits} pictures or fewer, after {limits.skip:,} or fewer")
-        if asked.folder and asked.folder.startswith("/"):
+        if params.folder and params.folder.startswith("/"):
             raise UsageError("folder: give it as it lies below an indexed folder, without / at its beginning")
         given = await contents(uploads)
-        (hits, total), spent = await timed(lambda: service.search(asked, given))
+        (hits, total), spent = await timed(lambda: service.search(params, given))
         if prefix:
             hits = [hit.model_copy(update={"picture": prefix + hit.picture}) for hit in hits]
-        return Found(hits=hits, pictures=total, model=service.name, milliseconds=spent)
+        return SearchResult(hits=hits, pictures=total, model=service.name, milliseconds=spent)
 
     @router.get("/v1/search", tags=["search"])
-    async def search(asked: Annotated[Asked, Query()], request: Request) -> Found:
-        """Pictures that fit words best."""
-        return await found(asked, [], request.scope[PREFIX])
+    async def search(params: Annotated[SearchParams, Query()], request: Request) -> SearchResult:
+        """The pictures that match words best."""
+        return await found(params, [], request.scope[PREFIX])
 
     @router.post("/v1/search", tags=["search"])
     async def search_like(
-        asked: Annotated[Asked, Query()], picture: Annotated[list[UploadFile], File()], request: Request
-    ) -> Found:
-        """Pictures that are like those sent, and fit words if there are any. The query holds all but the pictures."""
-        return await found(asked, picture, request.scope[PREFIX])
+        params: Annotated[SearchParams, Query()], picture: Annotated[list[UploadFile], File()], request: Request
+    ) -> SearchResult:
+        """Pictures similar to those sent, that also match words if given. The query holds all but the pictures."""
+        return await found(params, picture, request.scope[PREFIX])
 
     @router.post("/v1/classify", tags=["pictures"])
     async def classify(
         picture: Annotated[UploadFile, File()], labels: Labels, each: Annotated[bool, Form()] = False
     ) -> Classified:
-        """Which of the labels fits a picture; with `each` every label is judged by itself.
+        """The probability of each label for a picture; with `each` every label is judged independently.
 
-        Labels stand in one field with commas or line ends between them, or in a field each.
+        Labels are in one field, separated by commas or line breaks, or in a field each.
         """
         chosen = [label.strip() for field in labels for label in re.split(r"[,\n]", field) if label.strip()]
         bounded(chosen, limits.labels)
@@ -142,20 +141,20 @@ def routes(service: Service, work: Work, metrics: Metrics) -> APIRouter:
         },
     )
     async def picture(row: Row, size: Annotated[Literal["small", "large"], Query()] = "small") -> Response:
-        """A picture of the index, encoded anew as a JPEG of at most 320 (small) or 1,280 pixels (large)."""
+        """A picture of the index, as a new JPEG of at most 320 (small) or 1,280 pixels (large)."""
         side = pictures.SMALL if size == "small" else pictures.LARGE
-        content = await work.run(lambda: service.picture(row, side))
+        content = await requests.run(lambda: service.picture(row, side))
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})
 
     @router.get("/v1/model", tags=["service"])
     async def model() -> ModelFacts:
-        """The model and the index that answer."""
-        return await work.run(service.facts)
+        """The model and the index of the service."""
+        return await requests.run(service.facts)
 
     @router.get("/health", tags=["service"])
     async def health() -> Health:
-        """Whether the service lives, and how many pictures it knows."""
-        return Health(status="ok", pictures=len(service.library.current()))
+        """The state of the service, and the number of its pictures."""
+        return Health(status="ok", pictures=len(service.index.current()))
 
     @router.get(
         "/metrics", tags=["service"], response_class=Response,
@@ -163,8 +162,8 @@ def routes(service: Service, work: Work, metrics: Metrics) -> APIRouter:
     )  # fmt: skip
     async def prometheus() -> Response:
         """Requests, times, batch sizes and pictures for Prometheus."""
-        metrics.at_work.set(work.busy)
-        metrics.pictures.set(len(service.library.current()))
+        metrics.at_work.set(requests.running - 1)  # without this one
+        metrics.pictures.set(len(service.index.current()))
         return Response(metrics.page(), media_type="text/plain; version=1.0.0")
 
     return router

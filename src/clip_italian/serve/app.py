@@ -1,4 +1,4 @@
-"""The ASGI application: routes, page, refusals and errors put together."""
+"""The ASGI application: routes, page, middleware and errors."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,11 +14,10 @@ from starlette.types import ASGIApp
 from clip_italian.errors import UsageError
 from clip_italian.pictures.decoding import PictureError
 from clip_italian.serve import api, page
-from clip_italian.serve.guard import Guard, Heads, Prefixed, Strict, busy, problem
 from clip_italian.serve.metrics import Measured, Metrics
+from clip_italian.serve.middleware import Guard, HeadAsGet, Prefixed, Requests, SecurityHeaders, problem
 from clip_italian.serve.service import NotThereError, Service
 from clip_italian.serve.settings import Access
-from clip_italian.serve.work import BusyError, Work
 
 _DESCRIPTION = 'Search, classify and locate pictures with words. Errors are JSON with one line: {"error": …}.'
 
@@ -26,35 +25,34 @@ _DESCRIPTION = 'Search, classify and locate pictures with words. Errors are JSON
 def create(service: Service, access: Access, metrics: Metrics, prefix: str = "") -> ASGIApp:
     """The application for one service; `prefix` is the path below which a proxy publishes it, like "/foto"."""
     limits = service.limits
-    work = Work(limits.requests, limits.seconds)
+    requests = Requests(limits.requests, limits.seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        work.close()
         service.encoder.close()
 
     app = FastAPI(
         title="clip-italian", version=metadata.version("clip-italian"), description=_DESCRIPTION,
         servers=[{"url": prefix or "."}], root_path_in_servers=False,  # .: where the description itself lies
-        docs_url=None, redoc_url=None,  # theirs load scripts from elsewhere; ours is in `page`
-        lifespan=lifespan, max_body_size=limits.body_bytes,
+        docs_url=None, redoc_url=None,  # these load scripts from elsewhere; ours is in `page`
+        lifespan=lifespan,
         form_limits={"max_files": 2 * limits.pictures, "max_fields": 2 * limits.labels, "max_part_size": 200_000},
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
-    app.include_router(api.routes(service, work, metrics))
+    app.include_router(api.routes(service, requests, metrics))
     app.include_router(page.routes(app, service.language))
-    _tell_errors(app)
-    # Around all of it, also around Starlette's own answers to errors.
-    guarded: ASGIApp = Guard(app, access, limits)
+    _add_error_handlers(app)
+    # Outermost, so that Starlette's own error responses pass through them as well.
+    guarded: ASGIApp = Guard(app, access, limits, requests)
     if access.origins:
         allowed = ["X-API-Key", "Authorization", "Content-Type"]
         guarded = CORSMiddleware(guarded, access.origins, allow_methods=["GET", "HEAD", "POST"], allow_headers=allowed)
-    return Prefixed(Heads(Strict(Measured(guarded, metrics), access)), prefix)
+    return Prefixed(HeadAsGet(SecurityHeaders(Measured(guarded, metrics), access)), prefix)
 
 
-def _tell_errors(app: FastAPI) -> None:
-    """Every error becomes one line of JSON, without paths of this machine or tracebacks."""
+def _add_error_handlers(app: FastAPI) -> None:
+    """Turn every error into one line of JSON, without paths of this machine or tracebacks."""
 
     @app.exception_handler(PictureError)
     @app.exception_handler(UsageError)
@@ -64,10 +62,6 @@ def _tell_errors(app: FastAPI) -> None:
     @app.exception_handler(NotThereError)
     async def missing(_: Request, error: Exception) -> JSONResponse:
         return problem(404, str(error))
-
-    @app.exception_handler(BusyError)
-    async def too_many(_: Request, __: Exception) -> JSONResponse:
-        return busy()
 
     @app.exception_handler(TimeoutError)
     async def too_long(_: Request, __: Exception) -> JSONResponse:
@@ -85,5 +79,5 @@ def _tell_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> JSONResponse:
-        # Starlette raises it again behind this answer, and the server logs it.
+        # Starlette raises the error again after this response, and the server logs it.
         return problem(500, "an error inside the service; its log says which")

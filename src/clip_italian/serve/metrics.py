@@ -1,4 +1,4 @@
-"""What /metrics tells Prometheus."""
+"""Prometheus metrics of the service."""
 
 import time
 
@@ -9,7 +9,7 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
 class Metrics:
-    """Counts of one service."""
+    """The metrics of one service."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -30,16 +30,16 @@ class Metrics:
         self.pictures = Gauge("clip_italian_pictures", "Pictures in the index.", registry=self.registry)
 
     def observe_batch(self, kind: str, size: int) -> None:
-        """A batch was embedded: "text" or "picture", and how many."""
+        """Record an embedded batch: "text" or "picture", and its size."""
         self.batch.labels(kind).observe(size)
 
     def page(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
 class Measured:
-    """ASGI: counts and times every request by the route that answered it, never by its address."""
+    """ASGI middleware that counts and times every request by its route, never by its address."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics

@@ -1,4 +1,4 @@
-"""The web page and the description of the API: rendered once, from templates, with nothing from elsewhere."""
+"""The web page and the API's documentation: rendered from templates, without anything from other servers."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ _HINTS = ("unlike_hint", "labels_hint", "where_hint")
 
 
 def routes(app: FastAPI, language: Language) -> APIRouter:
-    """/, /docs, and the style and script that both use."""
+    """The routes /, /docs, and the style and script of both."""
     router = APIRouter(include_in_schema=False)
     queries = (*language.paper_queries, *language.example_queries[:4])
     words = page_words(language)
@@ -40,13 +40,13 @@ def routes(app: FastAPI, language: Language) -> APIRouter:
 
 
 def page_words(language: Language) -> dict[str, dict[str, str]]:
-    """The page's words by language code: the service's own, if its file has some, then English.
+    """The page's words by language code: the service's own, if its file has any, then English.
 
-    What is an example of a search stays in the service's language: it is what the model reads.
+    Example searches stay in the service's language, which is the one that the model reads.
     """
     english = json.loads((_TEMPLATES / "words.json").read_text(encoding="utf-8"))
     own = dict(language.page)
     hints = {"query_hint": language.paper_queries[0]} | {name: own.get(name, "") for name in _HINTS}
-    asked = {name: text.replace("{language}", language.english_name) for name, text in english.items()}
+    translated = {name: text.replace("{language}", language.english_name) for name, text in english.items()}
     found = {language.code: own | hints | {"other_language": _ENGLISH_NAME}} if own else {}
-    return found | {_ENGLISH: asked | hints | {"other_language": language.name.capitalize()}}
+    return found | {_ENGLISH: translated | hints | {"other_language": language.name.capitalize()}}

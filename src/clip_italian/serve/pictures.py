@@ -1,4 +1,4 @@
-"""Pictures that come in are decoded within bounds; pictures that go out are decoded and encoded anew."""
+"""Uploaded pictures, decoded within limits, and pictures of the index, encoded anew as JPEG."""
 
 import io
 import threading
@@ -9,19 +9,19 @@ from PIL import Image
 from clip_italian.pictures.decoding import decode
 from clip_italian.search.index import Hit
 
-# Formats that people upload, whose decoders are in wide use. None of them starts another program.
+# Formats of uploads, with widely used decoders. None of these starts another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF")
-# More is of no use to an encoder, and would be kept in memory by each request that waits.
+# An encoder needs no larger pictures, and each waiting request keeps its own in memory.
 SIDE = 1_024
-# Sides of the pictures that go out.
+# Sides of the pictures in responses.
 SMALL, LARGE = 320, 1_280
 
-# Each takes memory for all pixels of a picture.
+# Decoding takes memory for all pixels of a picture.
 _decoding = threading.Semaphore(2)
 
 
 def uploaded(content: bytes, name: str, most_pixels: int) -> Image.Image:
-    """A picture from a request, RGB, at most `SIDE` pixels a side; raises PictureError, which calls it `name`."""
+    """An uploaded picture in RGB, at most `SIDE` pixels a side; raises PictureError with `name`."""
     with _decoding:
         image = decode(io.BytesIO(content), name, at_least=SIDE, most_pixels=most_pixels, formats=FORMATS)
         image.thumbnail((SIDE, SIDE))
@@ -29,7 +29,7 @@ def uploaded(content: bytes, name: str, most_pixels: int) -> Image.Image:
 
 
 def jpeg(image: Image.Image, side: int) -> bytes:
-    """A JPEG of at most `side` pixels with nothing in it but the picture: no place, no date, no comment."""
+    """A JPEG of at most `side` pixels without metadata: no place, no date, no comment."""
     small = image.convert("RGB")
     small.thumbnail((side, side))
     small.info.clear()
@@ -45,7 +45,7 @@ def of_hit(hit: Hit, side: int) -> bytes:
 
 
 class Cache:
-    """The thumbnails asked for last, of at most so many bytes; threads may share it."""
+    """The thumbnails requested last, of at most `most_bytes` in all; threads may share it."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most, self._bytes = most_bytes, 0
@@ -53,14 +53,14 @@ class Cache:
         self._lock = threading.Lock()
 
     def get(self, key: tuple[int, int, int]) -> bytes | None:
-        """What was put there: generation of the index, row, side."""
+        """The thumbnail of a key: generation of the index, row, side."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
     def put(self, key: tuple[int, int, int], content: bytes) -> None:
-        """Keep it, and let go of the oldest ones where there is no more room."""
+        """Add a thumbnail, and drop the least recently used ones beyond the limit."""
         with self._lock:
             self._bytes += len(content) - len(self._kept.pop(key, b""))
             self._kept[key] = content

@@ -1,4 +1,4 @@
-"""Start the service and keep it until it is told to stop."""
+"""Start the service and run it until a signal stops it."""
 
 import logging
 import os
@@ -14,19 +14,17 @@ from clip_italian.errors import UserError
 from clip_italian.models.load import load
 from clip_italian.search.storage import read_manifest
 from clip_italian.serve.app import create
-from clip_italian.serve.arenas import limit_arenas
-from clip_italian.serve.library import Library
+from clip_italian.serve.encoder import SharedEncoder
 from clip_italian.serve.metrics import Metrics
-from clip_italian.serve.service import Service, shown_name
+from clip_italian.serve.service import ServedIndex, Service, shown_name
 from clip_italian.serve.settings import Access, Limits
-from clip_italian.serve.shared_encoder import SharedEncoder
 
-_STOPPING = 10  # seconds for requests that are being worked on
+_STOPPING = 10  # seconds for running requests to finish
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the service listens, port 0 for a free one; `prefix` is the path below which a proxy publishes it."""
+    """Where the service listens; port 0 takes a free one, `prefix` is the path below which a proxy publishes it."""
 
     host: str
     port: int
@@ -37,18 +35,18 @@ def service(folder: Path, model: str | None, language: str, limits: Limits, metr
     """Open an index and load its model, or another folder of the same one. Raises UserError."""
     name = model if model is not None else read_manifest(folder).model_name
     encoder = SharedEncoder(load(name), metrics.observe_batch)
-    return Service(Library(folder, encoder), encoder, shown_name(name), languages.get(language), limits)
+    return Service(ServedIndex(folder, encoder), encoder, shown_name(name), languages.get(language), limits)
 
 
 def serve(folder: Path, model: str | None, language: str, address: Address, access: Access, limits: Limits) -> None:
     """Answer requests until SIGTERM or Ctrl-C. Raises UserError where it cannot start."""
-    limit_arenas()
     listening = listen(address)
     metrics = Metrics()
     with listening:
         served = service(folder, model, language, limits, metrics)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        # No log of requests: what people look for is their own affair.
+        # Requests are not logged: what people search for is private. limit_concurrency is of connections, most of
+        # them idle; `middleware.Requests` bounds the requests.
         config = uvicorn.Config(
             create(served, access, metrics, address.prefix), access_log=False, log_config=None,
             server_header=False, ws="none",
@@ -57,22 +55,22 @@ def serve(folder: Path, model: str | None, language: str, address: Address, acce
         port = listening.getsockname()[1]
         host = f"[{address.host}]" if ":" in address.host else address.host
         console.notice(
-            f"{len(served.library.current()):,} pictures at http://{host}:{port}, API at http://{host}:{port}/docs; "
+            f"{len(served.index.current()):,} pictures at http://{host}:{port}, API at http://{host}:{port}/docs; "
             "Ctrl-C ends it"
         )
         server = uvicorn.Server(config)
-        # uvicorn raises the signal again for the handler that it found: with this one the process exits with 0.
+        # uvicorn raises the signal again for the previous handler: with this one the process exits with 0.
         signal.signal(signal.SIGTERM, server.handle_exit)
         server.run(sockets=[listening])
 
 
 def listen(address: Address) -> socket.socket:
-    """A socket there; raises UserError where that cannot be, before a model is loaded for nothing."""
+    """A listening socket; raises UserError where that fails, before a model is loaded in vain."""
     try:
         family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((address.host, address.port), family=family, backlog=1_024)
     except OSError as error:
-        known = error.errno if error.errno is not None and error.errno > 0 else None  # a name's has another numbering
+        known = error.errno if error.errno is not None and error.errno > 0 else None  # not of a name
         reason = os.strerror(known) if known else error.strerror
         raise UserError(
             f"{address.host}:{address.port}: cannot listen there ({reason}); choose another --port"

@@ -1,6 +1,7 @@
-"""What the API does, without HTTP: every method runs in a thread of a request."""
+"""The functions of the API, without HTTP. Every method may run in any thread."""
 
 import base64
+import logging
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path, PurePath
@@ -11,45 +12,78 @@ from PIL import Image
 from clip_italian.errors import UsageError, UserError
 from clip_italian.evaluate.labels import own
 from clip_italian.languages import Language
+from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import PictureError
 from clip_italian.search import classify
 from clip_italian.search.filters import Filter
-from clip_italian.search.index import Hit
+from clip_italian.search.index import Hit, Index
 from clip_italian.search.locate import locate, overlay
 from clip_italian.search.query import Query, find
 from clip_italian.serve import pictures
-from clip_italian.serve.answers import Asked, Box, Label, ModelFacts, Picture
-from clip_italian.serve.library import Library
+from clip_italian.serve.encoder import SharedEncoder
+from clip_italian.serve.schemas import Box, Label, ModelFacts, Picture, SearchParams
 from clip_italian.serve.settings import Limits
-from clip_italian.serve.shared_encoder import SharedEncoder
+
+_log = logging.getLogger(__name__)
 
 
 class NotThereError(Exception):
-    """The picture that was asked for does not exist, or its file is gone."""
+    """The requested picture does not exist, or its file is gone."""
+
+
+class ServedIndex:
+    """The index of the service, which others may change meanwhile. Threads may share it."""
+
+    def __init__(self, folder: Path, encoder: SearchEncoder) -> None:
+        """Open it; raises UserError where there is none, or one of another model."""
+        self._index = Index.open(folder)
+        self._index.check_model(encoder)
+        self._warned: str | None = None
+
+    def current(self) -> Index:
+        """The index as it is now; the last good state where it cannot be opened, or another model made it."""
+        try:
+            now = self._index.fresh()
+        except UserError as error:
+            return self._last_good(str(error))
+        if now.manifest.model != self._index.manifest.model:
+            return self._last_good(f"{now.folder}: is built with another model now; start the service again")
+        self._index, self._warned = now, None
+        return now
+
+    def _last_good(self, why: str) -> Index:
+        if why != self._warned:
+            self._warned = why
+            _log.warning("%s; the index is served as it was", why)
+        return self._index
 
 
 class Service:
-    """A model and an index; `name` is what answers call the model. Threads may share it."""
+    """A model and an index; `name` is the model's name in responses. Threads may share it."""
 
-    def __init__(self, library: Library, encoder: SharedEncoder, name: str, language: Language, limits: Limits) -> None:
-        self.library, self.encoder, self.name, self.language, self.limits = library, encoder, name, language, limits
+    def __init__(
+        self, index: ServedIndex, encoder: SharedEncoder, name: str, language: Language, limits: Limits
+    ) -> None:
+        self.index, self.encoder, self.name, self.language, self.limits = index, encoder, name, language, limits
         self._cache = pictures.Cache(limits.cache_bytes)
 
-    def search(self, asked: Asked, uploads: Sequence[bytes]) -> tuple[list[Picture], int]:
-        """Pictures that fit, and how many there are in all. Raises UsageError and PictureError."""
-        index = self.library.current()
-        query = Query(tuple(asked.text), tuple(self._decoded(uploads)), tuple(asked.unlike))
-        equal = (("license", asked.license),) if asked.license else ()
-        where = Filter(asked.folder, asked.source, asked.since, asked.until, equal)
+    def search(self, params: SearchParams, uploads: Sequence[bytes]) -> tuple[list[Picture], int]:
+        """The pictures found, and the number of all pictures. Raises UsageError and PictureError."""
+        index = self.index.current()
+        query = Query(tuple(params.text), tuple(self._decoded(uploads)), tuple(params.unlike))
+        where = None
+        if params.folder or params.source or params.license or params.since or params.until:
+            equal = (("license", params.license),) if params.license else ()
+            where = Filter(params.folder, params.source, params.since, params.until, equal)
         hits = find(
-            query, self.encoder, index, asked.k, skip=asked.skip, where=None if where == Filter() else where,
-            group=not asked.copies, exact=asked.exact,
+            query, self.encoder, index, params.k, skip=params.skip, where=where,
+            group=not params.copies, exact=params.exact,
         )  # fmt: skip
         return [_shown(hit) for hit in hits], len(index)
 
     def picture(self, row: int, side: int) -> bytes:
         """A picture of the index as a JPEG of at most `side` pixels. Raises NotThereError."""
-        index = self.library.current()
+        index = self.index.current()
         key = (index.manifest.generation, row, side)
         content = self._cache.get(key)
         if content is None:
@@ -64,9 +98,9 @@ class Service:
         return content
 
     def classify(self, upload: bytes, labels: Sequence[str], each: bool) -> list[Label]:
-        """All labels, likeliest first. Raises UsageError and PictureError."""
+        """All labels, most probable first. Raises UsageError and PictureError."""
         if len(labels) < 2 and not each:
-            raise UsageError("give two labels or more, or judge each by itself")
+            raise UsageError("give two labels or more, or judge each independently")
         image = self._decoded([upload])[0]
         try:
             names = own(labels, "labels", self.language)
@@ -78,7 +112,7 @@ class Service:
         return [Label(label=classifier.names[at], probability=round(float(chances[at]), 4)) for at in order]
 
     def locate(self, upload: bytes, text: str) -> tuple[Box, str, float]:
-        """Box, overlay as a data: address, and pictures encoded. Raises PictureError."""
+        """Box, overlay as a data: URL, and the number of pictures encoded. Raises PictureError."""
         image = self._decoded([upload])[0]
         found = locate(self.encoder, image, text, self.language)
         left, top, right, bottom = (at / side for at, side in zip(found.box, (*image.size, *image.size), strict=True))
@@ -95,8 +129,8 @@ class Service:
         return self.encoder.encode_images(self._decoded(uploads))
 
     def facts(self) -> ModelFacts:
-        """What answers."""
-        index = self.library.current()
+        """The model and the index."""
+        index = self.index.current()
         return ModelFacts(
             model=self.name, model_hash=self.encoder.weights_hash, dim=self.encoder.dim,
             parameters=self.encoder.parameters,
@@ -111,7 +145,7 @@ class Service:
 
 
 def shown_name(model: str) -> str:
-    """A model's name without where it lies on this machine: Hub ids and `mini` stay, folders lose their parents."""
+    """A model's name without paths of this machine: Hub ids and `mini` stay, folders lose their parents."""
     return Path(model).resolve().name if Path(model).exists() else model
 
 
@@ -124,6 +158,6 @@ def _shown(hit: Hit) -> Picture:
 
 
 def _shown_id(given: str) -> str:
-    """Ids are relative paths or names; of one that is a path of this machine only the last part is shown."""
+    """An id, of which only the last part is shown where it is an absolute path of this machine."""
     path = PurePath(given)
     return path.name if path.is_absolute() else given

@@ -1,4 +1,4 @@
-"""What the service allows: who may ask, how much, and how long it may take."""
+"""Limits and access rules of the service."""
 
 import ipaddress
 import re
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from clip_italian.errors import UsageError, UserError
 
-_SEGMENT = re.compile(r"[\w.~-]+", re.ASCII)  # of a path, unescaped
-_LEAST_KEY = 16  # characters: what cannot be guessed in a lifetime of trying
+_SEGMENT = re.compile(r"[\w.~-]+", re.ASCII)  # of an unescaped path
+_MIN_KEY = 16  # characters, too many to guess
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one request, and of all together. Times are seconds."""
+    """Limits of one request, and of all requests together."""
 
     body_bytes: int = 20_000_000
     picture_pixels: int = 50_000_000
@@ -24,17 +24,17 @@ class Limits:
     labels: int = 200
     hits: int = 100
     skip: int = 10_000
-    requests: int = 128  # at the same time; more get 503
-    seconds: float = 30.0
+    requests: int = 128  # at once; more get 503
+    seconds: float = 30.0  # for a request to arrive, and again for its work
     cache_bytes: int = 64_000_000  # of thumbnails
 
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask. Without `keys` everyone who reaches the port.
+    """Access rules. Without `keys` everyone who reaches the port has access.
 
-    `origins` are web sites whose pages may call the API (CORS). `hosts` are names by which it may be called; None for
-    any. They keep other web sites from reading answers by pointing a name of theirs at this machine (DNS rebinding).
+    `origins` are web sites whose pages may call the API (CORS). `hosts` are the allowed host names, None for any. They
+    prevent other web sites from reading responses by pointing a name of theirs at this machine (DNS rebinding).
     """
 
     keys: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Access:
 
 
 def access(host: str, keys: Sequence[str], origins: Sequence[str], names: Sequence[str]) -> Access:
-    """Rules for a service at this address; raises UsageError where everyone in the network could use it."""
+    """The rules for a service at this address; raises UsageError where everyone in the network could use it."""
     if not keys and not is_loopback(host):
         raise UsageError(
             f"--host {host}: others can reach it; give --keys FILE with one key a line, or stay at 127.0.0.1"
@@ -56,7 +56,7 @@ def access(host: str, keys: Sequence[str], origins: Sequence[str], names: Sequen
 
 
 def prefix(path: str) -> str:
-    """A --root-path as "/photos", "" for none. Raises UsageError for what is no path."""
+    """A --root-path like "/photos", "" for none. Raises UsageError for an invalid path."""
     parts = [part for part in path.split("/") if part]
     if any(part in (".", "..") or not _SEGMENT.fullmatch(part) for part in parts):
         raise UsageError(f"--root-path {path}: give the path below which the proxy publishes the service, like /photos")
@@ -64,7 +64,7 @@ def prefix(path: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
+    """True where only this machine can reach the host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -72,7 +72,7 @@ def is_loopback(host: str) -> bool:
 
 
 def read_keys(path: Path) -> list[str]:
-    """Keys in a file, one a line; # begins a comment. Raises UserError for none and for short ones."""
+    """The keys in a file, one per line; # begins a comment. Raises UserError for no key and for short ones."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -81,6 +81,6 @@ def read_keys(path: Path) -> list[str]:
     keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not keys:
         raise UserError(f"{path}: no key in it; write one a line, for example from `openssl rand -hex 24`")
-    if any(len(key) < _LEAST_KEY or not key.isascii() for key in keys):
-        raise UserError(f"{path}: a key has {_LEAST_KEY} characters or more, all ASCII; try `openssl rand -hex 24`")
+    if any(len(key) < _MIN_KEY or not key.isascii() for key in keys):
+        raise UserError(f"{path}: a key has {_MIN_KEY} characters or more, all ASCII; try `openssl rand -hex 24`")
     return keys

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from clip_italian.serve.lanes import Lane, deadline
+from clip_italian.serve.encoder import Lane, deadline
 from tests.wait import until
 
 

@@ -1,4 +1,4 @@
-"""What the API takes and gives, for FastAPI and its OpenAPI description."""
+"""Requests and responses of the API, for FastAPI and its OpenAPI description."""
 
 from datetime import date
 from typing import Annotated
@@ -11,20 +11,20 @@ Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
 class Problem(BaseModel):
-    """Why there is no answer, in one line."""
+    """The reason of an error, in one line."""
 
     error: str
 
 
-class Asked(BaseModel):
-    """What to look for. Several texts are wordings of one search."""
+class SearchParams(BaseModel):
+    """A search. Several texts are wordings of one search."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     text: list[Text] = Field([], description="Words, in the language of the service.")
     unlike: list[Text] = Field([], alias="not", description="Words for what should not be there.")
     k: int = Field(12, ge=1, description="How many pictures.")
-    skip: int = Field(0, ge=0, description="Leave out so many of the best: for pages.")
+    skip: int = Field(0, ge=0, description="Skip this many of the best: for pages.")
     folder: Text | None = Field(None, description="Only pictures below this folder of an indexed folder.")
     source: Text | None = Field(None, description="Only pictures of this source.")
     license: Text | None = Field(None, description="Only pictures under this licence.")
@@ -35,10 +35,10 @@ class Asked(BaseModel):
 
 
 class Picture(BaseModel):
-    """A picture that was found: rank from 1, cosine, and where the index is calibrated the probability of a match.
+    """A picture found: rank from 1, cosine, and the probability of a match where the index is calibrated.
 
-    `row` is its permanent number; `picture` is where to get it: a path of the service, after --root-path if set.
-    `copies` are rows that show the same.
+    `row` is its permanent number; `picture` is its path on the service, after --root-path if set. `copies` are rows
+    that show the same picture.
     """
 
     rank: int
@@ -50,8 +50,8 @@ class Picture(BaseModel):
     copies: list[int]
 
 
-class Found(BaseModel):
-    """Pictures, best first, out of `pictures` in the index; and the time it took, embedding included."""
+class SearchResult(BaseModel):
+    """Pictures found, best first, of `pictures` in the index; and the time taken, including the embedding."""
 
     hits: list[Picture]
     pictures: int
@@ -67,7 +67,7 @@ class Label(BaseModel):
 
 
 class Classified(BaseModel):
-    """All labels, likeliest first. Probabilities sum to one, unless each label was judged by itself."""
+    """All labels, most probable first. Probabilities sum to one, unless each label was judged independently."""
 
     labels: list[Label]
     each: bool
@@ -85,9 +85,9 @@ class Box(BaseModel):
 
 
 class Located(BaseModel):
-    """Where the words are: a box, and an overlay (data: address of a JPEG) with the box and a heat map.
+    """Where the words are: a box, and an overlay (data: URL of a JPEG) with the box and a heat map.
 
-    They are always found somewhere. `encoded` is how many pictures the encoder had to work through.
+    They are always found somewhere. `encoded` is the number of pictures that the encoder processed.
     """
 
     box: Box
@@ -116,7 +116,7 @@ class Embedded(BaseModel):
 
 
 class ModelFacts(BaseModel):
-    """The model and the index that answer."""
+    """The model and the index of the service."""
 
     model: str
     model_hash: str
@@ -131,7 +131,7 @@ class ModelFacts(BaseModel):
 
 
 class Health(BaseModel):
-    """The service lives."""
+    """The state of the service."""
 
     status: str
     pictures: int
