@@ -2,13 +2,14 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clip_italian.errors import UserError
-from clip_italian.search import update
+from clip_italian.search import index, update
 from clip_italian.search.index import Index
 from clip_italian.search.sheet import write_sheet
 from clip_italian.search.storage import MANIFEST_FILE
@@ -107,6 +108,30 @@ def test_an_index_that_may_not_be_read_is_told_from_none(built, pictures, tiny_e
         with pytest.raises(PermissionError):
             update.build(built.folder, [pictures], update.Model(tiny_encoder, "tiny"))
     assert place.read_bytes() == before
+
+
+def test_index_json_is_read_again_only_when_it_changes(built, pictures, tiny_encoder, monkeypatch):
+    reads, read = [], index.read_manifest
+
+    def counted(folder):
+        reads.append(folder)
+        return read(folder)
+
+    monkeypatch.setattr(index, "read_manifest", counted)
+    assert built.fresh() is built
+    assert reads == []
+    place = built.folder / MANIFEST_FILE
+    os.utime(place, ns=(1, 1))
+    touched = built.fresh()
+    assert (touched.store, touched.manifest, len(reads)) == (built.store, built.manifest, 1)
+    assert touched.fresh() is touched
+    assert len(reads) == 1
+    draw_shape("cerchio", "blue", 9).save(pictures / "new.png")
+    update.build(built.folder, [pictures], update.Model(tiny_encoder, "tiny"))
+    assert (len(built), len(touched.fresh())) == (3, 4)
+    place.unlink()
+    with pytest.raises(UserError, match="no index here"):
+        touched.fresh()
 
 
 def test_odd_queries_are_refused(built):

@@ -157,6 +157,22 @@ def test_what_takes_too_long_gets_504(start, monkeypatch):
     until(lambda: client.get("/v1/search?text=gatto").status_code == 200)  # it is itself again
 
 
+def test_a_request_counts_until_its_thread_has_ended(start, monkeypatch):
+    client = start(seconds=0.3, requests=1)
+    go, facts = threading.Event(), client.service.facts
+
+    def held():
+        assert go.wait(20)
+        return facts()
+
+    monkeypatch.setattr(client.service, "facts", held)
+    assert client.get("/v1/model").status_code == 504
+    assert client.get("/v1/model").status_code == 503
+    assert client.get("/health").status_code == 200
+    go.set()
+    until(lambda: client.get("/v1/model").status_code == 200)
+
+
 def test_settings(tmp_path):
     for host in ("0.0.0.0", "192.168.1.5", "::", "example.org"):
         with pytest.raises(UsageError, match="others can reach it"):
