@@ -3,24 +3,38 @@
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
 SHARES = {"train": 0.79, "val": 0.09, "test": 0.12}
+
+
+def connected(count: int, links: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Connected components in memory: the same number for rows that share a key, directly or through others.
+
+    Returns (count,) int64. A link is a kind of key: parallel arrays (n,) of rows and of their keys, which are numbers
+    from 0. `split.groups` does the same on disk, for pairs files that do not fit in memory.
+    """
+    if not count:
+        return np.empty(0, np.int64)
+    # Rows and keys are the nodes of one graph.
+    rows, columns, nodes = [], [], count
+    for mine, keys in links:
+        rows.append(mine)
+        columns.append(keys + nodes)
+        nodes += int(keys.max(initial=-1)) + 1
+    edges = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_array((np.ones(len(edges[0]), bool), edges), shape=(nodes, nodes))
+    return np.asarray(connected_components(graph, directed=False)[1][:count], np.int64)
 
 
 def identity_groups(keys: Sequence[Sequence[str]]) -> list[int]:
     """Group numbers: rows that share any key, directly or through others, have the same number."""
-    parent = list(range(len(keys)))
-
-    def find(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    owner: dict[str, int] = {}
-    for row, names in enumerate(keys):
-        for name in names:
-            parent[find(row)] = find(owner.setdefault(name, row))
-    return [find(row) for row in range(len(keys))]
+    numbers: dict[str, int] = {}
+    rows = np.repeat(np.arange(len(keys)), np.array([len(names) for names in keys], np.int64))
+    found = np.fromiter((numbers.setdefault(name, len(numbers)) for names in keys for name in names), np.int64)
+    return connected(len(keys), [(rows, found)]).tolist()
 
 
 def assign(keys: Sequence[Sequence[str]], seed: str) -> list[str]:
