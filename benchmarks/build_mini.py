@@ -54,7 +54,7 @@ def facts(model: Path, found: list[Path], spent: cost.Spent, heads: Path) -> Pat
     kept = []
     for path in found:
         values = results.read(path).values
-        one = {key: value for key, value in values.items() if key not in results.LONG}
+        one = results.without_ranks(values)
         one["data"] = one["data"] | {"source": short(one["data"]["source"])}
         one["folds"] = {"count": one["folds"]["count"]}  # the recipe stands in `info`
         kept.append(one)

@@ -3,9 +3,9 @@
     python benchmarks/cross_validate.py mini ../shared/flickr8k-it/captions.jsonl -o runs/flickr8k-it
 
 Each fold is the gallery once, with a tenth of the other folds held out for validation as in a run. Every caption is a
-query (the paper's way). Beside the recipe stand two models that nobody trained: its start with random projections, and
-for `mini` the class-name bridge (`bridge.py`). With -o each becomes a result of `evaluate`, pooled over the folds,
-and all a report.
+query (the paper's way). Beside the recipe two models are measured that nobody trained: its start with random
+projections, and for `mini` the class-name bridge (`bridge.py`). With -o each becomes a result of `evaluate`, pooled
+over the folds, and all become a report.
 """
 
 import argparse
@@ -17,30 +17,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import folds
 import numpy as np
 import torch
 from bridge import bridge
+from clip_italian.train.examples import Examples, load_examples
+from clip_italian.train.fit import Prepared, fit, prepare
+from clip_italian.train.processes import Processes
+from clip_italian.train.stage import Record, Surroundings
+from clip_italian.train.watch import NoWatch
 
 from clip_italian import languages, pairs
 from clip_italian.cli.train import show_record
 from clip_italian.config import Recipe, load_recipe
-from clip_italian.evaluate import comparison, folds, measure, ranks, render, results
+from clip_italian.evaluate import ranks, report, results, retrieval
 from clip_italian.evaluate.bootstrap import Resampling
-from clip_italian.evaluate.measure import Embedded, Retrieved
+from clip_italian.evaluate.retrieval import Retrieved
+from clip_italian.evaluate.run import EmbeddedPairs, NamedModel, embed_pairs
 from clip_italian.models_torch import mini
 from clip_italian.models_torch.base import load_base
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pictures import leaks
 from clip_italian.train.checkpoint import Checkpoints
-from clip_italian.train.data import Examples, load_examples
-from clip_italian.train.history import Record
-from clip_italian.train.loop import Prepared, Trainer, prepare
-from clip_italian.train.monitor import SilentMonitor
 
 TRAINED, BRIDGE, RANDOM = "trained", "class names, no training", "random projections"
 
 
-class Shown(SilentMonitor):
+class Shown(NoWatch):
     """Says each evaluation and writes nothing."""
 
     def evaluation(self, record: Record) -> None:
@@ -50,9 +53,9 @@ class Shown(SilentMonitor):
 
 @dataclass(frozen=True)
 class Fold:
-    """What one fold gave: its pictures, every system's ranks and facts, and training pictures found in the gallery."""
+    """Results of one fold: its pictures, each system's ranks and facts, and the number of training pictures in it."""
 
-    data: Embedded
+    data: EmbeddedPairs
     found: Mapping[str, Retrieved]
     facts: Mapping[str, dict[str, Any]]
     seen: int
@@ -86,7 +89,8 @@ def trained(recipe: Recipe, encoder: DualEncoder, data: Prepared, rest: torch.Te
     mine = replace(encoder, model=copy.deepcopy(encoder.model))
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), keep=1, writes=True)
-        Trainer(recipe, mine, data, train, validation, checkpoints, Shown()).run()
+        around = Surroundings(checkpoints, {}, 0, Shown(), Processes(), lambda: False)
+        fit(recipe, mine, data, train, validation, around)
     mine.model.eval()
     return mine
 
@@ -94,11 +98,11 @@ def trained(recipe: Recipe, encoder: DualEncoder, data: Prepared, rest: torch.Te
 def measured(
     systems: Mapping[str, DualEncoder], examples: Examples, held: torch.Tensor, pairs_file: Path, seen: int
 ) -> Fold:
-    """Every system on the rows `held`, whose pictures are decoded once."""
-    embedded = measure.embed(list(systems.values()), examples.pairs(held), pairs_file)
+    """Measure all systems on the rows `held`, whose pictures are decoded once."""
+    models = [NamedModel(name, name, encoder) for name, encoder in systems.items()]
+    embedded = embed_pairs(models, examples.pairs(held), pairs_file, {})
     found = {
-        name: measure.measure_retrieval(encoder, data, merge=False)
-        for (name, encoder), data in zip(systems.items(), embedded, strict=True)
+        one.model.name: retrieval.measure(one.model.encoder, one.images, one.pairs, merge=False) for one in embedded
     }
     facts = {name: encoder.facts() for name, encoder in systems.items()}
     return Fold(embedded[0], found, facts, seen)
@@ -138,7 +142,7 @@ def result(
         "versions": results.versions(),
         "overlap": checked if system == TRAINED else {"checked": False},
         **folded,
-        **folds.pooled([fold.found[system] for fold in done], settings),
+        **folds.pooled([fold.found[system] for fold in done], len(left_out), settings),
     }
 
 
@@ -152,8 +156,8 @@ def write(done: Sequence[Fold], recipe_name: str, recipe: Recipe, output: Path, 
         file = output / f"{names[system][0].replace(', ', '-').replace(' ', '-')}.json"
         results.write(file, result(system, *names[system], done, recipe, settings))
         files.append(file)
-    compared = comparison.compare([(file, results.read(file)) for file in files], settings)
-    render.write(compared, f"{recipe.data.pairs.parent.name}, {len(done)} folds", output / "report")
+    compared = report.compare([(file, results.read(file)) for file in files], settings)
+    report.write(compared, f"{recipe.data.pairs.parent.name}, {len(done)} folds", output / "report")
     return files
 
 
@@ -172,7 +176,7 @@ def main() -> None:
         for system, found in fold.found.items():
             print(f"fold {number}, {system}: {json.dumps(found.figures['text_to_image'])}", flush=True)
     for system in done[0].found:
-        each = [ranks.mrr(fold.found[system].found.text_to_image, 10) for fold in done]
+        each = [ranks.mrr(fold.found[system].ranks.text_to_image, 10) for fold in done]
         print(f"{system}: MRR@10 {np.mean(each):.3f}, standard deviation over folds {np.std(each, ddof=1):.3f}")
     chance = folds.chance([fold.found[TRAINED].answers for fold in done])
     print("chance", json.dumps(ranks.rounded(chance)))

@@ -12,7 +12,7 @@ from typing import Any
 
 from clip_italian import languages
 from clip_italian.errors import UserError
-from clip_italian.evaluate.probes import cases, score
+from clip_italian.evaluate import probes
 from clip_italian.models import mini_facts
 from clip_italian.models_torch import mini
 from clip_italian.models_torch.dual_encoder import DualEncoder
@@ -30,7 +30,7 @@ def add(heads: Path) -> Mapping[str, Any]:
     if words is None:
         raise UserError(f"language {code!r}: no words for the probes; add them to its language file")
     encoder = DualEncoder.load(mini.trained_folder(heads))
-    probe = score.probe(encoder, words, code, EACH, SEED)
+    probe = probes.probe(encoder, words, code, EACH, SEED)
     mini_facts.write(heads, facts.info, facts.results, facts.costs, probe)
     return probe
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--heads", type=Path, default=mini.HEADS, help="heads file; the facts lie beside it")
     probe = add(parser.parse_args().heads)
-    for kind in cases.KINDS:
+    for kind in probes.KINDS:
         low, high = probe[kind]["interval"]
         print(f"{kind}: {probe[kind]['accuracy']:.3f} [{low:.3f}, {high:.3f}], chance {probe[kind]['chance']:.3f}")
 

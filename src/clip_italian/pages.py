@@ -1,4 +1,4 @@
-"""Self-contained HTML pages, and Markdown: jinja2 templates of the package, pictures inside as data."""
+"""HTML pages and Markdown from the package's jinja2 templates; pages are self-contained, with pictures as data URLs."""
 
 import base64
 import io
@@ -20,19 +20,19 @@ _ENVIRONMENT = Environment(
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    """Render a template of the package into a file, in place at the end."""
+    """Render a template into a file, atomically."""
     text = render(template, **values)
     with staged(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of the package, filled in."""
+    """Render a template to text."""
     return _ENVIRONMENT.get_template(template).render(**values)
 
 
 def thumbnail(image: Image.Image, side: int = 200) -> str:
-    """A picture as a `data:` address of a JPEG of at most `side` pixels."""
+    """A picture as a `data:` URL of a JPEG with sides of at most `side` pixels."""
     small = image.copy()
     small.thumbnail((side, side))
     sink = io.BytesIO()

@@ -10,6 +10,8 @@ from transformers import AutoModel, VisionTextDualEncoderModel
 
 from clip_italian import languages, pairs
 from clip_italian.demo import run as demo
+from clip_italian.evaluate import report, results
+from clip_italian.evaluate.bootstrap import Resampling
 from clip_italian.files import assets
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.search.index import Index
@@ -48,6 +50,21 @@ def test_demo_leaves_everything_it_promises(done):
         for baseline in ("untrained", "chance"):
             assert set(done.metrics["baselines"][baseline]["retrieval"][direction]) == set(figures)
     assert {"accuracy@1", "accuracy@5", "accuracy@10"} <= set(done.metrics["zeroshot"])
+
+    files = sorted((done.output / "results").iterdir())
+    assert [file.stem for file in files] == [
+        "retrieval-trained", "retrieval-untrained", "zeroshot-trained", "zeroshot-untrained",
+    ]  # fmt: skip
+    read = [results.read(file) for file in files]
+    for direction in ("text_to_image", "image_to_text"):
+        for result, part in zip(read, (done.metrics, done.metrics["baselines"]["untrained"]), strict=False):
+            assert result.values[direction].pop("intervals")
+            assert result.values[direction] == part["retrieval"][direction]
+    assert read[0].values["overlap"] == done.metrics["overlap"] == {"checked": True, "pictures": 0}
+    compared = report.compare([(file, results.read(file)) for file in files], Resampling(20))
+    assert [(part.kind, list(part.models)) for part in compared] == [
+        ("retrieval", ["trained", "untrained"]), ("zeroshot", ["trained", "untrained"]),
+    ]  # fmt: skip
 
     page = (done.output / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 12 * min(5, counts["gallery"])

@@ -16,7 +16,12 @@ SPEC.loader.exec_module(site_hooks)
     [
         ("docs/data.md", "data.md", "../benchmarks/RESULTS.md#ranking", "performance.md#ranking"),
         ("docs/data.md", "data.md", "../README.md", "index.md"),
-        ("docs/data.md", "data.md", "../src/clip_italian/pictures/leaks.py", "source/src/clip_italian/pictures/leaks.py.md"),
+        (
+            "docs/data.md",
+            "data.md",
+            "../src/clip_italian/pictures/leaks.py",
+            "source/src/clip_italian/pictures/leaks.py.md",
+        ),
         ("docs/data.md", "data.md", "training.md#losses", "training.md#losses"),
         ("docs/api/pairs.md", "api/pairs.md", "../data.md", "../data.md"),
         ("docs/api/pairs.md", "api/pairs.md", "../../CHANGELOG.md", "../changelog.md"),

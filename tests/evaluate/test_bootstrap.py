@@ -98,7 +98,7 @@ def test_chunks_do_not_change_intervals(monkeypatch):
     found = np.random.default_rng(4).integers(1, 9, 30)
     arguments = (ranks.by_query(found), found, bootstrap.own(30), Resampling(40, seed=7))
     whole = bootstrap.intervals(*arguments)
-    monkeypatch.setattr(bootstrap, "_NUMBERS", 100)
+    monkeypatch.setattr(bootstrap, "_CHUNK", 100)
     for name, interval in bootstrap.intervals(*arguments).items():
         assert interval == pytest.approx(whole[name], rel=1e-12)  # sums of other shapes, rounded otherwise
     assert bootstrap.intervals(*arguments[:3], Resampling(40, seed=8)) != whole

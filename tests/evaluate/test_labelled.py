@@ -8,7 +8,7 @@ import pytest
 
 from clip_italian import languages
 from clip_italian.errors import UserError
-from clip_italian.evaluate import classification, labelled, labels
+from clip_italian.evaluate import labelled, labels, run
 from clip_italian.evaluate.bootstrap import Resampling
 from tests.conftest import draw_shape
 from tests.tars import write_tar
@@ -244,8 +244,10 @@ def test_imagenets_labels_by_number(tmp_path):
 
 def test_measured_class_by_class(folder, tiny_encoder):
     data = load(folder)
-    ((embedded,),) = classification.embed([tiny_encoder], [data])
-    figures, found = classification.figures(tiny_encoder, data, embedded, ["una foto di {}", "{}"], Resampling(50))
+    (embedded,) = run.embed_classes([run.NamedModel("tiny", "tiny", tiny_encoder)], [data], {})
+    measured = run.classes_result(embedded, ["una foto di {}", "{}"], Resampling(50))
+    figures = measured.result
+    found = np.array(figures["ranks"]["zeroshot"])
     texts = np.stack([tiny_encoder.encode_text([f"una foto di {name}", name]).mean(axis=0) for (name,) in data.names])
     scores = tiny_encoder.encode_images(data.paths) @ (texts / np.linalg.norm(texts, axis=1, keepdims=True)).T
     expected = [1 + int((line > line[right]).sum()) for line, right in zip(scores, data.right, strict=True)]
@@ -255,15 +257,16 @@ def test_measured_class_by_class(folder, tiny_encoder):
     assert figures["mean_class_accuracy@1"] == pytest.approx(np.mean(by_class), abs=1e-4)
     assert figures["prompts"] == ["una foto di {}", "{}"]
     assert set(figures["intervals"]) == {f"accuracy@{k}" for k in (1, 5, 10, 100)}
-    assert classification.chance(data, embedded)["accuracy@1"] == pytest.approx(1 / 3, abs=1e-4)
+    assert measured.chance["accuracy@1"] == pytest.approx(1 / 3, abs=1e-4)
 
 
 def test_unreadable_pictures_are_left_out_but_not_a_whole_class(folder, tiny_encoder, capsys):
     (folder / "cerchio_blu" / "b.png").write_text("no picture")
-    ((embedded,),) = classification.embed([tiny_encoder], [load(folder)])
+    models = [run.NamedModel("tiny", "tiny", tiny_encoder)]
+    (embedded,) = run.embed_classes(models, [load(folder)], {})
     assert len(embedded.left_out) == 1
     assert len(embedded.images) == len(embedded.right) == 5
     assert "1 of 6 pictures cannot be read and are left out" in capsys.readouterr().err
     (folder / "cerchio_blu" / "more" / "a.jpg").write_text("no picture")
     with pytest.raises(UserError, match="no picture of class 'cerchio_blu' can be read"):
-        classification.embed([tiny_encoder], [load(folder)])
+        run.embed_classes(models, [load(folder)], {})

@@ -24,9 +24,9 @@ def test_classes_and_confusions_by_hand():
     images = np.array([[9, 1, 0], [1, 9, 0], [2, 9, 1], [1, 9, 0], [9, 1, 2]], np.float32)
     right = np.array([0, 0, 0, 1, 2])
     result = zeroshot.classify(images, labels, [[r] for r in right])
-    assert result.found.tolist() == [1, 2, 2, 1, 2]
-    assert result.taken.tolist() == [0, 1, 1, 1, 0]
-    classes = zeroshot.per_class(result.found, right, ["cane", "gatto", "sedia"])
+    assert result.rank.tolist() == [1, 2, 2, 1, 2]
+    assert result.predicted.tolist() == [0, 1, 1, 1, 0]
+    classes = zeroshot.per_class(result.rank, right, ["cane", "gatto", "sedia"])
     assert classes["cane"]["accuracy@1"] == pytest.approx(1 / 3)
     assert classes["cane"]["accuracy@5"] == 1
     assert classes["cane"]["pictures"] == 3
@@ -40,7 +40,7 @@ def test_classes_and_confusions_by_hand():
 
 def test_equal_labels_are_taken_for_each_other():
     result = zeroshot.classify(np.ones((1, 3)), np.array([[1, 0, 0], [1, 1, 1], [1, 1, 1]]), [[1]])
-    assert (result.found.tolist(), result.taken.tolist()) == ([2], [2])
+    assert (result.rank.tolist(), result.predicted.tolist()) == ([2], [2])
 
 
 VECTORS = {
@@ -87,10 +87,10 @@ def test_order_of_pictures_and_labels_and_length_of_vectors_change_nothing(pictu
     after = zeroshot.classify(
         images[order] * rng.uniform(0.01, 100, (pictures, 1)), labels[relabel] * 3, [[place[r]] for r in right[order]]
     )
-    assert after.found.tolist() == before.found[order].tolist()
-    assert zeroshot.summary(after.found, count) == zeroshot.summary(before.found, count)
-    one = zeroshot.per_class(before.found, right, names)
-    two = zeroshot.per_class(after.found, place[right[order]], [names[old] for old in relabel])
+    assert after.rank.tolist() == before.rank[order].tolist()
+    assert zeroshot.summary(after.rank, count) == zeroshot.summary(before.rank, count)
+    one = zeroshot.per_class(before.rank, right, names)
+    two = zeroshot.per_class(after.rank, place[right[order]], [names[old] for old in relabel])
     assert two == one
 
 
@@ -106,6 +106,6 @@ def test_pictures_that_come_twice_change_no_share(pictures, count, seed):
     # The mistakes of a class and its right answers are all of it.
     result = zeroshot.classify(images, labels, [[r] for r in right])
     names = [str(number) for number in range(count)]
-    for name, part in zeroshot.per_class(result.found, right, names).items():
+    for name, part in zeroshot.per_class(result.rank, right, names).items():
         wrong = sum(m["share"] for m in zeroshot.confusions(result, right, names, most=1000) if m["class"] == name)
         assert part["accuracy@1"] + wrong == pytest.approx(1)

@@ -34,7 +34,7 @@ ALLOWED = {
     "evaluate/sets/coco.py": {"it", "ita"},
     "cli/collect.py": {"it"},
     "stats/card.py": {"it"},
-    "evaluate/published.py": {"it"},
+    "evaluate/report.py": {"it"},
     # The paper's text towers, by their names at the Hub: dbmdz/bert-base-italian-xxl-cased.
     "models_torch/random_towers.py": {"italian"},
     "models_torch/flax_checkpoint.py": {"italian"},

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from clip_italian.errors import UserError
-from clip_italian.evaluate import overlap
+from clip_italian.evaluate.leaks import check
 from clip_italian.models import mini_facts
 from clip_italian.models_torch import mini
 from clip_italian.models_torch.dual_encoder import DualEncoder
@@ -34,7 +34,7 @@ def test_evaluate_refuses_the_pictures_that_mini_was_trained_on(heads, shapes):
     mini_facts.write(heads, {leaks.INFO_KEY: prints.to_json()}, [], {})
     encoder = DualEncoder.load("mini")
     with pytest.raises(UserError, match="1 of 2 pictures are among the training pictures of mini"):
-        overlap.check({"mini": encoder}, {paths[4]: "seen", paths[53]: "new"}, "test.jsonl")
+        check({"mini": encoder}, {paths[4]: "seen", paths[53]: "new"}, "test.jsonl")
 
 
 def test_the_card_of_mini_tells_its_facts(heads):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
 from clip_italian.errors import UserError
-from clip_italian.evaluate import overlap
+from clip_italian.evaluate.leaks import check
 from clip_italian.pictures.leaks import INFO_KEY, SAME_FILE, SAME_LOOK, Fingerprints, fingerprints
 from clip_italian.pictures.phash import alike
 
@@ -75,24 +75,24 @@ def test_evaluation_refuses_lists_and_can_be_told_to_go_on(pictures, capsys):
     photo(60).save(pictures / "new.png")
     ids = {pictures / "old.png": "old", pictures / "new.png": "new"}
     with pytest.raises(UserError, match=r"1 of 2 pictures are among the training pictures of mine;.*--allow-overlap"):
-        overlap.check({"mine": encoder}, ids, "pairs.jsonl")
+        check({"mine": encoder}, ids, "pairs.jsonl")
     assert "old: the same file as one that the model was trained on" in capsys.readouterr().err.replace("\n", " ")
     seen = {"checked": True, "pictures": 1}
-    assert overlap.check({"mine": encoder}, ids, "pairs.jsonl", allow=True) == {"mine": seen}
+    assert check({"mine": encoder}, ids, "pairs.jsonl", allow=True) == {"mine": seen}
     del ids[pictures / "old.png"]
-    assert overlap.check({"mine": encoder}, ids, "pairs.jsonl") == {"mine": {"checked": True, "pictures": 0}}
+    assert check({"mine": encoder}, ids, "pairs.jsonl") == {"mine": {"checked": True, "pictures": 0}}
 
 
 def test_models_that_do_not_tell(pictures, capsys):
-    assert overlap.check({"theirs": Encoder({})}, {}, "pairs.jsonl") == {"theirs": {"checked": False}}
+    assert check({"theirs": Encoder({})}, {}, "pairs.jsonl") == {"theirs": {"checked": False}}
     assert "theirs does not tell its training pictures" in capsys.readouterr().err
     # One of several is refused all the same.
     _, trained = fingerprints(sorted((pictures / "train").iterdir()))
     both = {"theirs": Encoder({}), "mine": Encoder({INFO_KEY: trained.to_json()})}
     ids = {pictures / "train" / "1.png": "one"}
     with pytest.raises(UserError, match="training pictures of mine"):
-        overlap.check(both, ids, "pairs.jsonl")
-    assert overlap.check(both, ids, "pairs.jsonl", allow=True) == {
+        check(both, ids, "pairs.jsonl")
+    assert check(both, ids, "pairs.jsonl", allow=True) == {
         "theirs": {"checked": False}, "mine": {"checked": True, "pictures": 1},
     }  # fmt: skip
 
@@ -119,14 +119,14 @@ def test_mirrored_and_brightened_training_pictures_are_found_by_features(picture
     ids = {path: path.stem for path in sorted(test.iterdir())}
     kept = json.loads(json.dumps(trained.to_json()))
     assert kept["encoder"] == "thumbnails"
-    told = overlap.check({"mine": Encoder({INFO_KEY: kept})}, ids, "p", allow=True, copies=Thumbnails)
+    told = check({"mine": Encoder({INFO_KEY: kept})}, ids, "p", allow=True, copies=Thumbnails)
     assert told == {"mine": {"checked": True, "pictures": 2}}
     assert "mirrored: nearly the same picture" in capsys.readouterr().err.replace("\n", " ")
     # Without the encoder, or with fingerprints of before, the hash alone decides; it is not even loaded for those.
-    none = overlap.check({"mine": Encoder({INFO_KEY: kept})}, ids, "p", allow=True, copies=lambda: None)
+    none = check({"mine": Encoder({INFO_KEY: kept})}, ids, "p", allow=True, copies=lambda: None)
     assert none["mine"]["pictures"] < 2
     old = {"old": Encoder({INFO_KEY: plain.to_json()})}
-    assert overlap.check(old, ids, "p", allow=True, copies=pytest.fail)["old"]["pictures"] < 2
+    assert check(old, ids, "p", allow=True, copies=pytest.fail)["old"]["pictures"] < 2
 
 
 def test_at_most_64_bytes_a_picture_and_unions_keep_features(pictures):

@@ -9,8 +9,8 @@ import pytest
 from clip_italian.config import Recipe
 from clip_italian.evaluate import results
 from clip_italian.evaluate.bootstrap import Resampling
-from clip_italian.evaluate.run import Rules, retrieval_on_pairs, zeroshot_on_pairs
-from clip_italian.evaluate.subjects import Subject
+from clip_italian.evaluate.leaks import check
+from clip_italian.evaluate.run import NamedModel, embed_pairs, picture_ids, retrieval_result, zeroshot_result
 from clip_italian.pairs import read, write
 from clip_italian.train.run import Run, train
 
@@ -48,13 +48,12 @@ def original(tmp_path_factory, tiny_original, shapes_original) -> Run:
         patch.setenv("CLIP_ITALIAN_CACHE", str(room / "cache"))
         run = train(recipe)
     chosen = [pair for pair in pairs if pair.split == "test"]
-    rules = Rules(Resampling(50), allow_overlap=True)
-    subject = [Subject("run/model", "tiny", run.encoder)]
-    for name, found in (
-        ("retrieval", retrieval_on_pairs(subject, chosen, shapes, True, rules)),
-        ("zeroshot", zeroshot_on_pairs(subject, chosen, shapes, ["una foto di {}"], rules)),
+    checked = check({"tiny": run.encoder}, picture_ids(chosen, shapes), str(shapes), allow=True)
+    (embedded,) = embed_pairs([NamedModel("run/model", "tiny", run.encoder)], chosen, shapes, checked)
+    for name, one in (
+        ("retrieval", retrieval_result(embedded, True, Resampling(50))),
+        ("zeroshot", zeroshot_result(embedded, ["una foto di {}"], Resampling(50))),
     ):
-        (one,) = found
         results.write(run.folder / "results" / f"{name}.json", one.result)
     return run
 

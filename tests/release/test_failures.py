@@ -10,11 +10,10 @@ from PIL import Image
 
 from clip_italian import languages
 from clip_italian.errors import UserError
-from clip_italian.evaluate.probes import cases, score
-from clip_italian.release import failure_sheet
+from clip_italian.evaluate import probes
+from clip_italian.release import failures
 from clip_italian.release.card import publish
 from clip_italian.release.facts import gather
-from clip_italian.release.failures import told
 from clip_italian.release.push import plan
 from clip_italian.stats.contact_sheet import GAP
 
@@ -24,48 +23,48 @@ WORDS = languages.get("it").probes
 @pytest.fixture
 def probe(tiny_encoder, borrowed_cache):
     """The probes of a tiny model, two drawings of each value."""
-    return score.probe(tiny_encoder, WORDS, "it", 2, 7)
+    return probes.probe(tiny_encoder, WORDS, "it", 2, 7)
 
 
 def test_the_sheet_shows_the_drawings_that_were_got_wrong(probe, tmp_path):
     path = tmp_path / "failures.jpg"
-    count = failure_sheet.write(probe, path)
-    assert count == sum(min(4, len(probe[kind]["mistakes"])) for kind in cases.KINDS) > 6
+    count = failures.write(probe, path)
+    assert count == sum(min(4, len(probe[kind]["mistakes"])) for kind in probes.KINDS) > 6
     assert path.stat().st_size < 200_000
     sheet = Image.open(path)
-    cell, heading = failure_sheet._CELL, failure_sheet._HEADING
+    cell, heading = failures._CELL, failures._HEADING
     for column, mistake in enumerate(probe["number"]["mistakes"][:4]):
-        drawing = next(islice(cases.make(WORDS, 2, 7, ("number",)), mistake["number"], None)).picture
+        drawing = next(islice(probes.make_cases(WORDS, 2, 7, ("number",)), mistake["number"], None)).picture
         x = GAP + column * (cell + GAP)
         shown = np.asarray(sheet.crop((x + 3, heading + 3, x + cell - 3, heading + cell - 3)), float)
         wanted = np.asarray(drawing.resize((cell, cell)).crop((3, 3, cell - 3, cell - 3)), float)
         assert np.abs(shown - wanted).mean() < 3
-    assert sheet.height < 3 * failure_sheet._ROW + 2 * GAP + 1
+    assert sheet.height < 3 * failures._ROW + 2 * GAP + 1
 
 
 def test_a_file_of_somebody_else_is_left_alone(probe, tmp_path):
     path = tmp_path / "failures.jpg"
-    failure_sheet.write(probe, path)
-    failure_sheet.write(probe, path)  # our own may be written again
+    failures.write(probe, path)
+    failures.write(probe, path)  # our own may be written again
     for content in (b"mine", (tmp_path / "failures.jpg").read_bytes().replace(b"Written", b"Painted")):
         path.write_bytes(content)
         with pytest.raises(UserError, match="somebody else"):
-            failure_sheet.write(probe, path)
+            failures.write(probe, path)
         assert path.read_bytes() == content
 
 
 def test_no_sheet_without_mistakes_or_of_drawings_that_have_changed(probe, tmp_path, capsys):
     path = tmp_path / "failures.jpg"
-    assert failure_sheet.write({kind: probe[kind] | {"mistakes": []} for kind in cases.KINDS}, path) == 0
+    assert failures.write({kind: probe[kind] | {"mistakes": []} for kind in probes.KINDS}, path) == 0
     old = {key: value for key, value in probe["number"].items() if key != "mistakes"}  # before there were any
-    assert failure_sheet.write({"language": "it", "number": old}, path) == 0
-    assert failure_sheet.write(probe | {"seed": 8}, path) == 0
+    assert failures.write({"language": "it", "number": old}, path) == 0
+    assert failures.write(probe | {"seed": 8}, path) == 0
     assert "drawn otherwise by this version" in capsys.readouterr().err
     assert not path.exists()
 
 
 def test_the_card_links_the_sheet_beside_it_and_push_takes_it(measured, borrowed_cache, tmp_path):
-    figures = score.probe(measured.encoder, WORDS, "it", 1, 7)
+    figures = probes.probe(measured.encoder, WORDS, "it", 1, 7)
     lying = measured.folder / "results" / "probe.json"
     lying.write_text(json.dumps({"model": "elsewhere"} | figures))
     found = gather(str(measured.folder))
@@ -85,7 +84,7 @@ def test_the_card_links_the_sheet_beside_it_and_push_takes_it(measured, borrowed
 
 def test_each_kind_is_at_chance_above_or_below():
     share = {"accuracy": 0.2, "interval": [0.1, 0.3], "answers": {"1": {"1": 2}, "2": {"2": 1}}}
-    said = told({
+    said = failures.summary({
         "number": share | {"chance": 0.3}, "colour": share | {"chance": 0.31}, "relation": share | {"chance": 0.09},
     })  # fmt: skip
     assert (said["at_chance"], said["below"], said["above"]) == (["number"], ["colour"], ["relation"])

@@ -3,8 +3,6 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from clip_italian.errors import UserError
@@ -87,16 +85,6 @@ def test_many_names_are_summed_up():
     table = rows(text, "Licences")[1:]
     assert len(table) == 16
     assert table[-1] == ["(other)", str(sum(30 - n for n in range(15, 20))), "15.9%"]
-
-
-@given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=5), st.integers(0, 10**9))
-def test_tables_line_up_whatever_the_names(names, number):
-    text = card.table(("name", "count"), [(name, f"{number:,}") for name in names])
-    lines = text.split("\n")
-    assert len(lines) == len(names) + 2
-    assert len({len(line) for line in lines}) == 1
-    assert all(line.replace("\\|", "").count("|") == 3 for line in lines)
-    assert not any("<" in line for line in lines)
 
 
 def test_files_written(tmp_path):

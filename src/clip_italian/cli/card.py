@@ -26,7 +26,8 @@ def card(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model: its repository id, like you/model.")] = None,
     licence: Annotated[
-        str | None, typer.Option("--license", help="Licence of the weights, by the Hub's identifier. Default: the recipe's.")
+        str | None,
+        typer.Option("--license", help="Licence of the weights, by the Hub's identifier. Default: the recipe's."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -34,15 +35,19 @@ def card(
 
     Example: clip-italian card runs/photos --name you/photos
     """
-    found = cards.with_licence(facts.gather(model, results or [], name), licence)
-    target = output or (found.folder and found.folder / cards.CARD)
+    model_facts = cards.with_licence(facts.gather(model, results or [], name), licence)
+    target = output or (model_facts.folder and model_facts.folder / cards.CARD)
     if target is not None:
-        cards.publish(found, target)
-    for what in found.missing:
+        cards.publish(model_facts, target)
+    for what in model_facts.missing:
         console.notice(f"missing: {what}")
     if as_json:
-        print(json.dumps({"card": target and str(target), "missing": found.missing, "results": len(found.results)}))
+        print(
+            json.dumps(
+                {"card": target and str(target), "missing": model_facts.missing, "results": len(model_facts.results)}
+            )
+        )
     elif target is None:
-        print(cards.card(found), end="")
+        print(cards.card(model_facts), end="")
     else:
-        console.output.print(f"{target}: {len(found.results)} results", markup=False)
+        console.output.print(f"{target}: {len(model_facts.results)} results", markup=False)

@@ -27,17 +27,22 @@ def classify(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders with their subfolders.")],
     labels: Annotated[str | None, typer.Option("--labels", help="Labels, separated by commas.")] = None,
     labels_file: Annotated[
-        Path | None, typer.Option("--labels-file", help="File of labels, one per line; or JSON with several names per label.")
+        Path | None,
+        typer.Option("--labels-file", help="File of labels, one per line; or JSON with several names per label."),
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")] = "mini",
-    multi: Annotated[bool, typer.Option("--multi", help="Judge each label independently: none, one or several may fit.")] = False,
+    multi: Annotated[
+        bool, typer.Option("--multi", help="Judge each label independently: none, one or several may fit.")
+    ] = False,
     threshold: Annotated[
         float | None,
         typer.Option("--threshold", min=0, max=1, help="With --multi: minimum probability of a label. Default: 0.5."),
     ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option("--calibrate", help="With --multi: folder of label/picture.jpg to calibrate the probabilities on."),
+        typer.Option(
+            "--calibrate", help="With --multi: folder of label/picture.jpg to calibrate the probabilities on."
+        ),
     ] = None,
     prompt: Annotated[
         list[str] | None,
@@ -47,7 +52,8 @@ def classify(
     hidden: Annotated[bool, typer.Option("--hidden", help=HIDDEN_HELP)] = False,
     most: Annotated[int, typer.Option("-k", help="Number of labels to show for each picture.", min=1)] = 5,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="CSV file to write: one row per picture, with all probabilities.")
+        Path | None,
+        typer.Option("-o", "--output", help="CSV file to write: one row per picture, with all probabilities."),
     ] = None,
     language: Language = languages.DEFAULT,
     device: Device = "auto",

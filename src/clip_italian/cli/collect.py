@@ -44,7 +44,9 @@ ImageColumn = Annotated[
     str | None, typer.Option(help="Column with the picture: a path relative to the file, or a URL.")
 ]
 CaptionColumn = Annotated[str | None, typer.Option(help="Column with one or more captions.")]
-IdColumn = Annotated[str | None, typer.Option(help="Column with the picture's id. Default: derived from URL or content.")]
+IdColumn = Annotated[
+    str | None, typer.Option(help="Column with the picture's id. Default: derived from URL or content.")
+]
 SourceName = Annotated[str | None, typer.Option("--source", help="Name of the source. Default: the file's name.")]
 
 app = Commands(help="Collect image-caption pairs from a source into a pairs file.", no_args_is_help=True)
@@ -91,7 +93,8 @@ def mscoco_it(
     files: Inputs,
     output: PairsOutput,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of MSCOCO's pictures (flat or train2014/, val2014/). Default: their URLs.")
+        Path | None,
+        typer.Option(help="Folder of MSCOCO's pictures (flat or train2014/, val2014/). Default: their URLs."),
     ] = None,
     workers: Workers = CORES,
     ray: Ray = None,
@@ -164,7 +167,9 @@ def csv(
     caption_column: CaptionColumn = "caption",
     id_column: IdColumn = None,
     source: SourceName = None,
-    delimiter: Annotated[str | None, typer.Option(help='Delimiter. Default: detected among ",", ";" and tab ("\\t").')] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help='Delimiter. Default: detected among ",", ";" and tab ("\\t").')
+    ] = None,
     workers: Workers = CORES,
     ray: Ray = None,
     as_json: Json = False,
@@ -267,9 +272,7 @@ def ilpost(
         ),
     ],
     output: PairsOutput,
-    pages: Annotated[
-        Path | None, typer.Option(help="Folder for downloaded pages. Default: the user's cache.")
-    ] = None,
+    pages: Annotated[Path | None, typer.Option(help="Folder for downloaded pages. Default: the user's cache.")] = None,
     rate: Annotated[float, typer.Option(min=0.001, help="Requests per second; robots.txt may lower it.")] = 1.0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Timeout per page, in seconds.")] = 30.0,
     retries: Annotated[int, typer.Option(min=0, help="Retries when the host is busy or unreachable.")] = 3,

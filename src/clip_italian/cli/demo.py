@@ -1,4 +1,4 @@
-"""`clip-italian demo`: train, measure and search on packaged data."""
+"""`clip-italian demo`: the whole job on packaged data."""
 
 import json
 from pathlib import Path
@@ -10,21 +10,24 @@ from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
 
 with lazy_imports():
-    from clip_italian.cli import outcome, train
+    from clip_italian import tables
+    from clip_italian.cli import train
     from clip_italian.demo import report
     from clip_italian.demo import run as job
     from clip_italian.files import assets
 
 
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model, index and report.")] = Path(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model, index, results and report.")] = Path(
         "runs/demo"
     ),
     language: Annotated[str, typer.Option(help="Language of captions and queries.")] = languages.DEFAULT,
     overrides: Annotated[list[str] | None, typer.Argument(help="Recipe settings as key=value.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as one JSON object.")] = False,
 ) -> None:
-    """Make a picture book, train on it, measure it, and write a report: about 5 minutes on 2 cores.
+    """Make a picture book, train on it, measure, and write a report: about 5 minutes on 2 cores.
+
+    Leaves result files in OUTPUT/results, for evaluate report.
 
     Example: clip-italian demo -o runs/demo
     """
@@ -36,8 +39,9 @@ def demo(
         print(json.dumps(done.metrics))
         return
     for direction in ("text_to_image", "image_to_text"):
-        outcome.show(direction.replace("_", " "), report.columns(done.metrics, "retrieval", direction))
-    outcome.show("zero-shot", report.columns(done.metrics, "zeroshot"))
+        columns = report.columns(done.metrics, "retrieval", direction)
+        tables.show(tables.figure_table(direction.replace("_", " "), columns))
+    tables.show(tables.figure_table("zero-shot", report.columns(done.metrics, "zeroshot")))
     console.output.print(f"report: {output / 'report.html'}", markup=False)
     query = languages.get(language).example_queries[0]
     console.output.print(f'search: clip-italian search {output / "index"} "{query}" -k 5', markup=False)

@@ -1,22 +1,30 @@
 """`clip-italian evaluate`: metrics of models on test pictures, and reports over several results."""
 
 import json
+import os
+import re
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from clip_italian import console, languages
-from clip_italian.cli import outcome, probes, sets
+from clip_italian.cli import probes, sets
 from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Commands, Device, Language, Model, chosen_prompts
-from clip_italian.errors import UsageError
+from clip_italian.errors import UsageError, UserError
 
 with lazy_imports():
-    from clip_italian.evaluate import bootstrap, comparison, labelled, measure, render, results, run, subjects
+    from clip_italian import pairs as pairs_files
+    from clip_italian import tables
+    from clip_italian.evaluate import bootstrap, labelled, leaks, results, run
+    from clip_italian.evaluate import report as reports
     from clip_italian.models_torch import devices
 
+_MAX_CONFUSIONS = 10  # printed
+_NOT_IN_FILE_NAMES = re.compile(r"[^\w.+-]+")
 
 app = Commands(help="Measure models on test pictures; report on several.", no_args_is_help=True)
 app.command("sets")(sets.sets)
@@ -25,19 +33,21 @@ app.command("bias")(probes.bias)
 
 Models = Annotated[list[str], Model]
 PairsOption = Annotated[Path, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl).")]
-SplitOption = Annotated[str | None, typer.Option("--split", help="Split to use. Default: test where the file has one, else all.")]
+SplitOption = Annotated[
+    str | None, typer.Option("--split", help="Split; by default test if the file has it, else all.")
+]
 OverlapOption = Annotated[
     bool, typer.Option("--allow-overlap", help="Measure even if a model was trained on some of the pictures.")
 ]
 OutputOption = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", help="Result file to write, for clip-italian evaluate report. A folder for several results."
+        "-o", "--output", help="Result file, for clip-italian evaluate report; for several results, a folder."
     ),
 ]
 NamesOption = Annotated[
     list[str] | None,
-    typer.Option("--name", help="Name of the model in reports, once per --model. Default: the model as given."),
+    typer.Option("--name", help="Name of the model in reports, once for each --model; by default its --model."),
 ]
 ResamplesOption = Annotated[int, typer.Option("--resamples", min=1, help="Number of bootstrap resamples.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Random seed of the bootstrap.")]
@@ -52,7 +62,7 @@ def retrieval(
     captions: Annotated[
         Literal["distinct", "all"],
         typer.Option(
-            help="distinct: equal captions are one query, and each of their pictures is right; all: as in the paper."
+            help="distinct: equal captions are one query, answered by any of their pictures; all: as in the paper."
         ),
     ] = "distinct",
     allow_overlap: OverlapOption = False,
@@ -66,36 +76,32 @@ def retrieval(
 ) -> None:
     """MRR@1/5/10, R@1/5/10/50/100, median and mean rank with 95 % intervals, text to image and image to text.
 
-    Repeat --model to compare models on the same pictures, each decoded once. Fails if a model was trained on some of
-    the pictures, or on copies of them.
+    Repeat --model to measure several models on the same pictures and print them side by side.
+    Refuses to measure models on pictures that they were trained on, or on copies of these.
 
     Example: clip-italian evaluate retrieval --model runs/demo/model --pairs photos.jsonl --json
 
     Example: clip-italian evaluate retrieval --model mini --model mclip --pairs photos.jsonl -o results
     """
-    names = subjects.named(model, name or [])
-    files = outcome.result_files(output, names, pairs)
-    chosen = measure.choose(pairs, split)
-    measured = outcome.keep(
-        run.retrieval_on_pairs(
-            _loaded(model, names, language, device), chosen, pairs, captions == "distinct",
-            _rules(resamples, seed, allow_overlap),
-        ),
-        files,
-    )  # fmt: skip
+    names = run.model_names(model, name or [])
+    files = _result_files(output, names, pairs)
+    chosen = run.choose_pairs(pairs, split)
+    embedded = _embed_pairs(_load(model, names, language, device), chosen, pairs, allow_overlap)
+    resampling, merge = bootstrap.Resampling(resamples, seed), captions == "distinct"
+    measured = _write((run.retrieval_result(one, merge, resampling) for one in embedded), files)
     if as_json:
-        outcome.print_json(measured)
+        _print_json(measured)
         return
     for direction in ("text_to_image", "image_to_text"):
-        outcome.print_tables(measured, direction, direction.replace("_", " "))
-    outcome.print_notes(measured)
+        _print_table(measured, direction, direction.replace("_", " "))
+    _print_notes(measured)
 
 
 @app.command("zeroshot")
 def zeroshot(
     model: Models,
     pairs: Annotated[
-        Path | None, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl) whose captions are the labels.")
+        Path | None, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl): its captions are the labels.")
     ] = None,
     pictures: Annotated[
         list[Path] | None,
@@ -108,16 +114,16 @@ def zeroshot(
         list[str] | None,
         typer.Option(
             "--labels",
-            help="Labels of --pictures, repeat to compare: a file (JSON {class: label or labels}, or a list in order), "
-            "or for ImageNet curated or curated-synonyms.",
+            help="Labels of --pictures: a file (JSON {class: label or labels}, or a list in order), or for ImageNet "
+            "curated or curated-synonyms. Repeat to compare.",
         ),
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        typer.Option("--prompt", help="Prompt with one {}. Repeat to average several. Default: the language's first."),
+        typer.Option("--prompt", help="Prompt with one {}; repeat to average several. Default: the language's first."),
     ] = None,
     prompts_file: Annotated[
-        Path | None, typer.Option("--prompts", help="File of prompts to average, one per line.")
+        Path | None, typer.Option("--prompts", help="File of prompts to average, one a line.")
     ] = None,
     language: Annotated[
         str, typer.Option(help="Language of the default prompt, of articles and of the texts.")
@@ -125,7 +131,7 @@ def zeroshot(
     split: SplitOption = None,
     allow_overlap: OverlapOption = False,
     allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Keep labels that have no pictures, as wrong answers.")
+        bool, typer.Option("--allow-empty", help="Keep labels without pictures as wrong answers.")
     ] = False,
     output: OutputOption = None,
     name: NamesOption = None,
@@ -136,9 +142,9 @@ def zeroshot(
 ) -> None:
     """Accuracy@1/5/10/100 with 95 % intervals: pictures against labels, or against all captions of a pairs file.
 
-    With --pictures also per class, with the worst confusions; labels without an article get one. Repeat --model and
-    --labels to compare on the same pictures, each decoded once. Fails if a model was trained on some of the pictures,
-    or on copies of them.
+    With --pictures also by class, with the most frequent confusions; labels without an article get one. Repeat --model
+    and --labels to measure several models and sets of labels on the same pictures and print them side by side.
+    Refuses to measure models on pictures that they were trained on, or on copies of these.
 
     Example: clip-italian evaluate zeroshot --model runs/demo/model --pictures animals/ -o result.json
 
@@ -149,30 +155,35 @@ def zeroshot(
     if pairs is not None and labels:
         raise UsageError("--labels are for --pictures; with --pairs the captions are the labels")
     prompts = chosen_prompts(prompt, prompts_file, languages.get(language))
-    names = subjects.named(model, name or [])
-    rules = _rules(resamples, seed, allow_overlap)
+    names = run.model_names(model, name or [])
+    resampling = bootstrap.Resampling(resamples, seed)
     if pairs is not None:
-        files = outcome.result_files(output, names, pairs)
-        chosen = measure.choose(pairs, split)
-        loaded = _loaded(model, names, language, device)
-        measured = outcome.keep(run.zeroshot_on_pairs(loaded, chosen, pairs, prompts, rules), files)
+        files = _result_files(output, names, pairs)
+        chosen = run.choose_pairs(pairs, split)
+        embedded = _embed_pairs(_load(model, names, language, device), chosen, pairs, allow_overlap)
+        measured = _write((run.zeroshot_result(one, prompts, resampling) for one in embedded), files)
     else:
-        with tempfile.TemporaryDirectory(prefix="clip-italian-") as room:
-            data = labelled.load(pictures or [], labels or [], languages.get(language), Path(room), allow_empty)
-            files = outcome.result_files(output, run.result_names(names, [one.labels for one in data]))
-            loaded = _loaded(model, names, language, device)
-            measured = outcome.keep(run.zeroshot_on_classes(loaded, data, prompts, rules), files)
+        with tempfile.TemporaryDirectory(prefix="clip-italian-") as folder:
+            label_sets = labelled.load(pictures or [], labels or [], languages.get(language), Path(folder), allow_empty)
+            files = _result_files(output, run.result_names(names, [data.labels for data in label_sets]))
+            models = _load(model, names, language, device)
+            ids = dict(zip(label_sets[0].paths, label_sets[0].ids, strict=True))
+            overlaps = leaks.check({one.name: one.encoder for one in models}, ids, label_sets[0].place, allow_overlap)
+            classes = run.embed_classes(models, label_sets, overlaps)
+            measured = _write((run.classes_result(one, prompts, resampling) for one in classes), files)
     if as_json:
-        outcome.print_json(measured)
+        _print_json(measured)
         return
     title = f"zero-shot, {' + '.join(f'“{text}”' for text in prompts[:3])}{' …' if len(prompts) > 3 else ''}"
-    outcome.print_tables(measured, None, title)
-    outcome.print_notes(measured)
+    _print_table(measured, None, title)
+    _print_notes(measured)
 
 
 @app.command("report")
 def report(
-    files: Annotated[list[Path], typer.Argument(help="Result files from evaluate … -o.", metavar="RESULT…")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Result files of evaluate … -o, or of the demo.", metavar="RESULT…")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")] = Path("report"),
     title: Annotated[str, typer.Option(help="Title of the report.")] = "Evaluation",
     resamples: ResamplesOption = 1000,
@@ -181,13 +192,13 @@ def report(
 ) -> None:
     """The paper's Tables 3 and 4 with models as columns, published figures, intervals and paired differences.
 
-    Writes report.md, report.tex, report.html and a plot (PNG and SVG). Each model is compared with the first one
-    measured on the same test set.
+    Writes report.md, report.tex, report.html and plots (PNG and SVG) into a folder. Models measured on the same set are
+    compared with the first of them.
 
     Example: clip-italian evaluate report a.json b.json -o runs/report
     """
-    compared = comparison.compare([(file, results.read(file)) for file in files], bootstrap.Resampling(resamples, seed))
-    written = render.write(compared, title, output)
+    compared = reports.compare([(file, results.read(file)) for file in files], bootstrap.Resampling(resamples, seed))
+    written = reports.write(compared, title, output)
     if as_json:
         print(json.dumps({"output": str(output), "files": written, "sets": [part.to_json() for part in compared]}))
         return
@@ -195,9 +206,76 @@ def report(
     console.output.print(f"report: {output / 'report.html'}", markup=False)
 
 
-def _loaded(models: list[str], names: list[str], language: str, device: str) -> "list[subjects.Subject]":
-    return subjects.load(models, names, languages.get(language), str(devices.choose_device(device)))
+def _load(models: list[str], names: list[str], language: str, device: str) -> "list[run.NamedModel]":
+    return run.load_models(models, names, languages.get(language), str(devices.choose_device(device)))
 
 
-def _rules(resamples: int, seed: int, allow_overlap: bool) -> "run.Rules":
-    return run.Rules(bootstrap.Resampling(resamples, seed), allow_overlap)
+def _embed_pairs(
+    models: "list[run.NamedModel]", chosen: "list[pairs_files.Pair]", pairs: Path, allow_overlap: bool
+) -> "list[run.EmbeddedPairs]":
+    encoders = {one.name: one.encoder for one in models}
+    overlaps = leaks.check(encoders, run.picture_ids(chosen, pairs), str(pairs), allow_overlap)
+    return run.embed_pairs(models, chosen, pairs, overlaps)
+
+
+def _result_files(output: Path | None, names: Sequence[str], source: Path | None = None) -> list[Path | None]:
+    """Paths of the results: `output` itself for a single one, unless it is a folder; else files by name in it.
+
+    Checked before measuring: raises UsageError for several results in one file or one that would replace `source`, and
+    UserError for a place that cannot be written.
+    """
+    if output is None:
+        return [None] * len(names)
+    if len(names) == 1 and not output.is_dir():
+        files = [output]
+    elif output.is_file() or output.suffix == ".json":
+        raise UsageError(f"{output}: there are {len(names)} results; give -o a folder for them")
+    else:
+        files = [output / f"{_NOT_IN_FILE_NAMES.sub('-', name).strip('-.') or 'model'}.json" for name in names]
+    duplicate = next((file for file in files if files.count(file) > 1), None)
+    if duplicate is not None:
+        raise UsageError(f"{duplicate}: two results would go there; give the models other names by --name")
+    for file in files:
+        if source is not None:
+            pairs_files.apart(source, file)
+        folder = next(parent for parent in file.absolute().parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise UserError(f"{file}: cannot be written ({folder} is no folder to write into); choose another output")
+    return list(files)
+
+
+def _write(measured: "Iterable[run.Measured]", files: Sequence[Path | None]) -> "list[run.Measured]":
+    """Compute the results, writing each to its file as soon as it is ready."""
+    done = []
+    for one, file in zip(measured, files, strict=True):
+        if file is not None:
+            results.write(file, one.result)
+        done.append(one)
+    return done
+
+
+def _print_json(measured: "Sequence[run.Measured]") -> None:
+    """Print one JSON object, without ranks: the result, or `results` if there are several."""
+    shown = [results.without_ranks(one.result) for one in measured]
+    print(json.dumps(shown[0] if len(shown) == 1 else {"results": shown}))
+
+
+def _print_table(measured: "Sequence[run.Measured]", part: str | None, title: str) -> None:
+    """Print all results beside chance; `part` is the key of a result that holds the figures."""
+    columns = {one.result["name"] if len(measured) > 1 else "model": one.result for one in measured}
+    columns["chance"] = measured[0].chance
+    tables.show(tables.figure_table(title, {name: one[part] if part else one for name, one in columns.items()}))
+
+
+def _print_notes(measured: "Sequence[run.Measured]") -> None:
+    """Print overlaps with training pictures, the most frequent confusions of a single result, and the rule of ties."""
+    for one in measured:
+        seen = one.result["overlap"].get("pictures")
+        if seen:
+            who = one.result["name"] if len(measured) > 1 else "the model"
+            console.output.print(f"careful: {who} was trained on {seen:,} of these pictures", markup=False)
+    if len(measured) == 1:
+        for mistake in measured[0].result.get("confusions", [])[:_MAX_CONFUSIONS]:
+            line = f"{mistake['class']} taken for {mistake['taken_for']}: {mistake['count']} ({mistake['share']:.0%})"
+            console.output.print(line, markup=False)
+    console.output.print(f"ties: {measured[0].result['ties']}")

@@ -43,12 +43,15 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     to: Annotated[Format, typer.Option("--to", help="Target format.")],
     quantise: Annotated[
-        Quantise | None, typer.Option("--quantise", help="int8 (onnx) or bf16 (openvino): faster; cosine to float32 at least 0.99.")
+        Quantise | None,
+        typer.Option("--quantise", help="int8 (onnx) or bf16 (openvino): faster; cosine to float32 at least 0.99."),
     ] = None,
     pictures: Annotated[
         Path | None, typer.Option("--pictures", help="Folder of pictures to compare on. Default: generated ones.")
     ] = None,
-    language: Annotated[str, typer.Option("--language", help="Language of the texts to compare on.")] = languages.DEFAULT,
+    language: Annotated[
+        str, typer.Option("--language", help="Language of the texts to compare on.")
+    ] = languages.DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Write a model for plain transformers, onnxruntime, OpenVINO or sentence-transformers.

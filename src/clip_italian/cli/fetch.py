@@ -38,7 +38,9 @@ def fetch(
     timeout: Annotated[float, typer.Option(min=0.1, help="Timeout per picture, in seconds.")] = 30.0,
     retries: Annotated[int, typer.Option(min=0, help="Retries when a host is busy or unreachable.")] = 3,
     threads: Annotated[int, typer.Option(min=1, help="Concurrent downloads per process.")] = 32,
-    distributor: Annotated[Distributor, typer.Option(help="Backend that runs the workers.")] = Distributor.multiprocessing,
+    distributor: Annotated[
+        Distributor, typer.Option(help="Backend that runs the workers.")
+    ] = Distributor.multiprocessing,
     workers: Workers = CORES,
     ray: Ray = None,
     as_json: Json = False,

@@ -29,10 +29,13 @@ Inputs = Annotated[
     typer.Argument(help="Folders of pictures, pairs files, shards (.tar) or embeddings.", metavar="INPUT…"),
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="Remove pictures even if their whole folder is gone (its disk may be unmounted).")
+    bool,
+    typer.Option("--force", help="Remove pictures even if their whole folder is gone (its disk may be unmounted)."),
 ]
 Pictures = Annotated[Path | None, typer.Option(help="Base folder of the relative paths in embeddings.")]
-Hidden = Annotated[bool | None, typer.Option("--hidden/--no-hidden", help=f"{HIDDEN_HELP} Default: the index's setting.")]
+Hidden = Annotated[
+    bool | None, typer.Option("--hidden/--no-hidden", help=f"{HIDDEN_HELP} Default: the index's setting.")
+]
 _SHOWN = 20
 
 app = Commands(help="Build, update and check an index of pictures.", no_args_is_help=True)
@@ -43,7 +46,9 @@ def build(
     inputs: Inputs,
     output: Annotated[Path, typer.Option("-o", "--output", help="Index folder to write.")],
     model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")],
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector, at any size of the index.")] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Compare with every vector, at any size of the index.")
+    ] = False,
     store: Annotated[
         str | None, typer.Option(metavar="URL", help="Store vectors and rows in milvus://HOST:PORT/COLLECTION.")
     ] = None,
@@ -143,9 +148,7 @@ def verify(index: Folder, as_json: Json = False) -> None:
         for problem in problems:
             console.output.print(problem, markup=False)
         if missing:
-            console.notice(
-                f"{missing:,} pictures have lost their file; see clip-italian index remove --missing"
-            )
+            console.notice(f"{missing:,} pictures have lost their file; see clip-italian index remove --missing")
         if not problems:
             console.output.print(f"{index}: intact", markup=False)
     if problems:
@@ -189,7 +192,9 @@ def calibrate(
 @app.command("export")
 def export(
     index: Folder,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder in clip-retrieval's layout, or .parquet file.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder in clip-retrieval's layout, or .parquet file.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Export embeddings and rows for other programs; `index build` reads them back.

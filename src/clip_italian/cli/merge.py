@@ -19,7 +19,9 @@ def merge(
     start: Annotated[str, typer.Argument(help="Model before fine-tuning: folder, Hub id, or mini.")],
     end: Annotated[str, typer.Argument(help="Model after fine-tuning, of the same architecture.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to write.")],
-    weight: Annotated[float, typer.Option(min=0, max=1, help="Weight of the second model: 0 is the first, 1 the second.")] = 0.5,
+    weight: Annotated[
+        float, typer.Option(min=0, max=1, help="Weight of the second model: 0 is the first, 1 the second.")
+    ] = 0.5,
     as_json: Json = False,
 ) -> None:
     """Interpolate between the weights of two models with the same towers and tokenizer.

@@ -1,4 +1,4 @@
-"""`clip-italian evaluate probe` and `bias`: tests of numbers, colours and places, and of associations with people."""
+"""`clip-italian evaluate probe` and `bias`: numbers, colours and places; associations of groups with prompts."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,8 @@ from clip_italian.errors import UsageError, UserError
 from clip_italian.languages import Probes
 
 with lazy_imports():
-    from clip_italian.evaluate import embeddings
-    from clip_italian.evaluate.probes import bias as association
-    from clip_italian.evaluate.probes import cases, score
-    from clip_italian.evaluate.probes import save as case_files
+    from clip_italian.evaluate import bias as association
+    from clip_italian.evaluate import probes, ranks
     from clip_italian.models import load
     from clip_italian.models_torch import devices
 
@@ -27,30 +25,32 @@ SeedOption = Annotated[int, typer.Option("--seed", help="Random seed.")]
 
 def probe(
     model: ModelOption,
-    each: Annotated[int, typer.Option("--each", min=1, help="Pictures per number, colour and place.")] = 20,
+    each: Annotated[
+        int, typer.Option("--each", min=1, help="Number of pictures of each number, colour and place.")
+    ] = 20,
     save: Annotated[
-        Path | None, typer.Option("--save", help="Folder to save the pictures and their pairs file to.")
+        Path | None, typer.Option("--save", help="Folder to write the pictures and a pairs file to.")
     ] = None,
     language: Language = languages.DEFAULT,
     seed: SeedOption = 1,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Accuracy on numbers from one to six, colours and places in generated drawings, compared with chance.
+    """Numbers from one to six, colours and places in drawings made for it: accuracy beside chance.
 
     Example: clip-italian evaluate probe --model mini
     """
     words = _words(language)
     encoder = load.load_rival(model, languages.get(language), str(devices.choose_device(device)))
     if save is not None:
-        case_files.save_cases(cases.make(words, each, seed), save)
-    total = each * (len(cases.NUMBERS) + len(words.colours) + len(cases.RELATIONS))
+        probes.save_cases(probes.make_cases(words, each, seed), save)
+    total = each * (len(probes.NUMBERS) + len(words.colours) + len(probes.RELATIONS))
     with console.progress("drawings", total) as advance:
-        figures: dict[str, Any] = score.probe(encoder, words, language, each, seed, advance)
+        figures: dict[str, Any] = probes.probe(encoder, words, language, each, seed, advance)
     if as_json:
         print(json.dumps({"model": model} | figures, ensure_ascii=False))
         return
-    for kind in cases.KINDS:
+    for kind in probes.KINDS:
         found = figures[kind]
         table = Table(kind, "accuracy", "95 % interval", "chance", "pictures", title_justify="left")
         rows = {**found["by_value"], "all": found}
@@ -63,17 +63,17 @@ def probe(
 
 
 def bias(
-    folder: Annotated[Path, typer.Argument(help="Folder with one subfolder of pictures per group.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with one folder of pictures for each group.")],
     model: ModelOption,
     prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="Text file with one prompt per line; the first is the neutral one.")
+        Path | None, typer.Option("--prompts", help="Text file with one prompt a line, the neutral one first.")
     ] = None,
     language: Language = languages.DEFAULT,
     seed: SeedOption = 1,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Association of groups of people in your pictures with neutral prompts, with intervals and limits.
+    """Associations of groups of people in your pictures with neutral prompts, with intervals and limits.
 
     Example: clip-italian evaluate bias groups --model mini
     """
@@ -89,9 +89,9 @@ def bias(
         if len(done) < 2:
             raise UserError(f"{folder / name}: {len(done)} readable picture; a group needs at least 2")
         if len(done) < association.FEW:
-            console.notice(f"{name}: {len(done)} pictures are too few for meaningful intervals")
-    images = {name: embeddings.unit(rows, f"pictures of {name}") for name, rows in images.items()}
-    embedded = embeddings.unit(encoder.encode_text([neutral, *texts]), "prompts")
+            console.notice(f"{name}: {len(done)} pictures are few; its intervals say little")
+    images = {name: ranks.unit(rows, f"pictures of {name}") for name, rows in images.items()}
+    embedded = ranks.unit(encoder.encode_text([neutral, *texts]), "prompts")
     found = association.associations(images, embedded[1:], embedded[0], texts, seed)
     pictures = {name: len(rows) for name, rows in images.items()}
     if as_json:
@@ -113,7 +113,7 @@ def bias(
 
 
 def _prompts(path: Path) -> list[str]:
-    """Read prompts, one per line. Raises UsageError if there are fewer than two."""
+    """Non-empty lines of a file; raises UsageError for fewer than two."""
     found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if len(found) < 2:
         raise UsageError(f"{path}: {len(found)} prompts; give the neutral one first, then at least one more")

@@ -25,7 +25,9 @@ def search(
         list[str] | None,
         typer.Argument(help="Text, or a picture file; each is a search of its own.", metavar="QUERY…"),
     ] = None,
-    like: Annotated[list[Path] | None, typer.Option("--like", help="Picture that the results should also resemble.")] = None,
+    like: Annotated[
+        list[Path] | None, typer.Option("--like", help="Picture that the results should also resemble.")
+    ] = None,
     unlike: Annotated[
         list[str] | None, typer.Option("--not", help="Text or picture file that the results should not resemble.")
     ] = None,
@@ -40,16 +42,25 @@ def search(
     source: Annotated[str | None, typer.Option(help="Only pictures from this source.")] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="Only taken at that time or later: a year, month, day or minute (2024-06-01 18:30)."),
+        typer.Option(
+            metavar="DATE", help="Only taken at that time or later: a year, month, day or minute (2024-06-01 18:30)."
+        ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Only taken at that time or earlier, including all of that day, month or year.")
+        str | None,
+        typer.Option(
+            metavar="DATE", help="Only taken at that time or earlier, including all of that day, month or year."
+        ),
     ] = None,
     where: Annotated[list[str] | None, typer.Option(help="Only rows with FIELD=TEXT, like license=CC0.")] = None,
     copies: Annotated[bool, typer.Option("--copies", help="Show copies of a picture as separate results.")] = False,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector, even if the index has a graph.")] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Compare with every vector, even if the index has a graph.")
+    ] = False,
     model: Annotated[str | None, typer.Option("--model", help="Model folder. Default: the model of the index.")] = None,
-    language: Annotated[str, typer.Option(help="Language of the contact sheet and the paper's queries.")] = languages.DEFAULT,
+    language: Annotated[
+        str, typer.Option(help="Language of the contact sheet and the paper's queries.")
+    ] = languages.DEFAULT,
     html: Annotated[Path | None, typer.Option("--html", help="Write a contact sheet to this file.")] = None,
     open_sheet: Annotated[bool, typer.Option("--open", help="Open the contact sheet in the browser.")] = False,
     paths: Annotated[bool, typer.Option("--paths", help="Print paths only, for other programs.")] = False,

@@ -31,15 +31,20 @@ def serve(
     ] = None,
     root_path: Annotated[
         str,
-        typer.Option(
-            "--root-path", metavar="PATH", help="Path prefix added by a proxy, like /photos."
-        ),
+        typer.Option("--root-path", metavar="PATH", help="Path prefix added by a proxy, like /photos."),
     ] = "",
     language: Annotated[str, typer.Option(help="Language of labels and example queries.")] = languages.DEFAULT,
-    max_upload: Annotated[int, typer.Option("--max-upload", min=1, help="Maximum size of a request, in megabytes.")] = 20,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Maximum size of an uploaded picture, in megapixels.")] = 50,
+    max_upload: Annotated[
+        int, typer.Option("--max-upload", min=1, help="Maximum size of a request, in megabytes.")
+    ] = 20,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", min=1, help="Maximum size of an uploaded picture, in megapixels.")
+    ] = 50,
     max_requests: Annotated[
-        int, typer.Option("--max-requests", min=1, max=1_000, help="Maximum number of concurrent requests; further ones get 503.")
+        int,
+        typer.Option(
+            "--max-requests", min=1, max=1_000, help="Maximum number of concurrent requests; further ones get 503."
+        ),
     ] = 128,
     time_limit: Annotated[float, typer.Option("--time-limit", min=0.1, help="Timeout per request, in seconds.")] = 30.0,
 ) -> None:

@@ -17,23 +17,21 @@ with lazy_imports():
 
 
 def sets(
-    name: Annotated[
-        str | None, typer.Argument(help="Test set. Default: list all.", show_default=False)
-    ] = None,
-    folder: Annotated[Path | None, typer.Argument(help="Folder of its files.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="Test set. Default: list all.", show_default=False)] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Folder with its files.", show_default=False)] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Pairs file to write (.parquet or .jsonl).")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="ImageNet: JSON list of 1,000 labels instead of the language's.")
+        Path | None, typer.Option("--labels", help="For ImageNet: JSON list of 1,000 labels. Default: the language's.")
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Accept a set with missing pictures.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Accept a set without some of its pictures.")] = False,
     language: Language = languages.DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Published test sets: list them, show what to download, check a folder, and write it as a pairs file.
+    """List published test sets, say what to download, check a folder and write it as a pairs file.
 
-    Nothing is downloaded. The pairs file goes into evaluate retrieval or, for ImageNet, evaluate zeroshot.
+    Nothing is downloaded. The pairs file is for evaluate retrieval or, for ImageNet, evaluate zeroshot.
 
     Example: clip-italian evaluate sets mscoco-it-dev-unvalidated ~/coco -o coco-dev.jsonl
     """
@@ -55,13 +53,18 @@ def sets(
         return
     if output is None:
         raise UsageError("give -o FILE.jsonl, the pairs file to write")
-    found = published.base.load(chosen, folder, partial)
-    published.base.write(found.pairs, output)
-    for note in found.notes:
+    contents = published.base.load(chosen, folder, partial)
+    published.base.write(contents.pairs, output)
+    for note in contents.notes:
         console.notice(note)
-    captions = sum(len(pair.captions) for pair in found.pairs)
-    figures = {"output": str(output), "pictures": len(found.pairs), "captions": captions, "notes": list(found.notes)}
+    captions = sum(len(pair.captions) for pair in contents.pairs)
+    figures = {
+        "output": str(output),
+        "pictures": len(contents.pairs),
+        "captions": captions,
+        "notes": list(contents.notes),
+    }
     if as_json:
         print(json.dumps(figures, ensure_ascii=False))
     else:
-        console.output.print(f"{output}: {len(found.pairs):,} pictures, {captions:,} captions", markup=False)
+        console.output.print(f"{output}: {len(contents.pairs):,} pictures, {captions:,} captions", markup=False)

@@ -17,9 +17,7 @@ with lazy_imports():
 def train(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of one in the package (mini).")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key=value.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Resume the unfinished run in OUTPUT.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the unfinished run in OUTPUT.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
     """Train a model from a recipe; it is written to OUTPUT/model.

@@ -45,7 +45,9 @@ def translate(
     source_language: Annotated[str, typer.Option(help="Language of the input captions.")] = "en",
     language: Language = languages.DEFAULT,
     cache: Annotated[Path | None, typer.Option(help="Translation cache. Default: in the user's cache.")] = None,
-    max_characters: Annotated[int | None, typer.Option(min=0, help="Stop before sending more characters than this.")] = None,
+    max_characters: Annotated[
+        int | None, typer.Option(min=0, help="Stop before sending more characters than this.")
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Also translate pairs that are already translated.")] = False,
     server_url: Annotated[str | None, typer.Option(help="DeepL: another server.")] = None,
     formality: Annotated[Formality | None, typer.Option(help="DeepL: formality.")] = None,
@@ -55,8 +57,12 @@ def translate(
     beams: Annotated[int, typer.Option(min=1, help="Marian: beam size.")] = 4,
     batch_size: Annotated[int, typer.Option(min=1, help="Marian: batch size.")] = 32,
     device: Annotated[str, typer.Option(help="Marian: cpu, cuda, mps or auto.")] = "auto",
-    source_code: Annotated[str | None, typer.Option(help="Marian: source language code of a multilingual model.")] = None,
-    target_code: Annotated[str | None, typer.Option(help="Marian: target language code of a multilingual model.")] = None,
+    source_code: Annotated[
+        str | None, typer.Option(help="Marian: source language code of a multilingual model.")
+    ] = None,
+    target_code: Annotated[
+        str | None, typer.Option(help="Marian: target language code of a multilingual model.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Translate captions; originals are kept in captions_original. Each text is paid for once, even after a crash.

@@ -1,1 +1,1 @@
-"""The main job on packaged data, and its report."""
+"""The demo: the whole job on packaged data, and its report."""

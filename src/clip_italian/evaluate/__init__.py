@@ -1,1 +1,1 @@
-"""Measures of a model: retrieval in both directions, zero-shot classification, the report."""
+"""Evaluation of models: retrieval in both directions, zero-shot classification, probes, reports."""

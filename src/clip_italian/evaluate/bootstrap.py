@@ -1,9 +1,8 @@
-"""Percentile bootstrap by picture (Efron and Tibshirani 1993, chapters 13 and 16): intervals, and paired differences.
+"""Percentile bootstrap by picture (Efron and Tibshirani 1993, chapters 13 and 16): intervals and paired differences.
 
-Captions of one picture are no independent observations, so whole pictures are drawn, with all their captions.
-A caption that several pictures share counts for each of them in equal parts, so that every picture drawn once
-gives the figure itself. The same seed and number of pictures draw the same pictures for every model: that is
-what pairs them.
+Captions of one picture are not independent observations, so a resample draws whole pictures with all their captions.
+A caption that several pictures share counts for each of them in equal parts, so that a resample with every picture once
+gives the figure itself. The same seed and number of pictures give the same resamples for every model, which pairs them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,24 +13,27 @@ import numpy as np
 
 LEVEL = 0.95
 MEDIAN = "median_rank"
-_NUMBERS = 2_000_000  # of a chunk of resamples, 16 MB
+_CHUNK = 2_000_000  # numbers in a chunk of resamples, 16 MB
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How many resamples, and the seed that draws them."""
+    """Number of resamples and their random seed."""
 
     resamples: int = 1000
     seed: int = 0
 
     def facts(self) -> dict[str, Any]:
-        """For result files."""
+        """The settings as result files have them."""
         return {"resamples": self.resamples, "seed": self.seed, "by": "picture", "level": LEVEL, "kind": "percentile"}
 
 
 @dataclass(frozen=True)
 class Owners:
-    """Which picture a query's value counts for: parallel arrays (p,) of query, picture and share; `pictures` in all."""
+    """The pictures that each query's value counts for: parallel arrays (p,) of query, picture and share.
+
+    `count` is the number of all pictures.
+    """
 
     queries: np.ndarray
     pictures: np.ndarray
@@ -40,7 +42,7 @@ class Owners:
 
 
 def owners(pictures_of: Sequence[Sequence[int]], count: int) -> Owners:
-    """`pictures_of[q]` lists the pictures of query q, which share it equally."""
+    """Owners of queries that pictures share equally; `pictures_of[q]` lists the pictures of query q."""
     lengths = np.array([len(rows) for rows in pictures_of])
     queries = np.repeat(np.arange(len(pictures_of)), lengths)
     pictures = np.fromiter((row for rows in pictures_of for row in rows), np.int64, len(queries))
@@ -48,44 +50,44 @@ def owners(pictures_of: Sequence[Sequence[int]], count: int) -> Owners:
 
 
 def own(count: int) -> Owners:
-    """Each picture is a query itself."""
+    """Owners of queries that are the pictures themselves."""
     rows = np.arange(count)
     return Owners(rows, rows, np.ones(count), count)
 
 
 def intervals(
-    values: Mapping[str, np.ndarray], found: np.ndarray | None, owners: Owners, settings: Resampling
+    values: Mapping[str, np.ndarray], rank: np.ndarray | None, owners: Owners, resampling: Resampling
 ) -> dict[str, list[float]]:
-    """The interval of each mean of `values` (q,), and of the median of the ranks `found` (q,): [low, high]."""
-    drawn = _resampled(values, found, owners, settings)
+    """Intervals [low, high] of the mean of each of `values` (q,), and of the median of `rank` (q,), if given."""
+    drawn = _resampled(values, rank, owners, resampling)
     return {name: _percentiles(samples) for name, samples in drawn.items()}
 
 
 def paired(
     first: np.ndarray, second: np.ndarray, by_query: Callable[[np.ndarray], Mapping[str, np.ndarray]],
-    owners: Owners, settings: Resampling,
+    owners: Owners, resampling: Resampling,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """The difference second - first of two models' ranks (q,) of the same queries, figure by figure.
+    """Differences second - first of two models' ranks (q,) of the same queries, by figure.
 
-    `by_query` makes the values whose means are the figures. Each entry: `difference`, `interval`
-    [low, high], and `p`, two-sided: twice the smaller share of resamples on one side of 0, ties to both sides.
+    `by_query` returns the values whose means are the figures. An entry has the `difference`, its `interval`
+    [low, high], and a two-sided `p`: twice the smaller share of resamples on one side of 0, ties counted on both.
     """
     figures = {}
-    samples = [_resampled(by_query(found), found, owners, settings) for found in (first, second)]
-    means = [_figures(by_query(found), found) for found in (first, second)]
+    samples = [_resampled(by_query(rank), rank, owners, resampling) for rank in (first, second)]
+    means = [_figures(by_query(rank), rank) for rank in (first, second)]
     for name in means[0]:
         drawn = samples[1][name] - samples[0][name]
         sides = (np.count_nonzero(drawn <= 0) + 1, np.count_nonzero(drawn >= 0) + 1)
         figures[name] = {
             "difference": means[1][name] - means[0][name],
             "interval": _percentiles(drawn),
-            "p": min(1.0, 2 * min(sides) / (settings.resamples + 1)),
+            "p": min(1.0, 2 * min(sides) / (resampling.resamples + 1)),
         }
     return figures
 
 
-def _figures(values: Mapping[str, np.ndarray], found: np.ndarray) -> dict[str, float]:
-    return {name: float(part.mean()) for name, part in values.items()} | {MEDIAN: float(np.median(found))}
+def _figures(values: Mapping[str, np.ndarray], rank: np.ndarray) -> dict[str, float]:
+    return {name: float(part.mean()) for name, part in values.items()} | {MEDIAN: float(np.median(rank))}
 
 
 def _percentiles(samples: np.ndarray) -> list[float]:
@@ -94,19 +96,19 @@ def _percentiles(samples: np.ndarray) -> list[float]:
 
 
 def _resampled(
-    values: Mapping[str, np.ndarray], found: np.ndarray | None, owners: Owners, settings: Resampling
+    values: Mapping[str, np.ndarray], rank: np.ndarray | None, owners: Owners, resampling: Resampling
 ) -> dict[str, np.ndarray]:
     """Each figure in each resample: (resamples,)."""
     parts = {name: _by_picture(part, owners) for name, part in values.items()}
     sums = np.stack(list(parts.values()), axis=1)
     weights = _by_picture(np.ones(int(owners.queries.max()) + 1), owners)
-    order = None if found is None else np.argsort(found[owners.queries], kind="stable")
+    order = None if rank is None else np.argsort(rank[owners.queries], kind="stable")
     means, medians = [], []
-    for drawn in _draws(owners.count, len(owners.queries), settings):
+    for drawn in _draws(owners.count, len(owners.queries), resampling):
         means.append((drawn @ sums) / (drawn @ weights)[:, None])
-        if found is not None and order is not None:
+        if rank is not None and order is not None:
             shares = drawn[:, owners.pictures[order]] * owners.shares[order]
-            medians.append(_medians(found[owners.queries][order], shares))
+            medians.append(_medians(rank[owners.queries][order], shares))
     result = dict(zip(parts, np.concatenate(means).T, strict=True))
     return result | ({MEDIAN: np.concatenate(medians)} if medians else {})
 
@@ -115,20 +117,20 @@ def _by_picture(values: np.ndarray, owners: Owners) -> np.ndarray:
     return np.bincount(owners.pictures, values[owners.queries] * owners.shares, owners.count)
 
 
-def _draws(count: int, size: int, settings: Resampling) -> Iterator[np.ndarray]:
-    """How often each picture is drawn, some resamples at a time: (r, count) float64.
+def _draws(count: int, size: int, resampling: Resampling) -> Iterator[np.ndarray]:
+    """Number of times each picture is drawn, in chunks of resamples: (r, count) float64.
 
-    Every resample has a generator of its own, so that the size of the chunks changes nothing.
+    Each resample has its own generator, so that the result does not depend on the size of the chunks.
     """
-    seeds = np.random.SeedSequence(settings.seed).spawn(settings.resamples)
-    step = max(1, _NUMBERS // max(size, count))
+    seeds = np.random.SeedSequence(resampling.seed).spawn(resampling.resamples)
+    step = max(1, _CHUNK // max(size, count))
     for start in range(0, len(seeds), step):
         some = (np.random.default_rng(seed).integers(0, count, count) for seed in seeds[start : start + step])
         yield np.stack([np.bincount(rows, minlength=count) for rows in some]).astype(np.float64)
 
 
 def _medians(sorted_values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted median of ascending values (p,) for each row of weights (r, p); between two values it is their mean."""
+    """Weighted medians of ascending values (p,) for each row of weights (r, p); between two values, their mean."""
     reached = np.cumsum(weights, axis=1)
     half = reached[:, -1:] / 2
     margin = 1e-9 * half

@@ -1,10 +1,10 @@
 """Pictures with classes: folders `class/picture.jpg`, or WebDataset shards with a class beside each picture.
 
-ImageNet's validation set is taken as it is published, too (`sets.imagenet`); its classes are WordNet ids.
+ImageNet's validation set is also read in its published forms (`sets.imagenet`); its classes are WordNet ids.
 
-Where all classes are numbers, they are in numeric order.
-In a shard the class of KEY.jpg is KEY.cls (a number or a name), or `label` or `class` in KEY.json. Numbers
-count through the labels file, or through `classnames.txt` beside the shard.
+Classes that are all numbers are sorted numerically. In a shard the class of KEY.jpg is in KEY.cls (a number or a
+name), or is `label` or `class` in KEY.json. A number is a position in the labels file, or in `classnames.txt` beside
+the shard.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ from clip_italian.sources.webdataset import Sample, json_object, samples
 
 CLASS_NAMES_FILE = "classnames.txt"
 FROM_CLASS_NAMES = "class names"
-_LISTED = 5
+_MAX_LISTED = 5
 
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Pictures (parallel `ids`, `paths`, `right`) of `classes`; `names[c]` are what class c is called.
+    """Pictures with classes: `right` is each picture's place in `classes`, `names[c]` are the names of class c.
 
-    `labels` says where the names come from.
+    `ids`, `paths` and `right` are parallel. `labels` names the set of labels the names come from.
     """
 
     place: str
@@ -46,25 +46,25 @@ class LabelledSet:
     right: tuple[int, ...]
 
     def fingerprint(self) -> str:
-        """Hex digest over classes and the pictures' ids; names are left out, so that label sets can be compared."""
+        """Hex digest of classes and picture ids, but not of names, so that sets of labels can be compared."""
         digest = hashlib.sha256(json.dumps(self.classes, ensure_ascii=False).encode())
         for row in zip(self.ids, self.right, strict=True):
             digest.update(json.dumps(row).encode())
         return digest.hexdigest()[:16]
 
 
-_Found = dict[str, list[tuple[str, Path]]]  # of each class the ids and paths of its pictures
+_Pictures = dict[str, list[tuple[str, Path]]]  # ids and paths of the pictures, by class
 
 
 def load(
     sources: Sequence[Path], label_sets: Sequence[str], language: Language, room: Path, allow_empty: bool = False
 ) -> list[LabelledSet]:
-    """One folder, or shards, whose pictures are unpacked into `room`: the same pictures once with each set of labels.
+    """Read a folder, or shards, whose pictures are unpacked into `room`: the same pictures with each set of labels.
 
-    A set of labels is a file, `curated` or `curated-synonyms` (ImageNet's, the language's own); without any, folders
-    are called by their names, and numbers in shards by `classnames.txt`. Raises UserError for a class without
-    pictures (`allow_empty`: its label stays as a wrong answer), a class without label, and sources that are
-    neither folder nor shards.
+    A set of labels is a file, or `curated` or `curated-synonyms` (the language's own for ImageNet). By default folders
+    have their own names as labels, and numbers in shards those of `classnames.txt`. Raises UserError for a class
+    without pictures (unless `allow_empty`, which keeps its label as a wrong answer), for a class without a label, and
+    for sources that are neither a folder nor shards.
     """
     if len(sources) == 1 and sources[0].is_dir() and not holds_shards(sources[0]):
         found, beside, numbered = _from_folder(sources[0], language), None, False
@@ -83,7 +83,7 @@ def load(
 
 
 def _labelled(
-    sources: Sequence[Path], found: _Found, numbered: bool, labels_from: str, language: Language, allow_empty: bool
+    sources: Sequence[Path], found: _Pictures, numbered: bool, labels_from: str, language: Language, allow_empty: bool
 ) -> LabelledSet:
     names = _names(found, numbered, labels_from, language)
     unlabelled = [name for name in found if name not in names]
@@ -96,7 +96,7 @@ def _labelled(
             "--allow-empty to keep such labels as wrong answers"
         )
     _warn_of_equal(names, labels_from)
-    # In one order whatever the labels' own, so that sets of labels can be compared.
+    # The order does not depend on that of the labels, so that sets of labels can be compared.
     classes = _in_order(names)
     rows = [(id_, path, number) for number, name in enumerate(classes) for id_, path in found.get(name, [])]
     ids, paths, right = zip(*rows, strict=True)
@@ -106,7 +106,7 @@ def _labelled(
     )
 
 
-def _names(found: _Found, numbered: bool, labels_from: str, language: Language) -> labels.Names:
+def _names(found: _Pictures, numbered: bool, labels_from: str, language: Language) -> labels.Names:
     if labels_from in (labels.CURATED, labels.CURATED_SYNONYMS):
         return labels.curated(_in_order(found), language, labels_from == labels.CURATED_SYNONYMS)
     if labels_from != FROM_CLASS_NAMES:
@@ -116,21 +116,21 @@ def _names(found: _Found, numbered: bool, labels_from: str, language: Language) 
     return labels.from_class_names(_in_order(found), language)
 
 
-def _from_folder(folder: Path, language: Language) -> _Found:
+def _from_folder(folder: Path, language: Language) -> _Pictures:
     wordnets = {one.wordnet for one in language.imagenet}
     if is_validation(folder, wordnets):
         return _from_imagenet(folder, wordnets)
     inside = groups(folder)
     if not inside:
         raise UserError(f"{folder}: no folders in it; expected a folder for each class: class/picture.jpg")
-    found: _Found = {}
+    found: _Pictures = {}
     for path in inside:
         found[path.name] = [(str(file.relative_to(folder)), file) for file in walk(path).pictures]
     return found
 
 
-def _from_imagenet(folder: Path, wordnets: Collection[str]) -> _Found:
-    found: _Found = {}
+def _from_imagenet(folder: Path, wordnets: Collection[str]) -> _Pictures:
+    found: _Pictures = {}
     for id_, path, wordnet in classified(folder, wordnets):
         found.setdefault(wordnet, []).append((id_, path))
     pictures = sum(map(len, found.values()))
@@ -155,8 +155,8 @@ def _shards(sources: Sequence[Path]) -> list[Path]:
     return shards
 
 
-def _from_shards(shards: Sequence[Path], room: Path) -> _Found:
-    found: _Found = {}
+def _from_shards(shards: Sequence[Path], room: Path) -> _Pictures:
+    found: _Pictures = {}
     left_out = []
     for place, shard in enumerate(shards):
         for number, sample in enumerate(samples(shard)):
@@ -185,7 +185,7 @@ def _class_of(sample: Sample) -> str | None:
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """Names that are all numbers by number, others as text."""
+    """Names sorted by number if all are numbers, else as text."""
     some = sorted(names)
     return sorted(some, key=natural_key) if all(map(str.isdecimal, some)) else some
 
@@ -199,5 +199,5 @@ def _warn_of_equal(names: labels.Names, labels_from: str) -> None:
 
 
 def _some(names: Sequence[str], one: str, several: str) -> str:
-    listed = ", ".join(map(repr, names[:_LISTED]))
-    return f"{len(names):,} {one if len(names) == 1 else several} ({listed}{', …' if len(names) > _LISTED else ''})"
+    listed = ", ".join(map(repr, names[:_MAX_LISTED]))
+    return f"{len(names):,} {one if len(names) == 1 else several} ({listed}{', …' if len(names) > _MAX_LISTED else ''})"

@@ -1,4 +1,4 @@
-"""Labels of a classification set: what each class is called in prompts."""
+"""Labels of a classification set: the names of its classes in prompts."""
 
 import json
 import re
@@ -15,9 +15,9 @@ _WORDNET_ID = re.compile(r"n\d{8}")
 
 
 def from_class_names(classes: Sequence[str], language: Language) -> Names:
-    """The classes' own names with their articles: "gatto_siamese" → "un gatto siamese".
+    """The classes' own names with articles: "gatto_siamese" → "un gatto siamese".
 
-    Raises UserError where a name says nothing.
+    Raises UserError for an empty name, and for WordNet ids.
     """
     if classes and all(_WORDNET_ID.fullmatch(name) for name in classes):
         raise UserError(f"{classes[0]}: the classes are WordNet ids, no words; give --labels {CURATED}, or a file")
@@ -31,10 +31,10 @@ def from_class_names(classes: Sequence[str], language: Language) -> Names:
 
 
 def curated(classes: Sequence[str], language: Language, synonyms: bool) -> Names:
-    """The language's labels for all of ImageNet's classes, with their other names where `synonyms` is true.
+    """The language's labels for all of ImageNet's classes; with `synonyms`, also their other names.
 
-    `classes` are WordNet ids or places in ImageNet's order. Raises UserError where they are neither, or the language
-    names none.
+    `classes` are WordNet ids or numbers in ImageNet's order. Raises UserError for other classes, and for a language
+    without labels for ImageNet.
     """
     if not language.imagenet:
         raise UserError(f"--labels {CURATED}: language {language.code!r} names no classes of ImageNet; give a file")
@@ -50,12 +50,12 @@ def curated(classes: Sequence[str], language: Language, synonyms: bool) -> Names
 
 
 def read(path: Path, classes: Sequence[str] | None, language: Language) -> Names:
-    """Names from a file, with articles put before those that have none.
+    """Names from a file; those without an article get one.
 
-    A JSON object (class → name or list of names), or a JSON list or plain lines with one name for each of
-    `classes` in order; where `classes` is None, the places in that list are the classes. A list for all of
-    ImageNet's classes also serves where there are pictures of some of them only. Raises UserError where the file is
-    none of these, names too few or too many, or is a list for classes whose order is unclear ("foto2", "foto10").
+    The file is a JSON object (class → name or list of names), or a JSON list or plain lines with one name for each of
+    `classes` in order; for None, positions in the list are the classes. A list of all of ImageNet's classes is also
+    valid for some of them. Raises UserError for another file, for too few or too many names, and for a list if the
+    order of the classes is ambiguous ("foto2", "foto10").
     """
     data = _content(path)
     if isinstance(data, list):
@@ -74,7 +74,7 @@ def read(path: Path, classes: Sequence[str] | None, language: Language) -> Names
 
 
 def _check_order(classes: Sequence[str], path: Path) -> None:
-    """Raise UserError where text order and numeric order of the classes disagree, or two are one number."""
+    """Raise UserError if the classes' order differs as text and by number, or two are the same number."""
     if all(map(str.isdecimal, classes)):
         numbers: dict[int, str] = {}
         for name in classes:
@@ -92,15 +92,15 @@ def _check_order(classes: Sequence[str], path: Path) -> None:
 
 
 def read_own(path: Path, language: Language) -> Names:
-    """Names from a file as `read` takes them, where a list's labels are the classes themselves (see `own`)."""
+    """Names from a file as for `read`; in a list, the labels are the classes (see `own`)."""
     data = _content(path)
     return own(data, str(path), language) if isinstance(data, list) else _from_object(data, path, language)
 
 
 def own(words: Sequence[object], place: str, language: Language) -> Names:
-    """Names of labels that are classes themselves, with articles put before those that have none.
+    """Names of labels that are themselves the classes; those without an article get one.
 
-    Raises UserError, which begins with `place`, for no labels, an empty one, or one that is there twice.
+    Raises UserError, which begins with `place`, for no labels, an empty label or a duplicate.
     """
     names: dict[str, tuple[str, ...]] = {}
     for number, word in enumerate(words, start=1):
@@ -116,7 +116,7 @@ def own(words: Sequence[object], place: str, language: Language) -> Names:
 
 
 def _content(path: Path) -> object:
-    """What the file holds: JSON where its name says so, else a list of its lines that are not empty."""
+    """Content of a .json file, or the non-empty lines of any other."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         return json.loads(text) if path.suffix == ".json" else [line for line in text.splitlines() if line.strip()]

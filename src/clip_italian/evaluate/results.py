@@ -1,9 +1,9 @@
-"""Result files: the figures of one model on one set, the ranks behind them, and everything needed to repeat them.
+"""Result files: the figures of one model on one set, the ranks behind them, and all that is needed to repeat them.
 
     {"format": 1, "kind": "retrieval" or "zeroshot", "name": …, "model": {…}, "data": {…}, … figures …,
      "bootstrap": {…}, "versions": {…}, "ranks": {…}}
 
-One key a line. Ranks stand in the file query by query, so that two models can be compared on the same queries.
+One key a line. The file has the rank of each query, so that two models can be compared on the same queries.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ from clip_italian.models.encoder import Encoder
 FORMAT = 1
 RETRIEVAL: Literal["retrieval"] = "retrieval"
 ZEROSHOT: Literal["zeroshot"] = "zeroshot"
-LONG = ("ranks", "captions_of")  # keys that are as long as the data set
+PER_QUERY = ("ranks", "captions_of")  # keys with an entry for each query or picture
 _PACKAGES = ("clip-italian", "torch", "transformers", "tokenizers", "numpy", "pillow")
 
 
 class Result(BaseModel):
-    """What a report reads of a result file; `values` is all of it."""
+    """The parts of a result file that reports and comparisons read; `values` is all of it."""
 
     model_config = ConfigDict(strict=True, extra="ignore", arbitrary_types_allowed=True)
 
@@ -43,13 +43,13 @@ class Result(BaseModel):
     captions_of: list[list[int]] = []
     values: dict[str, Any] = {}
 
-    def found(self, direction: str) -> np.ndarray:
-        """Ranks (q,) of one direction, or of `zeroshot`."""
+    def rank(self, direction: str) -> np.ndarray:
+        """Rank of each query (q,) in one direction, or of each picture for `zeroshot`."""
         return np.array(self.ranks[direction], np.int64)
 
 
 def model_facts(encoder: Encoder, source: str) -> dict[str, Any]:
-    """Which model it was: where it came from, its own facts, and the fingerprint of its training data."""
+    """Description of a model: its source, its own facts, and the fingerprint of its training data."""
     trained_on = encoder.info.get("data", {}).get("fingerprint")
     return {"source": source, **encoder.facts(), "training_data": trained_on}
 
@@ -57,7 +57,7 @@ def model_facts(encoder: Encoder, source: str) -> dict[str, Any]:
 def data_facts(
     place: str, splits: Sequence[str], fingerprint: str, paths: Sequence[Path], left_out: Sequence[str]
 ) -> dict[str, Any]:
-    """Which data it was: a digest of ids and texts, one of the pictures' contents, and the pictures left out."""
+    """Description of data: a digest of ids and texts, one of the pictures' contents, and the pictures left out."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(content_key(path).to_bytes(8, "big"))
@@ -76,23 +76,28 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
-def retrieval_ranks(found: RetrievalRanks, answers: RetrievalSet) -> dict[str, Any]:
-    """The keys that a retrieval result has beside its figures; not for people."""
+def retrieval_ranks(ranked: RetrievalRanks, answers: RetrievalSet) -> dict[str, Any]:
+    """The `PER_QUERY` keys of a retrieval result."""
     return {
-        "ranks": {"text_to_image": found.text_to_image.tolist(), "image_to_text": found.image_to_text.tolist()},
+        "ranks": {"text_to_image": ranked.text_to_image.tolist(), "image_to_text": ranked.image_to_text.tolist()},
         "captions_of": [list(rows) for rows in answers.captions_of],
     }
 
 
+def without_ranks(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The same result without its `PER_QUERY` keys, for people."""
+    return {key: value for key, value in result.items() if key not in PER_QUERY}
+
+
 def write(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a result file, in place at the end."""
+    """Write a result file atomically."""
     lines = (f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in result.items())
     with staged(path) as temporary:
         temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def read(path: Path) -> Result:
-    """Read a result file; raises UserError where it is none."""
+    """Read a result file; raises UserError for a file that is none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         result = Result.model_validate(values)

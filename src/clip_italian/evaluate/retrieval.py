@@ -1,9 +1,8 @@
-"""Retrieval on a pairs file: captions look for pictures, pictures look for captions.
+"""Retrieval in both directions: captions search among pictures, pictures among captions.
 
-Each different caption is one query, and every picture that carries the same caption (after
-case and punctuation are dropped) answers it: "un fiore" is right with any of the six flowers.
-Or, as in the paper and in most published tables, every caption is a query of its own that only its own picture
-answers: `retrieval_set(pairs, merge=False)`.
+Each distinct caption is one query, and every picture with the same caption (ignoring case and punctuation) answers it:
+any of six flowers is right for "un fiore". As in the paper and in most published tables, every caption can also be a
+query of its own that only its own picture answers: `retrieval_set(pairs, merge=False)`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,8 @@ import numpy as np
 
 from clip_italian.evaluate import bootstrap, ranks
 from clip_italian.evaluate.bootstrap import Resampling
-from clip_italian.evaluate.embeddings import same_dimension, unit
+from clip_italian.evaluate.ranks import same_dimension, unit
+from clip_italian.models.encoder import Encoder
 from clip_italian.pairs import Pair, concept
 
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text_to_image", "image_to_text"
@@ -23,10 +23,9 @@ DIRECTIONS = (TEXT_TO_IMAGE, IMAGE_TO_TEXT)
 
 @dataclass(frozen=True)
 class RetrievalSet:
-    """Captions and pictures with who answers whom.
+    """Captions and pictures, and which answers which.
 
-    `images_of[c]` lists the rows of the pictures that caption c describes; `captions_of[i]`
-    the captions of picture i.
+    `images_of[c]` lists the rows of the pictures that caption c describes; `captions_of[i]` the captions of picture i.
     """
 
     captions: tuple[str, ...]
@@ -42,8 +41,17 @@ class RetrievalRanks:
     image_to_text: np.ndarray
 
 
+@dataclass(frozen=True)
+class Retrieved:
+    """Rounded figures of both directions, as result files have them, and what they were computed from."""
+
+    figures: dict[str, Any]
+    ranks: RetrievalRanks
+    answers: RetrievalSet
+
+
 def retrieval_set(pairs: Sequence[Pair], merge: bool = True) -> RetrievalSet:
-    """Collect the captions of `pairs`, in order of appearance; `merge`: equal ones become one."""
+    """Captions of `pairs` in order of appearance; with `merge`, equal captions become one."""
     numbers: dict[str, int] = {}
     texts: list[str] = []
     images_of: list[list[int]] = []
@@ -64,7 +72,7 @@ def retrieval_set(pairs: Sequence[Pair], merge: bool = True) -> RetrievalSet:
 
 
 def rank(images: np.ndarray, captions: np.ndarray, data: RetrievalSet) -> RetrievalRanks:
-    """Ranks in both directions; `images` (n, d) and `captions` (m, d) of any length.
+    """Ranks in both directions of embeddings `images` (n, d) and `captions` (m, d), which need no unit length.
 
     Raises UserError for embeddings that cannot be compared: NaN, zero, or of two dimensions.
     """
@@ -74,30 +82,44 @@ def rank(images: np.ndarray, captions: np.ndarray, data: RetrievalSet) -> Retrie
     return RetrievalRanks(text_to_image, image_to_text)
 
 
-def figures(found: RetrievalRanks, data: RetrievalSet, settings: Resampling | None = None) -> dict[str, Any]:
-    """Figures of both directions; with `settings` each has `intervals`, [low, high] by figure."""
+def figures(ranked: RetrievalRanks, data: RetrievalSet, resampling: Resampling | None = None) -> dict[str, Any]:
+    """Figures of both directions; with `resampling` each has `intervals`: [low, high] by name of the figure."""
     pictures, captions = len(data.captions_of), len(data.captions)
     result: dict[str, Any] = {
-        TEXT_TO_IMAGE: ranks.summary(found.text_to_image, pictures),
-        IMAGE_TO_TEXT: ranks.summary(found.image_to_text, captions),
+        TEXT_TO_IMAGE: ranks.summary(ranked.text_to_image, pictures),
+        IMAGE_TO_TEXT: ranks.summary(ranked.image_to_text, captions),
     }
-    if settings is not None:
+    if resampling is not None:
         for name, mine, owners in (
-            (TEXT_TO_IMAGE, found.text_to_image, bootstrap.owners(data.images_of, pictures)),
-            (IMAGE_TO_TEXT, found.image_to_text, bootstrap.own(pictures)),
+            (TEXT_TO_IMAGE, ranked.text_to_image, bootstrap.owners(data.images_of, pictures)),
+            (IMAGE_TO_TEXT, ranked.image_to_text, bootstrap.own(pictures)),
         ):
-            result[name]["intervals"] = bootstrap.intervals(ranks.by_query(mine), mine, owners, settings)
+            result[name]["intervals"] = bootstrap.intervals(ranks.by_query(mine), mine, owners, resampling)
     return result
 
 
 def evaluate(images: np.ndarray, captions: np.ndarray, data: RetrievalSet) -> dict[str, Any]:
-    """Figures of both directions without intervals; `images` (n, d) and `captions` (m, d)."""
+    """Figures of both directions without intervals, of embeddings `images` (n, d) and `captions` (m, d)."""
     return figures(rank(images, captions, data), data)
 
 
 def chance(data: RetrievalSet) -> dict[str, Any]:
-    """What a random order would score in both directions."""
+    """Expected figures of a random order, in both directions."""
     return {
         TEXT_TO_IMAGE: ranks.chance(data.images_of, len(data.captions_of)),
         IMAGE_TO_TEXT: ranks.chance(data.captions_of, len(data.captions)),
     }
+
+
+def measure(
+    encoder: Encoder, images: np.ndarray, pairs: Sequence[Pair], merge: bool = True,
+    resampling: Resampling | None = None,
+) -> Retrieved:  # fmt: skip
+    """Measure a model on pairs and its embeddings `images` (n, d) of their pictures.
+
+    `merge`: equal captions are one query; with `resampling` the figures have intervals by picture.
+    """
+    answers = retrieval_set(pairs, merge)
+    ranked = rank(images, encoder.encode_text(answers.captions), answers)
+    rules = {"captions": "distinct" if merge else "all", "ties": ranks.TIE_RULE}
+    return Retrieved(ranks.rounded(figures(ranked, answers, resampling)) | rules, ranked, answers)

@@ -1,146 +1,266 @@
-"""Measurements from start to results: check for training pictures, embed, rank, describe.
+"""From models and pictures to results: choose pairs, embed their pictures, measure, describe.
 
-Several models are measured on the same pictures, which are decoded once for all of them. Results come one by one, so
-that what is measured can be written before the next model fails.
+Several models are measured on the same pictures, which are decoded once for all of them. Each result is computed on
+its own, so that it can be written before the next model fails.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clip_italian.errors import UserError
-from clip_italian.evaluate import classification, measure, overlap, results, retrieval
+import numpy as np
+
+from clip_italian import console
+from clip_italian.errors import UsageError, UserError
+from clip_italian.evaluate import ranks, results, retrieval, zeroshot
 from clip_italian.evaluate.bootstrap import Resampling
 from clip_italian.evaluate.labelled import LabelledSet
-from clip_italian.evaluate.subjects import Subject
-from clip_italian.pairs import Pair, fingerprint
+from clip_italian.evaluate.leaks import Overlap
+from clip_italian.languages import Language
+from clip_italian.models.encoder import Encoder, encode_files
+from clip_italian.models.load import load_rival
+from clip_italian.pairs import Pair, fingerprint, image_path, read
+
+UNCHECKED: Overlap = {"checked": False}
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How intervals are drawn, and whether pictures that a model was trained on are allowed."""
+class NamedModel:
+    """A model, its name in reports, and the folder, id or other name it was loaded from."""
 
-    resampling: Resampling
-    allow_overlap: bool = False
+    source: str
+    name: str
+    encoder: Encoder
+
+
+@dataclass(frozen=True)
+class EmbeddedPairs:
+    """The pairs whose pictures can be read, and one model's embeddings of these, `images` (n, dim).
+
+    `left_out` lists the unreadable pictures, `facts` describe the data, `overlap` says how many pictures the model was
+    trained on.
+    """
+
+    model: NamedModel
+    pairs: list[Pair]
+    paths: list[Path]
+    images: np.ndarray
+    left_out: list[str]
+    facts: dict[str, Any]
+    overlap: Overlap
+
+
+@dataclass(frozen=True)
+class EmbeddedClasses:
+    """One set of labels, the readable pictures of its classes, and one model's embeddings of these, `images` (n, dim).
+
+    `name` is what reports call the result, `right` (n,) are the pictures' classes; the rest as in `EmbeddedPairs`.
+    """
+
+    model: NamedModel
+    name: str
+    data: LabelledSet
+    images: np.ndarray
+    right: np.ndarray
+    left_out: list[str]
+    facts: dict[str, Any]
+    overlap: Overlap
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A result as its file has it, and the same figures for a random order."""
+    """A result as its file has it, and the expected figures of a random order."""
 
     result: dict[str, Any]
     chance: dict[str, Any]
 
 
-def retrieval_on_pairs(
-    subjects: Sequence[Subject], chosen: Sequence[Pair], pairs_file: Path, merge: bool, rules: Rules
-) -> Iterator[Measured]:
-    """Each model's retrieval in both directions on pairs of a file; `merge`: equal captions are one query."""
-    for subject, data, facts, overlapping in _embedded(subjects, chosen, pairs_file, rules):
-        with _of(subject):
-            measured = measure.measure_retrieval(subject.encoder, data, merge, rules.resampling)
-        yield Measured(
-            _head(subject, subject.name, results.RETRIEVAL, facts, rules)
-            | measured.figures
-            | {"overlap": overlapping}
-            | results.retrieval_ranks(measured.found, measured.answers),
-            measure.retrieval_chance(data, merge),
-        )
+def model_names(sources: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Names of the models in reports: `names`, or where there are none, `sources`.
 
-
-def zeroshot_on_pairs(
-    subjects: Sequence[Subject], chosen: Sequence[Pair], pairs_file: Path, prompts: Sequence[str], rules: Rules
-) -> Iterator[Measured]:
-    """For each model every picture of some pairs against all their captions, each set in the prompts."""
-    for subject, data, facts, overlapping in _embedded(subjects, chosen, pairs_file, rules):
-        answers = retrieval.retrieval_set(data.pairs)
-        names = [(caption,) for caption in answers.captions]
-        with _of(subject):
-            figures, measured = measure.measure_zeroshot(
-                subject.encoder, data.images, names, answers.captions_of, prompts, rules.resampling
-            )
-        yield Measured(
-            _head(subject, subject.name, results.ZEROSHOT, facts, rules)
-            | figures
-            | {"overlap": overlapping, "ranks": {"zeroshot": measured.found.tolist()}},
-            measure.zeroshot_chance(data),
-        )
-
-
-def zeroshot_on_classes(
-    subjects: Sequence[Subject], sets: Sequence[LabelledSet], prompts: Sequence[str], rules: Rules
-) -> Iterator[Measured]:
-    """Pictures with classes against the classes' labels, each set in the prompts: each model with each set of labels.
-
-    `sets` hold the same pictures; results come in the order of `result_names`.
+    Raises UsageError for another number of names than of models, and for a duplicate.
     """
-    encoders = {subject.name: subject.encoder for subject in subjects}
-    ids = dict(zip(sets[0].paths, sets[0].ids, strict=True))
-    overlaps = overlap.check(encoders, ids, sets[0].place, rules.allow_overlap)
-    embedded = classification.embed(list(encoders.values()), sets)
-    names = iter(result_names(list(encoders), [data.labels for data in sets]))
-    seen = embedded[0][0]
-    facts = results.data_facts(sets[0].place, [], "", seen.paths, seen.left_out)
-    for number, subject in enumerate(subjects):
-        for data, by_model in zip(sets, embedded, strict=True):
-            mine = by_model[number]
-            with _of(subject):
-                figures, found = classification.figures(subject.encoder, data, mine, prompts, rules.resampling)
-            yield Measured(
-                _head(subject, next(names), results.ZEROSHOT, facts | {"fingerprint": data.fingerprint()}, rules)
-                | figures
-                | {"overlap": overlaps[subject.name], "label_set": data.labels}
-                | {"names": dict(zip(data.classes, map(list, data.names), strict=True))}
-                | {"ranks": {"zeroshot": found.tolist()}},
-                classification.chance(data, mine),
-            )
+    if names and len(names) != len(sources):
+        raise UsageError(f"{len(names)} names for {len(sources)} models; give --name once for each --model, or never")
+    chosen = list(names or sources)
+    duplicate = next((name for name in chosen if chosen.count(name) > 1), None)
+    if duplicate is not None:
+        raise UsageError(f"two models are called {duplicate!r}; give each another --name")
+    return chosen
+
+
+def load_models(sources: Sequence[str], names: Sequence[str], language: Language, device: str) -> list[NamedModel]:
+    """Load models in order, with the names that `model_names` returned. All stay in memory."""
+    return [
+        NamedModel(source, name, load_rival(source, language, device))
+        for source, name in zip(sources, names, strict=True)
+    ]
+
+
+def choose_pairs(pairs_file: Path, split: str | None) -> list[Pair]:
+    """Read the pairs of a split; None: of `test` if the file names splits, else all.
+
+    Raises UserError where there are none.
+    """
+    pairs = read(pairs_file)
+    if split is None:
+        split = "test" if any(pair.split for pair in pairs) else "all"
+    chosen = pairs if split == "all" else [pair for pair in pairs if pair.split == split]
+    if not chosen:
+        names = sorted({str(pair.split) for pair in pairs})
+        raise UserError(f"{pairs_file}: no pairs in split {split!r}; it has {', '.join(names)}, or give --split all")
+    return chosen
+
+
+def picture_ids(pairs: Sequence[Pair], pairs_file: Path) -> dict[Path, str]:
+    """Ids of pairs by the paths of their pictures."""
+    return {image_path(pair, pairs_file): pair.id for pair in pairs}
+
+
+def embed_files(
+    encoders: Sequence[Encoder], paths: Sequence[Path], place: str
+) -> tuple[list[Path], list[np.ndarray], list[str]]:
+    """The readable files, each model's embeddings of them (n, dim), and the errors of the other files.
+
+    Files are decoded once. Says on stderr how many are left out. Raises UserError where none can be read.
+    """
+    with console.progress("pictures", len(paths)) as advance:
+        good, images, errors = encode_files(encoders, paths, advance)
+    if not good:
+        raise UserError(f"{place}: none of its {len(paths)} pictures can be read (first: {errors[0]})")
+    if errors:
+        console.notice(f"{len(errors)} of {len(paths)} pictures cannot be read and are left out, first: {errors[0]}")
+    return good, images, [str(error) for error in errors]
+
+
+def embed_pairs(
+    models: Sequence[NamedModel], pairs: Sequence[Pair], pairs_file: Path, overlaps: Mapping[str, Overlap]
+) -> list[EmbeddedPairs]:
+    """Embed the pictures of `pairs` with each model; `overlaps` are those that `leaks.check` found.
+
+    Unreadable pictures are left out. Raises UserError where none can be read.
+    """
+    by_path = {image_path(pair, pairs_file): pair for pair in pairs}
+    paths, images, left_out = embed_files([model.encoder for model in models], list(by_path), str(pairs_file))
+    readable = [by_path[path] for path in paths]
+    splits = sorted({pair.split for pair in readable if pair.split})
+    facts = results.data_facts(str(pairs_file), splits, fingerprint(readable), paths, left_out)
+    return [
+        EmbeddedPairs(model, readable, paths, mine, left_out, facts, overlaps.get(model.name, UNCHECKED))
+        for model, mine in zip(models, images, strict=True)
+    ]
+
+
+def embed_classes(
+    models: Sequence[NamedModel], sets: Sequence[LabelledSet], overlaps: Mapping[str, Overlap]
+) -> list[EmbeddedClasses]:
+    """Embed pictures with classes with each model; all `sets` hold the same pictures with other labels.
+
+    One entry for each model and set, in the order of `result_names`. Unreadable pictures are left out. Raises
+    UserError where no picture of a class can be read.
+    """
+    paths, images, left_out = embed_files([model.encoder for model in models], sets[0].paths, sets[0].place)
+    facts = results.data_facts(sets[0].place, [], "", paths, left_out)
+    names = iter(result_names([model.name for model in models], [data.labels for data in sets]))
+    return [
+        EmbeddedClasses(
+            model, next(names), data, mine, _classes_of(paths, data), left_out,
+            facts | {"fingerprint": data.fingerprint()}, overlaps.get(model.name, UNCHECKED),
+        )
+        for model, mine in zip(models, images, strict=True)
+        for data in sets
+    ]  # fmt: skip
 
 
 def result_names(names: Sequence[str], label_sets: Sequence[str]) -> list[str]:
-    """What reports call the results: models by name, with the set of labels where there are several."""
+    """Names of the results in reports: the models' names, with the set of labels where there are several."""
     if len(label_sets) == 1:
         return list(names)
     return [f"{name} ({labels})" for name in names for labels in label_sets]
 
 
-def for_people(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result without what is as long as the data set."""
-    return {key: value for key, value in result.items() if key not in results.LONG}
+def retrieval_result(embedded: EmbeddedPairs, merge: bool, resampling: Resampling) -> Measured:
+    """Retrieval in both directions; `merge`: equal captions are one query."""
+    with _errors_of(embedded.model):
+        found = retrieval.measure(embedded.model.encoder, embedded.images, embedded.pairs, merge, resampling)
+    return Measured(
+        _head(embedded, embedded.model.name, results.RETRIEVAL, resampling)
+        | found.figures
+        | {"left_out": len(embedded.left_out), "overlap": embedded.overlap}
+        | results.retrieval_ranks(found.ranks, found.answers),
+        ranks.rounded(retrieval.chance(found.answers)),
+    )
 
 
-def _embedded(
-    subjects: Sequence[Subject], chosen: Sequence[Pair], pairs_file: Path, rules: Rules
-) -> Iterator[tuple[Subject, measure.Embedded, dict[str, Any], dict[str, Any]]]:
-    """Each model with its embeddings of the pictures, the facts of the data, and its overlap with them."""
-    encoders = {subject.name: subject.encoder for subject in subjects}
-    ids = measure.ids(chosen, pairs_file)
-    overlaps = overlap.check(encoders, ids, str(pairs_file), rules.allow_overlap)
-    embedded = measure.embed(list(encoders.values()), chosen, pairs_file)
-    used = embedded[0]
-    splits = sorted({pair.split for pair in used.pairs if pair.split})
-    facts = results.data_facts(str(pairs_file), splits, fingerprint(used.pairs), used.paths, used.left_out)
-    for subject, data in zip(subjects, embedded, strict=True):
-        yield subject, data, facts, overlaps[subject.name]
+def zeroshot_result(embedded: EmbeddedPairs, prompts: Sequence[str], resampling: Resampling) -> Measured:
+    """Zero-shot classification of each picture among all captions of the pairs, each set in the prompts."""
+    answers = retrieval.retrieval_set(embedded.pairs)
+    names, right = [(caption,) for caption in answers.captions], answers.captions_of
+    with _errors_of(embedded.model):
+        figures, found = zeroshot.measure(embedded.model.encoder, embedded.images, names, right, prompts, resampling)
+    return Measured(
+        _head(embedded, embedded.model.name, results.ZEROSHOT, resampling)
+        | figures
+        | {"overlap": embedded.overlap, "ranks": {"zeroshot": found.rank.tolist()}},
+        ranks.rounded(zeroshot.chance(len(names), right)),
+    )
+
+
+def classes_result(embedded: EmbeddedClasses, prompts: Sequence[str], resampling: Resampling) -> Measured:
+    """Zero-shot classification among the labels of classes, each set in the prompts, also class by class."""
+    data, right = embedded.data, [(int(number),) for number in embedded.right]
+    with _errors_of(embedded.model):
+        figures, found = zeroshot.measure(
+            embedded.model.encoder, embedded.images, data.names, right, prompts, resampling
+        )
+    classes = zeroshot.per_class(found.rank, embedded.right, data.classes)
+    by_class = {
+        "mean_class_accuracy@1": float(np.mean([part["accuracy@1"] for part in classes.values()])),
+        "left_out": len(embedded.left_out),
+        "per_class": classes,
+        "confusions": zeroshot.confusions(found, embedded.right, data.classes),
+    }
+    return Measured(
+        _head(embedded, embedded.name, results.ZEROSHOT, resampling)
+        | figures
+        | ranks.rounded(by_class)
+        | {"overlap": embedded.overlap, "label_set": data.labels}
+        | {"names": dict(zip(data.classes, map(list, data.names), strict=True))}
+        | {"ranks": {"zeroshot": found.rank.tolist()}},
+        ranks.rounded(zeroshot.chance(len(data.classes), right)),
+    )
+
+
+def _classes_of(paths: Sequence[Path], data: LabelledSet) -> np.ndarray:
+    """Class of each readable picture (n,); raises UserError for a class that has none left."""
+    numbers = dict(zip(data.paths, data.right, strict=True))
+    right = np.array([numbers[path] for path in paths])
+    lost = Counter(data.right).keys() - set(right.tolist())
+    if lost:
+        name = data.classes[min(lost)]
+        raise UserError(f"{data.place}: no picture of class {name!r} can be read; replace them or remove the class")
+    return right
 
 
 @contextmanager
-def _of(subject: Subject) -> Iterator[None]:
-    """Says which model it was that could not be measured."""
+def _errors_of(model: NamedModel) -> Iterator[None]:
+    """Put the model's name before errors."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{subject.name}: {error}") from error
+        raise UserError(f"{model.name}: {error}") from error
 
 
-def _head(subject: Subject, name: str, kind: str, data: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+def _head(embedded: EmbeddedPairs | EmbeddedClasses, name: str, kind: str, resampling: Resampling) -> dict[str, Any]:
     return {
         "format": results.FORMAT,
         "kind": kind,
         "name": name,
-        "model": results.model_facts(subject.encoder, subject.source),
-        "data": data,
-        "bootstrap": rules.resampling.facts(),
+        "model": results.model_facts(embedded.model.encoder, embedded.model.source),
+        "data": embedded.facts,
+        "bootstrap": resampling.facts(),
         "versions": results.versions(),
     }

@@ -1,1 +1,1 @@
-"""A model made ready for others: its card, and its way to the Hub."""
+"""Releasing a model: its card, and the upload to the Hub."""

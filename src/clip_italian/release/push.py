@@ -1,7 +1,7 @@
-"""A model folder's way to the Hub: what is in it, what speaks against it, and the upload.
+"""Upload of a model folder to the Hub, and the checks before it.
 
-Nothing goes that does not belong to a model: checkpoints, optimiser states and pictures are refused rather than passed
-over, since whoever made the folder thought otherwise. The token is huggingface_hub's own: `hf auth login` or HF_TOKEN.
+A folder with files that do not belong to a model (checkpoints, optimiser states, pictures) is refused: leaving them out
+silently would hide a mistake. The token is huggingface_hub's own: `hf auth login` or HF_TOKEN.
 """
 
 import json
@@ -19,22 +19,22 @@ from clip_italian import privacy
 from clip_italian.errors import UsageError, UserError
 from clip_italian.pictures.decoding import SUFFIXES
 from clip_italian.release.card import CARD
-from clip_italian.release.failure_sheet import FILE as FAILURES
-from clip_italian.release.failure_sheet import is_ours
+from clip_italian.release.failures import FILE as FAILURES
+from clip_italian.release.failures import is_ours
 
-# By their ends: what transformers, sentence-transformers, open_clip, ONNX and OpenVINO load, and what goes with it.
+# Files that transformers, sentence-transformers, open_clip, ONNX and OpenVINO load, and their documentation.
 _MODEL_FILES = re.compile(
     r"(.*\.(json|safetensors|onnx|onnx[._]data|onnx\.data|xml|txt|model|spm|bpe|jinja|md)|vocab\.\w+|merges\.txt"
     r"|(open_clip_)?pytorch_model.*\.bin|openvino_.*\.bin|LICEN[CS]E.*|NOTICE.*|\.gitattributes|CITATION\.cff)"
 )
 _WEIGHTS = re.compile(r".*\.(safetensors|onnx)|(open_clip_)?pytorch_model.*\.bin|openvino_.*\.xml")
 _NEVER = re.compile(r"(optimizer|optimiser|scheduler|trainer_state|training_args|rng_state|step-\d+|best-\d+).*")
-_SKIPPED = (".git", ".cache")  # folders that HfApi.upload_folder passes over by itself
+_SKIPPED = (".git", ".cache")  # folders that HfApi.upload_folder ignores
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of the folder: its path inside, its size in bytes, and why it is no part of a model, if it is none."""
+    """A file of the folder: path inside it, size in bytes, and the reason to refuse it, None for a model's file."""
 
     path: str
     size: int
@@ -43,19 +43,19 @@ class File:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would go up, and everything that speaks against it."""
+    """The files to upload, and all objections to the upload."""
 
     files: Sequence[File]
     objections: Sequence[str]
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size in bytes."""
         return sum(file.size for file in self.files)
 
 
 def plan(folder: Path) -> Plan:
-    """Look at a folder; raises UserError where it is none or empty."""
+    """Check a folder; raises UserError if it is missing or empty."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a model's, such as RUN/model")
     shown = FAILURES if is_ours(folder / FAILURES) else None
@@ -73,10 +73,10 @@ def plan(folder: Path) -> Plan:
 
 
 def push(folder: Path, repo_id: str, private: bool, api: HfApi | None = None) -> str:
-    """Upload a folder that `plan` has nothing against; return its address.
+    """Upload a folder that passes the checks of `plan`; return its URL.
 
-    Raises UserError where something speaks against it, there is no token, or the Hub refuses or cannot be reached,
-    and where a private upload was asked for and the repository is public.
+    Raises UserError for a folder that does not pass, for a missing token, if the Hub refuses or cannot be reached, and
+    for a private upload to a public repository.
     """
     check_id(repo_id)
     privacy.refuse_offline(f"{repo_id}: uploading {folder}", "look at what would go up with --dry-run")
@@ -97,13 +97,13 @@ def push(folder: Path, repo_id: str, private: bool, api: HfApi | None = None) ->
         )  # fmt: skip
     except UserError:
         raise
-    except Exception as error:  # its own, and those of the HTTP library, which differs between its versions
+    except Exception as error:  # huggingface_hub's, and those of its HTTP library, which depends on its version
         raise UserError(f"{repo_id}: not uploaded ({_line(error)})") from error
     return str(url)
 
 
 def check_id(repo_id: str) -> None:
-    """Raise UsageError for what can be no repository's id."""
+    """Raise UsageError for an invalid repository id."""
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:

@@ -18,8 +18,8 @@ from scipy.special import expit
 
 from clip_italian import pairs
 from clip_italian.errors import UserError
-from clip_italian.evaluate import measure
 from clip_italian.evaluate.labelled import LabelledSet
+from clip_italian.evaluate.run import embed_files
 from clip_italian.files.names import as_stored, normal
 from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pipeline.parts import alone
@@ -147,7 +147,7 @@ def calibrate_labels(encoder: SearchEncoder, classifier: Classifier, data: Label
         raise UserError(f"{data.place}: {unknown[0]!r} is none of the labels; name the folders as the labels")
     if len(data.classes) < 2:
         raise UserError(f"{data.place}: pictures of one label only; calibrating needs folders for two or more")
-    paths, (images,), _ = measure.embed_files([encoder], data.paths, data.place)
+    paths, (images,), _ = embed_files([encoder], data.paths, data.place)
     classes = dict(zip(data.paths, data.right, strict=True))
     right = np.eye(len(data.classes), dtype=bool)[[classes[path] for path in paths]]
     start = classifier.curve or Curve.of_model(encoder)

@@ -1,1 +1,1 @@
-"""The card of a data set: what its pairs files hold, in Markdown and pictures."""
+"""The card of a data set: counts over its pairs files, as Markdown, charts and sample pictures."""

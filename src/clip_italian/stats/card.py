@@ -1,58 +1,89 @@
-"""The card: what was gathered as Markdown that also reads well as plain text, with the figures beside it."""
+"""The card of a data set: Markdown that also reads well as plain text, with charts and sample pictures."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from clip_italian import charts
+from clip_italian.charts import Chart
 from clip_italian.errors import UserError
 from clip_italian.files.atomic import staged
-from clip_italian.stats import contact_sheet, figures
+from clip_italian.stats import contact_sheet
 from clip_italian.stats.gather import OTHER, Facts, quantile
+from clip_italian.tables import aligned_markdown, one_line
 
 CARD = "README.md"
 # Table 1 of the CLIP-Italian paper (Bianchi et al. 2021): captions by source.
 PAPER = {"wit": 525_950, "mscoco-it": 116_195, "conceptual-captions": 712_890, "ilpost": 29_055}
-# Tables that may be long show so many rows and sum up the rest.
-ROWS = 15
+MAX_ROWS = 15  # of tables that may be long; the other rows are summed up
+MAX_BARS = 20  # of charts that may be long
 MARK = "<!-- Written by `clip-italian stats`; the next run writes it again. -->"
 
 
 def write(facts: Facts, title: str, folder: Path) -> list[Path]:
-    """Write the card and its figures into a folder; return the paths.
+    """Write the card and its charts into a folder; return the paths.
 
-    Raises UserError where the folder holds a README.md that is not ours.
+    Raises UserError for a README.md that this command did not write.
     """
     card = folder / CARD
     if card.exists() and MARK not in card.read_text(encoding="utf-8", errors="replace"):
         raise UserError(f"{card}: written by somebody else; choose another folder (-o)")
-    written = []
-    with staged(folder / "sources.png") as path:
-        figures.draw_sources([(name, facts.captions[name], PAPER.get(name)) for name in _sources(facts)], path)
-    written.append(folder / "sources.png")
-    with staged(folder / "lengths.png") as path:
-        figures.draw_lengths(facts.words, path)
-    written.append(folder / "lengths.png")
-    if any(facts.rejects.values()):
-        with staged(folder / "rejects.png") as path:
-            figures.draw_rejects({stage: counts for stage, counts in facts.rejects.items() if counts}, path)
-        written.append(folder / "rejects.png")
-    if facts.sizes:
-        with staged(folder / "sizes.png") as path:
-            figures.draw_sizes(facts.sizes, path)
-        written.append(folder / "sizes.png")
+    sources = [(name, facts.captions[name], PAPER.get(name)) for name in _sources(facts)]
+    rejects = {stage: counts for stage, counts in facts.rejects.items() if counts}
+    drawn = {
+        "sources.png": sources_chart(sources),
+        "lengths.png": lengths_chart(facts.words),
+        "rejects.png": rejects_chart(rejects) if rejects else None,
+        "sizes.png": sizes_chart(facts.sizes) if facts.sizes else None,
+    }
+    written = [card]
+    for name, chart in drawn.items():
+        if chart is not None:
+            with staged(folder / name) as path:
+                charts.write_png(chart, path)
+            written.append(folder / name)
     with staged(folder / "samples.png") as path:
         shown = contact_sheet.draw(facts.pictures, path)
-    written.append(folder / "samples.png")
     with staged(card) as path:
         path.write_text(markdown(facts, title, shown), encoding="utf-8")
-    return [card, *written]
+    return [*written, folder / "samples.png"]
+
+
+def sources_chart(rows: Sequence[tuple[str, int, int | None]]) -> Chart:
+    """Captions by source beside those of the paper: (name, here, in the paper or None)."""
+    return charts.paired_bars(rows, ("here", "CLIP-Italian paper, Table 1"), "captions")
+
+
+def rejects_chart(rejects: Mapping[str, Counter[str]]) -> Chart:
+    """The most frequent reasons for rejects, stacked by stage."""
+    totals = sum(rejects.values(), Counter[str]())
+    reasons = [reason for reason, _ in totals.most_common(MAX_BARS)]
+    parts = [(stage, [counts[reason] for reason in reasons]) for stage, counts in rejects.items()]
+    return charts.stacked_bars(reasons, parts, "rejected rows")
+
+
+def lengths_chart(words: Counter[int]) -> Chart:
+    """Captions by number of words; the last bar has all beyond the 99.5th percentile."""
+    last = max(quantile(words, 0.995), 10)
+    heights = [words[number] for number in range(last)]
+    heights.append(sum(count for number, count in words.items() if number >= last))
+    beyond = any(number > last for number in words)
+    xlabel = f"words{f' (last bar: {last} or more)' if beyond else ''}"
+    return charts.histogram(heights, quantile(words, 0.5), xlabel, "captions")
+
+
+def sizes_chart(sizes: Sequence[tuple[int, int]]) -> Chart:
+    """Height against width of pictures; frequent sizes have larger points."""
+    counts = Counter(sizes)
+    areas = [14 + 500 * count / len(sizes) for count in counts.values()]
+    return charts.scatter(list(counts), areas, "width (pixels)", "height (pixels)")
 
 
 def markdown(facts: Facts, title: str, shown: int) -> str:
-    """The card's text; `shown` is how many pictures the sheet of samples has."""
+    """The card's text; `shown` is the number of sample pictures."""
     parts = [
         MARK,
-        f"# {_text(title)}",
+        f"# {one_line(title)}",
         f"{facts.images.total():,} images with {facts.captions.total():,} captions"
         f" from {_plural(len(facts.images), 'source')}.",
         *_source_part(facts),
@@ -74,16 +105,6 @@ def markdown(facts: Facts, title: str, shown: int) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
-    """A Markdown table whose columns line up: the first `names` to the left, then numbers to the right."""
-    cells = [[_cell(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    columns = list(enumerate(widths))
-    rule = ["-" * width if at < names else "-" * (width - 1) + ":" for at, width in columns]
-    lines = [[row[at].ljust(width) if at < names else row[at].rjust(width) for at, width in columns] for row in cells]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
-
-
 def _source_part(facts: Facts) -> list[str]:
     rows = [
         (
@@ -100,7 +121,7 @@ def _source_part(facts: Facts) -> list[str]:
     parts = [
         "## Captions and images by source",
         "Beside them the captions of the CLIP-Italian paper's Table 1.",
-        table(("source", "images", "captions", "the paper's captions", "captions an image"), rows),
+        aligned_markdown(("source", "images", "captions", "the paper's captions", "captions an image"), rows),
     ]
     if facts.translated:
         parts.append(f"{_of(facts.translated, facts.captions.total(), 'captions')} are translations.")
@@ -113,7 +134,7 @@ def _reject_part(facts: Facts) -> list[str]:
         return [heading, "No rejects files lie beside the pairs files, and none were named."]
     total = sum(counts.total() for counts in facts.rejects.values())
     if not total:
-        return [heading, f"None: the rejects files ({', '.join(map(_text, facts.rejects))}) are empty."]
+        return [heading, f"None: the rejects files ({', '.join(map(one_line, facts.rejects))}) are empty."]
     rows = [
         (stage, reason, f"{count:,}", f"{count / counts.total():.1%}")
         for stage, counts in facts.rejects.items()
@@ -122,7 +143,7 @@ def _reject_part(facts: Facts) -> list[str]:
     return [
         heading,
         f"{total:,} rows, by the stage that left them out (the name of its rejects file) and its reason.",
-        table(("stage", "reason", "rows", "of the stage's"), rows, names=2),
+        aligned_markdown(("stage", "reason", "rows", "of the stage's"), rows, names=2),
         "![Rejected rows by reason and stage](rejects.png)",
     ]
 
@@ -134,7 +155,9 @@ def _length_part(facts: Facts) -> list[str]:
     return [
         "## Caption lengths",
         f"In words, divided at spaces; {mean:.1f} on average.",
-        table(("share of captions", *names), [("words at most", *(f"{quantile(facts.words, s):,}" for s in shares))]),
+        aligned_markdown(
+            ("share of captions", *names), [("words at most", *(f"{quantile(facts.words, s):,}" for s in shares))]
+        ),
         "![Captions by number of words](lengths.png)",
     ]
 
@@ -159,21 +182,23 @@ def _size_part(facts: Facts) -> list[str]:
     return [
         *parts,
         f"In pixels, {_drawn(len(facts.sizes), facts.local, 'pictures on this machine')}.",
-        table(("", "least", "25 %", "median", "75 %", "most"), rows),
+        aligned_markdown(("", "least", "25 %", "median", "75 %", "most"), rows),
         "![Width and height of pictures](sizes.png)",
     ]
 
 
 def _sources(facts: Facts) -> list[str]:
-    """The paper's sources in its order, then the others, the largest first."""
+    """The paper's sources in its order, then the others by number of captions."""
     return [*PAPER, *(name for name, _ in facts.captions.most_common() if name not in PAPER)]
 
 
 def _shares(name: str, unit: str, counts: Counter[str]) -> str:
-    frequent = counts.most_common(ROWS)
+    frequent = counts.most_common(MAX_ROWS)
     rest = counts.total() - sum(count for _, count in frequent)
     rows = [*frequent, *([(OTHER, rest)] if rest else [])]
-    return table((name, unit, "share"), [(key, f"{count:,}", f"{count / counts.total():.1%}") for key, count in rows])
+    return aligned_markdown(
+        (name, unit, "share"), [(key, f"{count:,}", f"{count / counts.total():.1%}") for key, count in rows]
+    )
 
 
 def _of(part: int, whole: int, what: str) -> str:
@@ -186,12 +211,3 @@ def _drawn(some: int, whole: int, what: str) -> str:
 
 def _plural(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _cell(text: str) -> str:
-    return _text(text).replace("|", "\\|")
-
-
-def _text(text: str) -> str:
-    """One line without what Markdown would take for HTML."""
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")

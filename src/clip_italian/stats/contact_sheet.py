@@ -1,4 +1,4 @@
-"""A sheet of pictures with captions, as one picture."""
+"""A contact sheet: sample pictures with captions, as one image."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ EMPTY = "None of the pictures is on this machine, so there is nothing to show."
 
 
 def draw(candidates: Sequence[Picture], path: Path) -> int:
-    """Write a PNG of the first dozen pictures that can be read; return how many there are."""
+    """Write a PNG of the first twelve readable pictures; return their number."""
     font = load_font("DejaVu Sans", FONT_SIZE)
     small = load_font("DejaVu Sans", FONT_SIZE - 3)
     cells = list(_readable(candidates))
@@ -47,7 +47,7 @@ def draw(candidates: Sequence[Picture], path: Path) -> int:
 
 
 def wrap(text: str, font: ImageFont.FreeTypeFont, width: int, lines: int) -> list[str]:
-    """The text in at most so many lines of at most `width` pixels; what does not fit ends in “…”."""
+    """The text in at most `lines` lines of at most `width` pixels; “…” ends a cut text."""
     done: list[str] = []
     line = ""
     for word in text.split():
@@ -63,7 +63,7 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: int, lines: int) -> lis
 
 
 def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, or as many of its words as fit with an ellipsis; of a single long word, letters."""
+    """The text, or as many of its words as fit, with an ellipsis; of a single long word, as many letters."""
     if font.getlength(text) <= width:
         return text
     words = text.split()
@@ -77,7 +77,7 @@ def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    """matplotlib's own font: it has all letters of European languages, on every machine."""
+    """A font of matplotlib: on every machine, with all letters of European languages."""
     return ImageFont.truetype(font_manager.findfont(name), size)
 
 

@@ -1,4 +1,4 @@
-"""Read pairs files and rejects files once, in memory that does not grow with them, and count."""
+"""Counts over pairs files and rejects files, read once in constant memory."""
 
 import warnings
 from collections import Counter
@@ -16,10 +16,10 @@ from clip_italian.pipeline.rejects import read_rejects
 from clip_italian.pipeline.sampling import Sample
 
 REJECTS_SUFFIX = ".rejects.jsonl"
-# Captions whose language is identified, and pictures whose size is read.
+# Sizes of the samples: captions to identify the language of, pictures to read the size of.
 LANGUAGE_SAMPLE = 5_000
 PICTURE_SAMPLE = 1_000
-# A count by name takes no more names than this; the rest are counted together.
+# Counts by name have at most so many names; others are counted together.
 MAX_NAMES = 1_000
 OTHER = "(other)"
 NONE = "(none)"
@@ -36,7 +36,7 @@ class Picture:
 
 @dataclass
 class Facts:
-    """What the files hold. `words` counts captions by their number of words."""
+    """Counts over the files. `words` counts captions by number of words."""
 
     images: Counter[str] = field(default_factory=Counter)
     captions: Counter[str] = field(default_factory=Counter)
@@ -56,9 +56,9 @@ class Facts:
 def gather(
     files: Sequence[Path], rejects: Sequence[Path], seed: int, identify: Identifier, advance: Callable[[int], None]
 ) -> Facts:
-    """Count what is in pairs files and in the rejects files of the stages before.
+    """Count over pairs files, and over the rejects files of the stages that wrote them.
 
-    `advance` gets how many more rows are read. Raises UserError for a file that cannot be read.
+    `advance` gets the number of rows with each batch. Raises UserError for a file that cannot be read.
     """
     facts = Facts()
     some_captions: Sample[str] = Sample(LANGUAGE_SAMPLE, seed)
@@ -88,12 +88,12 @@ def beside(files: Iterable[Path]) -> list[Path]:
 
 
 def is_remote(pair: Pair) -> bool:
-    """Whether the picture is an URL, not a file."""
+    """True for a picture given by URL."""
     return "://" in pair.image
 
 
 def quantile(counts: Counter[int], share: float) -> int:
-    """The smallest value that at least `share` (0..1) of what is counted does not exceed."""
+    """The smallest value that at least a `share` (0..1) of the counted values do not exceed."""
     needed = share * counts.total()
     seen = 0
     for value in sorted(counts):

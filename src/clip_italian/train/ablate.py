@@ -5,7 +5,6 @@ runs/ablation/DATA/VARIANT-SEED-…/    a run's history, steps and report; its w
 """
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -14,13 +13,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from clip_italian import console
-from clip_italian.charts import GREEN, GREY, STYLE
+from clip_italian import charts, console
 from clip_italian.config import Recipe, Stage
 from clip_italian.errors import UsageError, UserError
 from clip_italian.files import digests
 from clip_italian.files.atomic import staged
-from clip_italian.stats.card import table
+from clip_italian.tables import aligned_markdown
 from clip_italian.train import history
 from clip_italian.train.checkpoint import FOLDER as CHECKPOINTS
 from clip_italian.train.history import STEPS_FILE, Journal, Record
@@ -293,32 +291,17 @@ def markdown(
 
 def draw(variants: Sequence[Variant], data: Sequence[DataSet], results: Sequence[Record]) -> str:
     """An SVG: a panel for each data set, a row for each variant, a dot for each seed and a bar for their mean."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     names = [variant.name for variant in variants]
-    # Letters as outlines: the plot is shown in pages with other fonts.
-    with pyplot.rc_context({**STYLE, "svg.fonttype": "path", "svg.hashsalt": "ablation"}):
-        figure, panels = pyplot.subplots(
-            1, len(data), figsize=(1.6 + 3.4 * len(data), 0.9 + 0.34 * len(names)), sharey=True, squeeze=False
+    columns = [
+        charts.Dots(
+            one.name,
+            [spread(results, one.name, name, MAIN_FIGURE).values for name in names],
+            spread(results, one.name, BASELINE, MAIN_FIGURE).mean,
         )
-        figure.set_layout_engine("constrained", w_pad=0.12)
-        for axes, one in zip(panels[0], data, strict=True):
-            for row, name in enumerate(names):
-                found = spread(results, one.name, name, MAIN_FIGURE)
-                axes.plot(found.values, [row] * len(found.values), "o", ms=4, color=GREY, alpha=0.8, mew=0)
-                axes.plot([found.mean] * 2, [row - 0.28, row + 0.28], color=GREEN, linewidth=2.5)
-            base = spread(results, one.name, BASELINE, MAIN_FIGURE).mean
-            axes.axvline(base, color=GREY, linestyle=":", linewidth=1, zorder=0)
-            axes.set(title=one.name, xlabel=f"{MAIN_FIGURE}, validation")
-            axes.set_yticks(range(len(names)), names)
-        panels[0][0].invert_yaxis()
-        sink = io.StringIO()
-        figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None})
-        pyplot.close(figure)
-    return sink.getvalue()
+        for one in data
+    ]
+    # Letters as outlines: pages that show the plot have other fonts.
+    return charts.svg(charts.dot_chart(columns, names, f"{MAIN_FIGURE}, validation"), outlines=True)
 
 
 def _table(variants: Sequence[Variant], results: Sequence[Record], data: str) -> str:
@@ -337,7 +320,7 @@ def _table(variants: Sequence[Variant], results: Sequence[Record], data: str) ->
             )
         )
     header = ("variant", MAIN_FIGURE, "R@10", f"{MAIN_FIGURE}, difference", "scale at the end", "steps took")
-    return table(header, rows)
+    return aligned_markdown(header, rows)
 
 
 def _spread(found: Spread) -> str:

@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from clip_italian.charts import BLUE, GREEN, Line, draw
+from clip_italian.charts import BLUE, GREEN, Line, line_chart, svg
 from clip_italian.config import Recipe
 from clip_italian.pages import write_page
 from clip_italian.train.cost import Spent
@@ -101,7 +101,11 @@ def _charts(run: Snapshot) -> list[tuple[str, str]]:
         ("Samples a second", [speed], 0),
         ("Waiting for data, % of the time", [waits], 0),
     ]
-    return [(title, draw(lines, starts, floor)) for title, lines, floor in charts if any(line.x for line in lines)]
+    return [
+        (title, svg(line_chart(lines, starts, floor)))
+        for title, lines, floor in charts
+        if any(line.x for line in lines)
+    ]
 
 
 def _evaluations(run: Snapshot) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Published test sets: what to download, where to put it, and reading them as pairs."""
+"""Published test sets: what to download, where to put it, and readers that make pairs."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ from clip_italian.languages import Language
 
 
 def known(language: Language, labels: Sequence[str] | None = None) -> dict[str, EvaluationSet]:
-    """All test sets by name, in a language; `labels` take the place of the language's own for ImageNet."""
-    found = [*mscoco_it(), xtd10(language.code), crossmodal(language.code), flickr()]
+    """All test sets by name, in a language; `labels` replace the language's own for ImageNet."""
+    sets = [*mscoco_it(), xtd10(language.code), crossmodal(language.code), flickr()]
     if language.imagenet:
-        found.append(imagenet(language.imagenet, labels))
-    return {test_set.name: test_set for test_set in found}
+        sets.append(imagenet(language.imagenet, labels))
+    return {test_set.name: test_set for test_set in sets}

@@ -1,4 +1,4 @@
-"""What a published test set is, and the check that all of it is there."""
+"""Published test sets: their description, and the check that a folder has all of one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +12,10 @@ from clip_italian.pairs import Pair
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a folder holds of a test set.
+class Contents:
+    """Contents of a test set's folder: `pairs` with absolute paths, and names of `missing` pictures.
 
-    `pairs` name pictures that are there, by absolute path; `missing` are the names of those that are not.
-    `notes` are what whoever measures should know.
+    `notes` are warnings about figures measured on the set.
     """
 
     pairs: list[Pair]
@@ -26,7 +25,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Size:
-    """What was published. None where the number of captions is not known to us."""
+    """Published numbers of pictures and captions; None if unknown."""
 
     pictures: int
     captions: int | None = None
@@ -34,9 +33,9 @@ class Size:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A published test set: what it is, how to get it, and how to read it from a folder.
+    """A published test set: description, download instructions, and the function that reads it from a folder.
 
-    `steps` say what to download and where to put it, FOLDER standing for the folder that is given to `read`.
+    `steps` say what to download and where to put it; FOLDER means the folder given to `read`.
     """
 
     name: str
@@ -45,39 +44,38 @@ class EvaluationSet:
     licence: str
     steps: tuple[str, ...]
     size: Size | None
-    read: Callable[[Path], Found]
+    read: Callable[[Path], Contents]
 
 
-def load(test_set: EvaluationSet, folder: Path, partial: bool = False) -> Found:
-    """Read a test set and check that it is whole; its pairs get the set's name as source and the split "test".
+def load(test_set: EvaluationSet, folder: Path, partial: bool = False) -> Contents:
+    """Read a test set and check that it is complete; its pairs get the set's name as source and the split "test".
 
-    Raises UserError, in one line, where the folder or files of it are not there, where the counts are not the
-    published ones, or where pictures are missing; with `partial` a set without some of its pictures is taken, and
-    a note says so.
+    Raises UserError for a missing folder or file, for counts other than the published ones, and for missing pictures;
+    with `partial`, an incomplete set is accepted with a note.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; `clip-italian evaluate sets {test_set.name}` says what goes there")
-    found = test_set.read(folder.resolve())
-    notes = list(found.notes)
-    problem = _problem(test_set, folder, found)
-    if problem and not (partial and found.pairs):
+    contents = test_set.read(folder.resolve())
+    notes = list(contents.notes)
+    problem = _problem(test_set, folder, contents)
+    if problem and not (partial and contents.pairs):
         raise UserError(problem)
     if problem:
         notes.append(f"measured in part: {problem}")
-    kept = [replace(pair, source=test_set.name, split="test") for pair in found.pairs]
-    return Found(kept, found.missing, tuple(notes))
+    kept = [replace(pair, source=test_set.name, split="test") for pair in contents.pairs]
+    return Contents(kept, contents.missing, tuple(notes))
 
 
-def write(found: Sequence[Pair], output: Path) -> None:
-    """Write a pairs file; pictures below its folder are named relative to it."""
+def write(some: Sequence[Pair], output: Path) -> None:
+    """Write a pairs file; pictures below its folder get relative paths."""
     with staged(output) as temporary, pairs.Writer(temporary) as writer:
-        writer.write_batch(pairs.relocated(pairs.to_batch(found), output.parent, output.parent))
+        writer.write_batch(pairs.relocated(pairs.to_batch(some), output.parent, output.parent))
 
 
 def find(folder: Path, places: Sequence[str], what: str) -> Path:
     """The first of some places in `folder` that is a file.
 
-    Raises UserError that names what is missing.
+    Raises UserError, which names the first place, if there is none.
     """
     for place in places:
         if (folder / place).is_file():
@@ -86,21 +84,21 @@ def find(folder: Path, places: Sequence[str], what: str) -> Path:
 
 
 def picture(folder: Path, places: Sequence[str]) -> Path | None:
-    """The first of some places in `folder` where a picture lies."""
+    """The first of some places in `folder` that is a file, else None."""
     return next((folder / place for place in places if (folder / place).is_file()), None)
 
 
-def _problem(test_set: EvaluationSet, folder: Path, found: Found) -> str | None:
-    whole = len(found.pairs) + len(found.missing)
-    if found.missing:
+def _problem(test_set: EvaluationSet, folder: Path, contents: Contents) -> str | None:
+    whole = len(contents.pairs) + len(contents.missing)
+    if contents.missing:
         return (
-            f"{folder}: {len(found.missing):,} of {whole:,} pictures of {test_set.name} are missing, first "
-            f"{found.missing[0]}; get them (clip-italian evaluate sets {test_set.name}), or give --partial"
+            f"{folder}: {len(contents.missing):,} of {whole:,} pictures of {test_set.name} are missing, first "
+            f"{contents.missing[0]}; get them (clip-italian evaluate sets {test_set.name}), or give --partial"
         )
     size = test_set.size
     if size and whole != size.pictures:
         return f"{folder}: {whole:,} pictures of {test_set.name}, published are {size.pictures:,}; download it again"
-    captions = sum(len(pair.captions) for pair in found.pairs)
+    captions = sum(len(pair.captions) for pair in contents.pairs)
     if size and size.captions and captions != size.captions:
         return f"{folder}: {captions:,} captions of {test_set.name}, published are {size.captions:,}; download it again"
     if not whole:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from clip_italian.errors import UserError
-from clip_italian.evaluate.sets.base import EvaluationSet, Found, Size, find, picture
+from clip_italian.evaluate.sets.base import Contents, EvaluationSet, Size, find, picture
 from clip_italian.pairs import Pair
 from clip_italian.sources.mscoco_it import IMAGES_URL, PAGE, MscocoIt, picture_places
 from clip_italian.sources.text import one_line, read_all
@@ -33,7 +33,7 @@ _PARTS = {
 
 
 def mscoco_it() -> list[EvaluationSet]:
-    """MSCOCO-IT's three sets that are used for testing."""
+    """MSCOCO-IT's three test sets."""
     return [
         EvaluationSet(
             name=name,
@@ -69,7 +69,7 @@ def xtd10(language: str) -> EvaluationSet:
     )
 
 
-def _read_mscoco_it(part: str, folder: Path) -> Found:
+def _read_mscoco_it(part: str, folder: Path) -> Contents:
     name = f"captions_ita_{part}.json"
     path = find(folder, (f"{name}.gz", name), "it comes from https://github.com/crux82/mscoco-it")
     pairs: list[Pair] = []
@@ -81,10 +81,10 @@ def _read_mscoco_it(part: str, folder: Path) -> Found:
             missing.append(item.detail or item.id)
         else:
             raise UserError(f"{path}: {item.reason} ({item.detail or item.id}); download the file again")
-    return Found(pairs, missing)
+    return Contents(pairs, missing)
 
 
-def _read_xtd10(language: str, folder: Path) -> Found:
+def _read_xtd10(language: str, folder: Path) -> Contents:
     help_ = "it comes from https://github.com/adobe-research/Cross-lingual-Test-Dataset-XTD10"
     names, captions = (
         read_all(find(folder, (name, f"XTD10/{name}"), help_)).split("\n")
@@ -111,7 +111,7 @@ def _read_xtd10(language: str, folder: Path) -> Found:
         f"{trained:,} of its {len(names):,} pictures are training pictures of MSCOCO: "
         "a model that was trained on MSCOCO has seen them, and its figures here say little"
     )
-    return Found(pairs, missing, (note,) if trained else ())
+    return Contents(pairs, missing, (note,) if trained else ())
 
 
 def _without_end(lines: list[str]) -> list[str]:

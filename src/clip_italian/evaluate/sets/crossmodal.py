@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from clip_italian.errors import UserError
-from clip_italian.evaluate.sets.base import EvaluationSet, Found, Size, find, picture
+from clip_italian.evaluate.sets.base import Contents, EvaluationSet, Size, find, picture
 from clip_italian.pairs import Pair
 from clip_italian.sources.text import one_line, read_all
 
@@ -33,7 +33,7 @@ def crossmodal(language: str) -> EvaluationSet:
     )
 
 
-def _read(language: str, folder: Path) -> Found:
+def _read(language: str, folder: Path) -> Contents:
     path = find(folder, ("captions.jsonl",), f"it comes from {_CAPTIONS}")
     pairs: list[Pair] = []
     missing: list[str] = []
@@ -46,7 +46,7 @@ def _read(language: str, folder: Path) -> Found:
             missing.append(f"{key}.jpg")
         else:
             pairs.append(Pair(f"xm3600-{key}", str(image), captions, "xm3600"))
-    return Found(pairs, missing)
+    return Contents(pairs, missing)
 
 
 def _captions(line: str, language: str, place: str) -> tuple[str, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from clip_italian.evaluate.sets.base import EvaluationSet, Found, find
+from clip_italian.evaluate.sets.base import Contents, EvaluationSet, find
 from clip_italian.pairs import Pair, image_path
 from clip_italian.pairs import read as read_pairs
 
@@ -24,7 +24,7 @@ def flickr() -> EvaluationSet:
     )
 
 
-def _read(folder: Path) -> Found:
+def _read(folder: Path) -> Contents:
     path = find(folder, ("captions.jsonl",), 'it has a line a picture: {"image_path": …, "captions": […]}')
     pairs: list[Pair] = []
     missing: list[str] = []
@@ -34,4 +34,4 @@ def _read(folder: Path) -> Found:
             pairs.append(replace(pair, image=str(image)))
         else:
             missing.append(pair.image)
-    return Found(pairs, missing)
+    return Contents(pairs, missing)

@@ -1,11 +1,11 @@
 """ImageNet-1k's validation set: 50,000 pictures, 1,000 classes by their WordNet ids.
 
 Russakovsky et al. 2015, https://image-net.org. The picture's caption is its class's label, so that `evaluate zeroshot`
-on the pairs classifies among the labels. The validation pictures come in one of these forms:
+on the pairs classifies among the labels. The validation pictures are read in these forms:
 
-    val/n01440764/ILSVRC2012_val_00000293.JPEG         a folder a class
-    val/ILSVRC2012_val_00000293_n01440764.JPEG         as the Hugging Face Hub has them
-    val/ILSVRC2012_val_00000293.JPEG                   as published, with ILSVRC2012_devkit_t12/ beside
+    val/n01440764/ILSVRC2012_val_00000293.JPEG         a folder for each class
+    val/ILSVRC2012_val_00000293_n01440764.JPEG         as on the Hugging Face Hub
+    val/ILSVRC2012_val_00000293.JPEG                   as published, beside ILSVRC2012_devkit_t12/
 """
 
 import json
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from clip_italian.errors import UserError
-from clip_italian.evaluate.sets.base import EvaluationSet, Found, Size
+from clip_italian.evaluate.sets.base import Contents, EvaluationSet, Size
 from clip_italian.languages import ImageClass
 from clip_italian.pairs import Pair
 from clip_italian.pictures.walk import find_pictures
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})(?:_(n\d{8}))?\.JPEG")
 
 
 def imagenet(classes: Sequence[ImageClass], labels: Sequence[str] | None = None) -> EvaluationSet:
-    """The set with the labels of `classes`, or with others in the same order."""
+    """The set with the labels of `classes`, or with other `labels` in the same order."""
     named = [one.label for one in classes] if labels is None else list(labels)
     of_wordnet = {one.wordnet: label for one, label in zip(classes, named, strict=True)}
     return EvaluationSet(
@@ -48,7 +48,7 @@ def imagenet(classes: Sequence[ImageClass], labels: Sequence[str] | None = None)
 def legacy_labels(path: Path) -> list[str]:
     """Labels in ImageNet's order from a JSON list, such as the 2021 set of the original project.
 
-    Raises UserError where the file is no list of 1,000 texts.
+    Raises UserError for a file that is no list of 1,000 texts.
     """
     try:
         labels = json.loads(path.read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ def legacy_labels(path: Path) -> list[str]:
 
 
 def is_validation(folder: Path, wordnets: Collection[str]) -> bool:
-    """Whether a folder holds pictures whose classes are ImageNet's, in one of the forms above."""
+    """True for a folder of ImageNet's validation pictures in one of the forms above."""
     inside = _pictures_folder(folder).iterdir()
     return any(path.name in wordnets if path.is_dir() else _NUMBER.fullmatch(path.name) for path in inside)
 
@@ -68,7 +68,7 @@ def is_validation(folder: Path, wordnets: Collection[str]) -> bool:
 def classified(folder: Path, wordnets: Collection[str]) -> Iterator[tuple[str, Path, str]]:
     """Id, path and WordNet id of each picture in a folder.
 
-    Raises UserError for a picture whose class is none of `wordnets`, or is not to be found out.
+    Raises UserError for a picture whose class is not in `wordnets` or cannot be determined.
     """
     truth: dict[int, str] | None = None
     for path in find_pictures(_pictures_folder(folder)):
@@ -82,8 +82,8 @@ def classified(folder: Path, wordnets: Collection[str]) -> Iterator[tuple[str, P
         yield f"imagenet-{match[1] if match else f'{wordnet}-{path.stem}'}", path, wordnet
 
 
-def _read(of_wordnet: Mapping[str, str], folder: Path) -> Found:
-    return Found(
+def _read(of_wordnet: Mapping[str, str], folder: Path) -> Contents:
+    return Contents(
         [
             Pair(id_, str(path), (of_wordnet[wordnet],), "imagenet")
             for id_, path, wordnet in classified(folder, of_wordnet.keys())
@@ -97,7 +97,7 @@ def _pictures_folder(folder: Path) -> Path:
 
 
 def _ground_truth(folder: Path) -> dict[int, str]:
-    """WordNet id by the number of a validation picture, from the development kit."""
+    """WordNet ids by number of the validation picture, from the development kit."""
     kit = next((place for place in (folder / _DEVKIT, folder / "data") if (place / "meta.mat").is_file()), None)
     if kit is None:
         raise UserError(f"{folder}: the pictures do not tell their class; unpack ILSVRC2012_devkit_t12.tar.gz beside")

@@ -1,6 +1,6 @@
-"""Retrieval pooled over folds: every query is ranked in the gallery of its own fold, and all ranks make one result.
+"""Retrieval pooled over folds: each query is ranked in the gallery of its own fold, and all ranks make one result.
 
-A set that is too small to be divided once is so used whole, each part with a model that was not trained on it.
+This uses all of a set that is too small for a single split: each part with a model that was not trained on it.
 """
 
 from collections.abc import Sequence
@@ -10,34 +10,40 @@ import numpy as np
 
 from clip_italian.evaluate import ranks, retrieval
 from clip_italian.evaluate.bootstrap import Resampling
-from clip_italian.evaluate.measure import Retrieved
 from clip_italian.evaluate.results import retrieval_ranks
-from clip_italian.evaluate.retrieval import DIRECTIONS, IMAGE_TO_TEXT, TEXT_TO_IMAGE, RetrievalRanks, RetrievalSet
+from clip_italian.evaluate.retrieval import (
+    DIRECTIONS,
+    IMAGE_TO_TEXT,
+    TEXT_TO_IMAGE,
+    RetrievalRanks,
+    RetrievalSet,
+    Retrieved,
+)
 
 
-def pooled(parts: Sequence[Retrieved], settings: Resampling) -> dict[str, Any]:
-    """The keys of a result that come from measuring: figures with intervals, ranks, and the sizes of the `galleries`.
+def pooled(parts: Sequence[Retrieved], left_out: int, resampling: Resampling) -> dict[str, Any]:
+    """The measured keys of a result: figures with intervals, ranks, and the sizes of the `galleries`.
 
-    Intervals are by picture over all folds: they cover the draw of the pictures, not that of training. The counts
-    under `gallery` are left out, since there is more than one.
+    Intervals are by picture over all folds: they cover the draw of pictures, not that of training. There is no single
+    `gallery` count. `left_out` is the number of unreadable pictures.
     """
     answers = _joined([part.answers for part in parts])
-    found = RetrievalRanks(
-        np.concatenate([part.found.text_to_image for part in parts]),
-        np.concatenate([part.found.image_to_text for part in parts]),
+    ranked = RetrievalRanks(
+        np.concatenate([part.ranks.text_to_image for part in parts]),
+        np.concatenate([part.ranks.image_to_text for part in parts]),
     )
-    figures = retrieval.figures(found, answers, settings)
+    figures = retrieval.figures(ranked, answers, resampling)
     for direction in DIRECTIONS:
         del figures[direction]["gallery"]
     sizes = [(len(part.answers.captions_of), len(part.answers.captions)) for part in parts]
     galleries = {TEXT_TO_IMAGE: [pictures for pictures, _ in sizes], IMAGE_TO_TEXT: [texts for _, texts in sizes]}
     same = {key: parts[0].figures[key] for key in ("captions", "ties")}
-    left_out = {"left_out": sum(part.figures["left_out"] for part in parts)}
-    return ranks.rounded(figures) | same | left_out | {"galleries": galleries} | retrieval_ranks(found, answers)
+    rest = {"left_out": left_out, "galleries": galleries}
+    return ranks.rounded(figures) | same | rest | retrieval_ranks(ranked, answers)
 
 
 def chance(answers: Sequence[RetrievalSet]) -> dict[str, dict[str, float]]:
-    """What random orders would score on average over all queries, but for the median."""
+    """Expected figures of random orders over all queries, without the median rank."""
     result: dict[str, dict[str, float]] = {}
     parts = [retrieval.chance(one) for one in answers]
     for direction in DIRECTIONS:

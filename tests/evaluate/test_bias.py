@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clip_italian.errors import UserError
-from clip_italian.evaluate.probes import bias
+from clip_italian.evaluate import bias
 
 
 def unit(rows):

@@ -1,10 +1,10 @@
-"""Whom a model associates with what: groups of pictures against neutral prompts.
+"""Associations of groups of pictures with neutral prompts.
 
 For a picture i and a prompt p, s(p, i) is the cosine of their embeddings less that of the picture and the neutral
-prompt ("una foto di una persona"), so that what a group's pictures have in common with any person drops out. The
+prompt ("una foto di una persona"), so that what a group's pictures have in common with any person cancels out. The
 association of group g is the mean of s(p, .) over g less the mean over the pictures of the other groups, each group
-weighing the same. The effect size divides it by the standard deviation of s(p, .) over all pictures, as the tests of
-Caliskan et al. 2017 and Steed and Caliskan 2021 do. Intervals come from drawing pictures again within each group.
+with the same weight. The effect size divides it by the standard deviation of s(p, .) over all pictures, as the tests of
+Caliskan et al. 2017 and Steed and Caliskan 2021 do. Intervals are bootstrap intervals over the pictures of each group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ import numpy as np
 from clip_italian.errors import UserError
 from clip_italian.pictures import walk
 
-DRAWS = 2000
-_FEWEST = 2
+DRAWS = 2000  # bootstrap resamples
+_MIN = 2
 FEW = 30  # pictures in a group below which an interval says little
 LIMITS = (
     "It measures these pictures and these prompts, not people: who chose the pictures decides what a group shows, and "
@@ -29,47 +29,47 @@ LIMITS = (
 
 
 def groups(folder: Path) -> dict[str, list[Path]]:
-    """The pictures of each folder in `folder`, by the folder's name.
+    """Pictures of each folder in `folder`, by the folder's name.
 
-    Raises UserError where there are fewer than two groups, or fewer than two pictures in one.
+    Raises UserError for fewer than two groups, and for a group of fewer than two pictures.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder with one folder of pictures a group")
     folders = walk.groups(folder)
-    if len(folders) < _FEWEST:
+    if len(folders) < _MIN:
         raise UserError(f"{folder}: {len(folders)} folders in it; give at least two groups, a folder of pictures each")
     found = {place.name: walk.find_pictures(place) for place in folders}
     for name, pictures in found.items():
-        if len(pictures) < _FEWEST:
-            raise UserError(f"{folder / name}: {len(pictures)} picture; a group needs at least {_FEWEST}")
+        if len(pictures) < _MIN:
+            raise UserError(f"{folder / name}: {len(pictures)} picture; a group needs at least {_MIN}")
     return found
 
 
 def associations(
     images: Mapping[str, np.ndarray], prompts: np.ndarray, neutral: np.ndarray, names: Sequence[str], seed: int
 ) -> list[dict[str, Any]]:
-    """Association of each group with each prompt.
+    """Associations of all groups with each prompt, as a list of records.
 
     `images` are embeddings (n, dim) by group, `prompts` (p, dim) and `neutral` (dim,), all of unit length; `names` are
-    the prompts. Returns a record a prompt: by group, `association` (cosine), its 95 % `interval`, `effect_size`, and
-    `beside_zero`, whether the interval excludes 0.
+    the prompts' texts. A record has, by group, the `association` (cosine), its 95 % `interval`, the `effect_size`, and
+    `beside_zero`: true if the interval excludes 0.
     """
     random = np.random.default_rng(seed)
     scores = {group: rows @ (prompts - neutral).T for group, rows in images.items()}
     spread = np.concatenate(list(scores.values())).std(axis=0, ddof=1)
     means = np.stack([rows.mean(axis=0) for rows in scores.values()])
-    # Means of pictures drawn again: (groups, draws, prompts).
+    # Means of resampled pictures: (groups, draws, prompts).
     drawn = np.stack([_drawn_means(rows, random) for rows in scores.values()])
-    found = _against_others(means[:, None])[:, 0]
+    point = _against_others(means[:, None])[:, 0]
     low, high = np.quantile(_against_others(drawn), [0.025, 0.975], axis=1)
     return [
         {
             "prompt": name,
             "groups": {
                 group: {
-                    "association": round(float(found[g, p]), 4),
+                    "association": round(float(point[g, p]), 4),
                     "interval": [round(float(low[g, p]), 4), round(float(high[g, p]), 4)],
-                    "effect_size": round(float(found[g, p] / spread[p]), 3) if spread[p] > 0 else 0.0,
+                    "effect_size": round(float(point[g, p] / spread[p]), 3) if spread[p] > 0 else 0.0,
                     "beside_zero": bool(low[g, p] > 0 or high[g, p] < 0),
                 }
                 for g, group in enumerate(scores)
@@ -80,7 +80,7 @@ def associations(
 
 
 def _drawn_means(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Means of `DRAWS` samples of the rows with replacement: (draws, prompts)."""
+    """Means of `DRAWS` resamples of the rows with replacement: (draws, prompts)."""
     weights = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=DRAWS) / len(rows)
     return weights @ rows
 

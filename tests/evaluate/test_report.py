@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clip_italian.errors import UserError
-from clip_italian.evaluate import bootstrap, comparison, published, ranks, render, results, retrieval, zeroshot
+from clip_italian.evaluate import bootstrap, ranks, report, results, retrieval, zeroshot
 from clip_italian.evaluate.bootstrap import Resampling
 
 FEW = Resampling(100)
@@ -54,7 +54,7 @@ def compare(tmp_path):
             file = tmp_path / f"r{number}.json"
             results.write(file, result)
             files.append((file, results.read(file)))
-        return comparison.compare(files, FEW)
+        return report.compare(files, FEW)
 
     return run
 
@@ -79,15 +79,15 @@ def test_the_papers_table_3(compare):
 
 def test_the_papers_table_4(compare):
     (part,) = compare(zeroshot_result("a", [1, 1, 2, 7]), zeroshot_result("b", [1, 3, 2, 30]))
-    text = render.markdown([part], "T", ["p.png"])
+    text = report.markdown([part], "T", ["p.png"])
     assert "| Accuracy@1 | **50.00** [0.00, 100.00] | 25.00 [0.00, 75.00] | 22.11 | 20.15 |" in text
     assert "| Accuracy@100 | **100.00** [100.00, 100.00] | **100.00** [100.00, 100.00] | 81.08 | 67.11 |" in text
     assert "Prompts: una foto di {}" in text
 
 
 def test_published_figures_say_when_the_counts_are_the_same(compare, monkeypatch):
-    table = published.PublishedTable(published.RETRIEVAL.columns, "x", queries=60, gallery=30)
-    monkeypatch.setattr(published, "RETRIEVAL", table)
+    table = report.PublishedTable(report.PUBLISHED_RETRIEVAL.models, "x", queries=60, gallery=30)
+    monkeypatch.setattr(report, "PUBLISHED_RETRIEVAL", table)
     (part,) = compare(retrieval_result("a", 1))
     assert "as many pictures and texts as here" in part.notes[0]
     (part,) = compare(retrieval_result("a", 1, captions="distinct"))
@@ -153,7 +153,7 @@ def test_files_for_papers_and_people(compare, tmp_path):
     parts = compare(
         retrieval_result("a_1 & co", 1), retrieval_result("<b>", 3), zeroshot_result("z", [1, 2, 30]),
     )  # fmt: skip
-    written = render.write(parts, "Prova", tmp_path / "out")
+    written = report.write(parts, "Prova", tmp_path / "out")
     assert sorted(written) == sorted(path.name for path in (tmp_path / "out").iterdir())
     tex = (tmp_path / "out" / "report.tex").read_text()
     assert r"a\_1 \& co & <b> & CLIP-Italian, published" in tex
@@ -175,7 +175,7 @@ def test_files_for_papers_and_people(compare, tmp_path):
 def test_a_report_is_the_same_each_time(compare, tmp_path):
     parts = compare(retrieval_result("a", 1), retrieval_result("b", 3))
     for name in ("one", "two"):
-        render.write(parts, "Prova", tmp_path / name)
+        report.write(parts, "Prova", tmp_path / name)
     for file in ("report.html", "report.md", "report.tex", "plot-1.svg"):
         assert (tmp_path / "one" / file).read_text() == (tmp_path / "two" / file).read_text()
 
@@ -205,4 +205,4 @@ def test_missing_and_repeated_files(tmp_path, compare):
     results.write(tmp_path / "r.json", retrieval_result("a", 1, pictures=3))
     read = results.read(tmp_path / "r.json")
     with pytest.raises(UserError, match="given twice"):
-        comparison.compare([(tmp_path / "r.json", read), (tmp_path / "x" / ".." / "r.json", read)], FEW)
+        report.compare([(tmp_path / "r.json", read), (tmp_path / "x" / ".." / "r.json", read)], FEW)

@@ -1,4 +1,4 @@
-"""Figures: that bars are as long as what they count, whatever comes."""
+"""Charts of the card: bars are as long as what they count, and anything can be drawn."""
 
 from collections import Counter
 
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
-from clip_italian.stats import figures
+from clip_italian import charts
+from clip_italian.stats import card
 
 
 def colour_widths(path, colour, tolerance=12):
@@ -19,18 +20,20 @@ def colour_widths(path, colour, tolerance=12):
 
 def test_bars_of_sources_are_in_proportion(tmp_path):
     path = tmp_path / "s.png"
-    figures.draw_sources([("wit", 1_000, 500), ("mio", 250, None)], path)
-    ours = colour_widths(path, figures.GREEN)
+    charts.write_png(card.sources_chart([("wit", 1_000, 500), ("mio", 250, None)]), path)
+    ours = colour_widths(path, charts.GREEN)
     half = len(ours) // 2
     legend = 60
     assert ours[half:].max() == pytest.approx(ours[legend:half].max() / 4, rel=0.02)
-    assert colour_widths(path, "#9aa5ad")[legend:].max() == pytest.approx(ours[legend:half].max() / 2, rel=0.02)
+    assert colour_widths(path, charts.PALE)[legend:].max() == pytest.approx(ours[legend:half].max() / 2, rel=0.02)
 
 
 def test_stages_share_a_bar(tmp_path):
     path = tmp_path / "r.png"
-    figures.draw_rejects({"wit": Counter({"name": 300}), "clean": Counter({"name": 100, "short": 400})}, path)
-    first, second = (colour_widths(path, figures.COLOURS[n]) for n in (0, 1))
+    charts.write_png(
+        card.rejects_chart({"wit": Counter({"name": 300}), "clean": Counter({"name": 100, "short": 400})}), path
+    )
+    first, second = (colour_widths(path, charts.COLOURS[n]) for n in (0, 1))
     place = int(np.argmax(first))
     assert second[place] == pytest.approx(first[place] / 3, rel=0.03)
     assert second.max() == pytest.approx(first[place] * 4 / 3, rel=0.03)
@@ -50,10 +53,14 @@ names = st.text(st.characters(exclude_categories=["Cs", "Co", "Cn", "So", "Lo", 
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_anything_can_be_drawn(tmp_path_factory, rejects, words, sizes):
     folder = tmp_path_factory.mktemp("figures")
-    figures.draw_rejects({stage: Counter(counts) for stage, counts in rejects.items()}, folder / "r.png")
-    figures.draw_sources([(name, sum(counts.values()), None) for name, counts in rejects.items()], folder / "s.png")
-    figures.draw_lengths(Counter(words), folder / "l.png")
-    figures.draw_sizes(sizes, folder / "z.png")
+    charts.write_png(
+        card.rejects_chart({stage: Counter(counts) for stage, counts in rejects.items()}), folder / "r.png"
+    )
+    charts.write_png(
+        card.sources_chart([(name, sum(counts.values()), None) for name, counts in rejects.items()]), folder / "s.png"
+    )
+    charts.write_png(card.lengths_chart(Counter(words)), folder / "l.png")
+    charts.write_png(card.sizes_chart(sizes), folder / "z.png")
     for path in folder.iterdir():
         with Image.open(path) as image:
             assert image.width < 1_500
