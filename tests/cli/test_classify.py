@@ -98,9 +98,9 @@ def test_mistakes_are_one_line(run, tiny_folder, folder, tmp_path):
     for arguments, expected, words in [
         ([folder], 2, "either --labels a,b,c or --labels-file"),
         ([folder, *labels, "--labels-file", tmp_path / "twice.txt"], 2, "either --labels a,b,c or --labels-file"),
-        ([folder, "--labels", "cerchio,,gatto"], 1, "label 2 says nothing"),
+        ([folder, "--labels", "cerchio,,gatto"], 1, "label 2 is empty"),
         ([folder, "--labels", "cerchio"], 1, "two or more"),
-        ([folder, "--labels-file", tmp_path / "twice.txt"], 1, "'gatto' is there twice"),
+        ([folder, "--labels-file", tmp_path / "twice.txt"], 1, "'gatto' is given twice"),
         ([folder, "--labels-file", tmp_path / "none.json"], 1, "no labels"),
         ([folder, "--labels-file", tmp_path / "no.txt"], 1, "cannot read the labels"),
         ([folder, *labels, "-o", tmp_path / "x.json"], 2, "ending in .csv"),

@@ -127,7 +127,7 @@ def test_a_model_trained_on_the_pictures_is_refused_beside_others(run, models, s
         code, out, err = run("evaluate", *command, *two, "-o", tmp_path / "r")
         assert (code, out) == (1, ""), err
         assert "5 of 54 pictures are among the training pictures of mine; leave them out" in err
-        assert "other does not tell its training pictures" in err
+        assert "other has no list of its training pictures" in err
         assert not (tmp_path / "r").exists()
         code, out, err = run("evaluate", *command, *two, "--allow-overlap", "--json")
         assert code == 0, err
@@ -176,7 +176,7 @@ def test_labels_used_wrongly(run, models, imagenet, shapes, tmp_path):
     draw_shape("cerchio", "red", 1).save(tmp_path / "classes" / "gatto" / "1.png")
     for arguments, expected, words in (
         (("--pictures", imagenet, "--labels", "curated"), 1, "no pictures for 998 classes"),
-        (("--pictures", imagenet), 1, "the classes are WordNet ids, no words; give --labels curated"),
+        (("--pictures", imagenet), 1, "the classes are WordNet ids, not words; give --labels curated"),
         (("--pictures", tmp_path / "classes", "--labels", "curated"), 1, "class 'gatto' is none of ImageNet's"),
         (("--pairs", shapes, "--labels", "curated"), 2, "--labels are for --pictures"),
         (("--pictures", imagenet, "--allow-empty", *("--labels", "curated") * 2), 2, "two sets have one name"),

@@ -118,7 +118,7 @@ def test_labels_from_files(tmp_path, folder):
             r"no pictures for 1 class",
         ),
         ("3", "no labels; expected"),
-        ("{", "no JSON"),
+        ("{", "not JSON"),
     ],
 )
 def test_wrong_labels(tmp_path, folder, text, words):
@@ -206,7 +206,7 @@ def test_sets_that_are_none(tmp_path, folder):
         load(tmp_path / "cut.tar", room=tmp_path)
     with pytest.raises(UserError, match="WordNet ids"):
         labels.from_class_names(["n01440764", "n01443537"], ITALIAN)
-    with pytest.raises(UserError, match="its name says nothing"):
+    with pytest.raises(UserError, match="its name has no words"):
         labels.from_class_names(["_"], ITALIAN)
 
 

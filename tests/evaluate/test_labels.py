@@ -20,9 +20,9 @@ def test_labels_that_are_their_own_classes():
     ("words", "message"),
     [
         ([], "x: no labels"),
-        (["gatto", " "], "x: label 2 says nothing"),
-        ([7], "x: label 1 says nothing"),
-        (["un gatto", "un  gatto"], "x: the label 'un gatto' is there twice"),
+        (["gatto", " "], "x: label 2 is empty"),
+        ([7], "x: label 1 is empty"),
+        (["un gatto", "un  gatto"], "x: the label 'un gatto' is given twice"),
     ],
 )
 def test_labels_that_are_none(words, message):

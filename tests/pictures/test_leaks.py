@@ -85,7 +85,7 @@ def test_evaluation_refuses_lists_and_can_be_told_to_go_on(pictures, capsys):
 
 def test_models_that_do_not_tell(pictures, capsys):
     assert check({"theirs": Encoder({})}, {}, "pairs.jsonl") == {"theirs": {"checked": False}}
-    assert "theirs does not tell its training pictures" in capsys.readouterr().err
+    assert "theirs has no list of its training pictures" in capsys.readouterr().err
     # One of several is refused all the same.
     _, trained = fingerprints(sorted((pictures / "train").iterdir()))
     both = {"theirs": Encoder({}), "mine": Encoder({INFO_KEY: trained.to_json()})}

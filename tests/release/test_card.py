@@ -46,7 +46,7 @@ def test_the_text_tells_what_the_files_tell(measured):
     retrieval = result(measured, "retrieval")["text_to_image"]
     low, high = retrieval["intervals"]["MRR@10"]
     assert cells(text, "MRR@10")[1:3] == [f"{retrieval['MRR@10']:.4g}", f"{low:.4g} to {high:.4g}"]
-    assert cells(text, "shapes") == ["shapes", "not told", "9", "9"]
+    assert cells(text, "shapes") == ["shapes", "unknown", "9", "9"]
     assert cells(text, "forme \\| &lt;b>") == ["forme \\| &lt;b>", "CC BY 4.0", "9", "9"]
     assert cells(text, "all") == ["all", "", "18", "18"]
     assert cells(text, "these weights")[1] == "cc-by-sa-4.0"
@@ -140,7 +140,7 @@ def test_probes_and_biases_that_were_measured_are_told(measured):
     text = card(gather(str(measured.folder)))
     assert cells(text, "number")[:4] == ["number", "0.250", "0.200 to 0.300", "0.167"]
     assert cells(text, "number")[4:] == ["uno: 12 of 16", "due taken for uno: 7 of 8"]
-    assert "At chance, which the interval holds: colour. Above chance: number. Always" in text
+    assert "At chance (inside the interval): colour. Above chance: number. A model" in text
     assert cells(text, "che cucina") == ["che cucina", "+0.012", "-0.012"]
     assert "che dorme" not in text
     assert "few pictures" in text

@@ -20,12 +20,12 @@ def from_class_names(classes: Sequence[str], language: Language) -> Names:
     Raises UserError for an empty name, and for WordNet ids.
     """
     if classes and all(_WORDNET_ID.fullmatch(name) for name in classes):
-        raise UserError(f"{classes[0]}: the classes are WordNet ids, no words; give --labels {CURATED}, or a file")
+        raise UserError(f"{classes[0]}: the classes are WordNet ids, not words; give --labels {CURATED}, or a file")
     names = {}
     for name in classes:
         words = " ".join(name.replace("_", " ").split())
         if not words:
-            raise UserError(f"class {name!r}: its name says nothing; rename it, or give labels by --labels FILE")
+            raise UserError(f"class {name!r}: its name has no words; rename it, or give labels by --labels FILE")
         names[name] = (language.with_article(words),)
     return names
 
@@ -105,10 +105,10 @@ def own(words: Sequence[object], place: str, language: Language) -> Names:
     names: dict[str, tuple[str, ...]] = {}
     for number, word in enumerate(words, start=1):
         if not isinstance(word, str) or not word.strip():
-            raise UserError(f"{place}: label {number} says nothing; give each a word or more")
+            raise UserError(f"{place}: label {number} is empty; give each at least one word")
         name = " ".join(word.split())
         if name in names:
-            raise UserError(f"{place}: the label {name!r} is there twice; leave one out")
+            raise UserError(f"{place}: the label {name!r} is given twice; remove one")
         names[name] = (language.with_article(name),)
     if not names:
         raise UserError(f"{place}: no labels; give some")
@@ -123,7 +123,7 @@ def _content(path: Path) -> object:
     except OSError as error:
         raise UserError(f"{path}: cannot read the labels ({error.strerror}); give a file with them") from error
     except ValueError as error:
-        raise UserError(f"{path}: no JSON in UTF-8 ({error}); mend the file") from error
+        raise UserError(f"{path}: not JSON in UTF-8 ({error}); fix the file") from error
 
 
 def _from_object(data: object, path: Path, language: Language) -> Names:

@@ -29,7 +29,7 @@ def check(
     known = {name: encoder.info.get(leaks.INFO_KEY) for name, encoder in encoders.items()}
     for name, training in known.items():
         if training is None:
-            console.notice(f"{name} does not tell its training pictures: nobody knows whether these are among them")
+            console.notice(f"{name} has no list of its training pictures, which may include these")
     if all(training is None for training in known.values()):
         return {name: {"checked": False} for name in known}
     with console.progress("overlap", len(ids)) as advance:

@@ -198,7 +198,7 @@ def _compared(models: Mapping[str, Result], resampling: Resampling) -> ComparedS
     if overlapping:
         notes.append(f"Trained on some of these pictures: {', '.join(overlapping)}.")
     if unknown:
-        notes.append(f"Nobody knows whether these were trained on the pictures: {', '.join(unknown)}.")
+        notes.append(f"No list of training pictures, which may include these: {', '.join(unknown)}.")
     mistakes = {
         name: result.values["confusions"][:_MAX_CONFUSIONS]
         for name, result in models.items()

@@ -29,7 +29,7 @@ from clip_italian.train.report import settings, stages
 
 CARD = "README.md"
 MARK = "<!-- Written by `clip-italian card`; the next run writes it again. -->"
-_UNKNOWN = "not told"
+_UNKNOWN = "unknown"
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # the Hub refuses a card that names data otherwise
 _PATHS = ("output", "data.pairs", "model.base", "model.vision", "model.text")  # settings that are paths
 _TASKS = {"text_to_image": "text-to-image-retrieval", "image_to_text": "image-to-text-retrieval"}
@@ -269,7 +269,7 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
         sentences.append(f"{result['pictures']:,} pictures, {result['labels']:,} labels, prompts: {prompts}.")
     overlap = result.get("overlap") or {}
     if not overlap.get("checked"):
-        sentences.append("Whether training pictures are among these is not known.")
+        sentences.append("It is unknown whether training pictures are among these.")
     elif overlap.get("pictures"):
         sentences.append(f"Careful: {overlap['pictures']:,} of these pictures were trained on.")
     else:

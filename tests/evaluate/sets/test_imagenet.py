@@ -84,10 +84,10 @@ def test_labels_that_are_none(tmp_path, text):
 def test_pictures_without_a_class(tmp_path):
     (tmp_path / "val").mkdir()
     (tmp_path / "val" / name(1)).touch()
-    with pytest.raises(UserError, match=r"do not tell their class; unpack ILSVRC2012_devkit_t12.tar.gz beside"):
+    with pytest.raises(UserError, match=r"names have no class; unpack ILSVRC2012_devkit_t12.tar.gz beside"):
         load(IMAGENET, tmp_path)
     (tmp_path / "val" / name(1)).rename(tmp_path / "val/gatto.jpg")
-    with pytest.raises(UserError, match=r"gatto.jpg: of no known class; put it into a folder"):
+    with pytest.raises(UserError, match=r"gatto.jpg: unknown class; put it into a folder"):
         load(IMAGENET, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Pictures with captions as JSON lines, as Flickr8k and Flickr30k in Italian are passed on: `captions.jsonl`."""
+"""Pictures with captions in `captions.jsonl`, the form of Flickr8k and Flickr30k in Italian."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -78,7 +78,7 @@ def classified(folder: Path, wordnets: Collection[str]) -> Iterator[tuple[str, P
             truth = _ground_truth(folder) if truth is None else truth
             wordnet = truth.get(int(match[1]))
         if not wordnet or wordnet not in wordnets:
-            raise UserError(f"{path}: of no known class; put it into a folder with the class's WordNet id (n01440764)")
+            raise UserError(f"{path}: unknown class; put it into a folder with the class's WordNet id (n01440764)")
         yield f"imagenet-{match[1] if match else f'{wordnet}-{path.stem}'}", path, wordnet
 
 
@@ -100,7 +100,7 @@ def _ground_truth(folder: Path) -> dict[int, str]:
     """WordNet ids by number of the validation picture, from the development kit."""
     kit = next((place for place in (folder / _DEVKIT, folder / "data") if (place / "meta.mat").is_file()), None)
     if kit is None:
-        raise UserError(f"{folder}: the pictures do not tell their class; unpack ILSVRC2012_devkit_t12.tar.gz beside")
+        raise UserError(f"{folder}: the pictures' names have no class; unpack ILSVRC2012_devkit_t12.tar.gz beside them")
     from scipy.io import loadmat
 
     synsets = loadmat(kit / "meta.mat", squeeze_me=True)["synsets"]
