@@ -1,5 +1,6 @@
 """A small index of coloured shapes with a tiny random model, served in this process."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -69,25 +70,23 @@ def folder(library):
     return library[1]
 
 
+def served(folder, encoder, keys=(), origins=(), names=("testserver",), language=ITALIAN, **limits):
+    """A client of a service; `with` starts and stops it."""
+    metrics = Metrics()
+    shared = SharedEncoder(encoder, metrics.observe_batch)
+    service = Service(ServedIndex(folder, shared), shared, "tiny", language, Limits(**limits))
+    client = TestClient(
+        create(service, access("127.0.0.1", keys, origins, names), metrics), raise_server_exceptions=False
+    )
+    client.service = service
+    return client
+
+
 @pytest.fixture
 def start(folder, encoder):
     """Makes clients of a service with these limits, keys, origins, names and language."""
-    clients = []
-
-    def make(keys=(), origins=(), names=("testserver",), language=ITALIAN, **limits):
-        metrics = Metrics()
-        shared = SharedEncoder(encoder, metrics.observe_batch)
-        service = Service(ServedIndex(folder, shared), shared, "tiny", language, Limits(**limits))
-        client = TestClient(
-            create(service, access("127.0.0.1", keys, origins, names), metrics), raise_server_exceptions=False
-        )
-        client.service = service
-        clients.append(client.__enter__())
-        return client
-
-    yield make
-    for client in clients:
-        client.__exit__(None, None, None)
+    with ExitStack() as clients:
+        yield lambda **settings: clients.enter_context(served(folder, encoder, **settings))
 
 
 @pytest.fixture
