@@ -18,8 +18,7 @@ from transformers import BertConfig, BertModel, CLIPVisionConfig, CLIPVisionMode
 
 from clip_italian.config import Loss
 from clip_italian.models_torch.cut import whole
-from clip_italian.models_torch.projections import join
-from clip_italian.models_torch.towers import parts
+from clip_italian.models_torch.towers import join, parts
 from clip_italian.train.parallel import Processes
 from clip_italian.train.step import Batch, Embedder, compute_gradients
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from clip_italian.models_torch.copy_features import CopyFeatures
-from clip_italian.pictures.copies import FLOOR, Look, features_of, propose, same, signatures
+from clip_italian.pictures.copies import FLOOR, Thumbnail, features_of, propose, same, signatures
 from clip_italian.pictures.decoding import PictureError, open_picture
 from clip_italian.pictures.walk import find_pictures
 
@@ -85,7 +85,7 @@ DISTORTIONS: dict[str, Distort] = {
 def distorted(paths: list[Path], features: bool) -> None:
     """The table of distortions."""
     pictures = [open_picture(path) for path in paths]
-    looks = [Look.of(picture) for picture in pictures]
+    looks = [Thumbnail.of(picture) for picture in pictures]
     encoder = None
     if features:
         encoder = CopyFeatures.load()
@@ -93,7 +93,7 @@ def distorted(paths: list[Path], features: bool) -> None:
     print(f"| {len(paths)} photos | confirmed | proposed | lowest cosine | bits |\n|---|---:|---:|---:|---:|")
     for name, distort in DISTORTIONS.items():
         changed = [distort(picture) for picture in pictures]
-        found = sum(same(look, Look.of(picture)) for look, picture in zip(looks, changed, strict=True))
+        found = sum(same(look, Thumbnail.of(picture)) for look, picture in zip(looks, changed, strict=True))
         told = "| | |"
         if encoder is not None:
             theirs = np.concatenate([encoder.encode([picture]) for picture in changed])
@@ -119,7 +119,7 @@ def different(folders: list[Path], features: bool, seconds: float, sheet: Path) 
         if time.monotonic() > end:
             break
         seen += 1
-        if same(Look.of(small[a]), Look.of(small[b])):
+        if same(Thumbnail.of(small[a]), Thumbnail.of(small[b])):
             found.append((a, b))
     apart = [(a, b) for a, b in found if np.abs(np.asarray(small[a], int) - np.asarray(small[b])).mean() >= 3]
     print(f"{len(small):,} pictures, {len(proposed):,} neighbours, {seen:,} looked at: {len(found):,} taken for one,")

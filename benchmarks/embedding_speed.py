@@ -69,7 +69,7 @@ def mini(_: Path) -> Encoder:
 
 def bert(inputs: Path) -> Encoder:
     """The paper's: CLIP's ViT-B/32 and the Italian BERT-base."""
-    from clip_italian.models_torch.projections import join
+    from clip_italian.models_torch.towers import join
 
     text = BertModel(BertConfig.from_pretrained(inputs / "text"))
     model = join(CLIPVisionModel(CLIPVisionConfig(**B32)), text, SIZE, 3.0)

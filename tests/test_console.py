@@ -14,7 +14,7 @@ def printed(monkeypatch, encoding, errors):
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding, errors=errors, write_through=True)
     monkeypatch.setattr(sys, "stdout", stream)
-    console.print_anything()
+    console.replace_unencodable()
     print(NAMES)
     console.output.print(NAMES, markup=False)
     plain, rich = raw.getvalue().splitlines()
@@ -48,7 +48,7 @@ def test_another_way_that_was_chosen_stays(monkeypatch):
 def test_streams_that_are_none_or_no_files_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    console.print_anything()
+    console.replace_unencodable()
     assert sys.stdout is None
 
 
@@ -57,7 +57,7 @@ def test_tables_are_drawn_in_what_the_encoding_has(monkeypatch):
 
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
-    console.print_anything()
+    console.replace_unencodable()
     table = Table("日本", "caffè")
     table.add_row("a\udcff", "è")
     console.output.print(table)

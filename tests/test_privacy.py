@@ -164,7 +164,7 @@ def test_libraries_read_the_defaults():
     ],
 )  # fmt: skip
 def test_what_is_on_this_machine(address, here):
-    assert privacy.is_here(address) is here
+    assert privacy.is_loopback(address) is here
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from transformers import (
 
 from clip_italian.config import RECIPES, load_recipe
 from clip_italian.models_torch.base import load_base
-from clip_italian.models_torch.mean_pooled_xlm_roberta import MeanPooledXLMRobertaConfig, MeanPooledXLMRobertaModel
-from clip_italian.models_torch.projections import join
+from clip_italian.models_torch.mean_pooled import MeanPooledXLMRobertaConfig, MeanPooledXLMRobertaModel
+from clip_italian.models_torch.towers import join
 from clip_italian.train import optim
 
 # By hand: ViT-B/32 without projection, and BERT-base with 32,102 word pieces and a pooler.

@@ -4,15 +4,15 @@ from clip_italian import Pictures
 pictures = Pictures.below("~/Pictures")
 pictures.search("due cani sulla neve", k=5)[0].open()
 
-Names are imported when they are first used. Using `DualEncoder` makes `transformers.AutoModel` know the towers of the
-`mini` model and of its trained versions.
+Names are imported on first use. Importing `DualEncoder` registers the towers of `mini` and of models trained from it
+with `transformers.AutoModel`.
 """
 
 __version__ = "0.3.0"
 
 from typing import TYPE_CHECKING, Any
 
-from clip_italian import privacy as privacy  # before any library: it keeps them from reporting their use
+from clip_italian import privacy as privacy  # before any other library, to disable telemetry
 
 if TYPE_CHECKING:
     from clip_italian.models.onnx import OnnxEncoder
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DualEncoder", "Index", "OnnxEncoder", "Pictures", "__version__"]
 
-_HOMES = {
+_MODULES = {
     "DualEncoder": "clip_italian.models_torch.dual_encoder",
     "Index": "clip_italian.search.index",
     "OnnxEncoder": "clip_italian.models.onnx",
@@ -32,11 +32,11 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 

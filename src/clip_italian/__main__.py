@@ -1,4 +1,4 @@
-"""`python -m clip_italian`: the command, where its name is not on the path."""
+"""Entry point of `python -m clip_italian`."""
 
 from clip_italian.cli import main
 

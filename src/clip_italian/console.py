@@ -1,4 +1,4 @@
-"""What people see while they wait: progress bars and notices on stderr, tables on stdout."""
+"""Console output: progress bars and notices on stderr, results on stdout."""
 
 import codecs
 import io
@@ -12,25 +12,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False, soft_wrap=True)
 
+_SURROGATE_ESCAPE_OR_REPLACE = "clip_italian.surrogateescape-or-replace"
 
-_ESCAPED_OR_REPLACED = "clip_italian.escaped-or-replaced"
 
+def replace_unencodable() -> None:
+    """Make stdout and stderr print `?` for characters that their encoding lacks, instead of raising an exception.
 
-def print_anything() -> None:
-    """Let stdout and stderr print every text: what their encoding lacks becomes `?`, instead of an exception.
-
-    Bytes of file names that Python carries as surrogates come out as those bytes where the locale has Python do so
-    (`surrogateescape`). Other error handlers, which somebody chose by PYTHONIOENCODING, stay.
+    With the error handler `surrogateescape`, bytes of file names are still printed unchanged. Other error handlers, set
+    by PYTHONIOENCODING, are kept.
     """
-    codecs.register_error(_ESCAPED_OR_REPLACED, _escaped_or_replaced)
-    lenient = {"strict": "replace", "surrogateescape": _ESCAPED_OR_REPLACED}
+    codecs.register_error(_SURROGATE_ESCAPE_OR_REPLACE, _surrogate_escape_or_replace)
+    lenient = {"strict": "replace", "surrogateescape": _SURROGATE_ESCAPE_OR_REPLACE}
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in lenient:
             stream.reconfigure(errors=lenient[stream.errors])
 
 
-def _escaped_or_replaced(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Handle one character: the byte that a surrogate stands for, or `?`."""
+def _surrogate_escape_or_replace(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Encode one character as the byte that a surrogate escapes, or as `?`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     code = ord(error.object[error.start])
@@ -38,15 +37,15 @@ def _escaped_or_replaced(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def notice(line: str) -> None:
-    """A line on stderr."""
+    """Print a line to stderr."""
     errors.print(line, markup=False)
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr while the block runs; yields a function that takes how many more are done.
+    """Show a progress bar on stderr; yields a function that advances it by a number of items.
 
-    Off where stderr is no terminal.
+    Disabled if stderr is not a terminal.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=errors, disable=not errors.is_terminal) as bar:

@@ -1,13 +1,9 @@
-"""The one exception meant for people: what went wrong, where, and what to do, in one line."""
+"""Exceptions with a one-line message for users: what happened, where, and what to do."""
 
 
 class UserError(Exception):
-    """A mistake or an obstacle that the user can act on.
-
-    The command line prints the message as one line and exits with 1; the
-    library raises it like any other exception.
-    """
+    """An error that the user can fix. The command line prints its message on one line and exits with 1."""
 
 
 class UsageError(UserError):
-    """A wrong argument or recipe: the command line exits with 2."""
+    """An invalid argument or recipe. The command line exits with 2."""

@@ -8,7 +8,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from benchmarks.bridge import TEMPERATURE, bridge
 from clip_italian.models_torch.dual_encoder import DualEncoder
-from clip_italian.models_torch.projections import join
+from clip_italian.models_torch.towers import join
 from clip_italian.train import start
 from tests.conftest import COLOURS, SHAPES, draw_shape, tiny_bert, tiny_tokenizer
 

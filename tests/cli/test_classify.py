@@ -130,7 +130,7 @@ def test_what_a_folder_holds_beside_pictures(run, tiny_folder, tmp_path):
     assert code == 0, err
     assert [Path(one["path"]).name for one in json.loads(out)["pictures"]] == ["a.jfif"]
     assert err.splitlines() == [
-        f"left out: {photos / 'gone'}: a link that leads nowhere (No such file or directory)",
+        f"left out: {photos / 'gone'}: a broken link (No such file or directory)",
         f"{photos}: other media: psd 1; excluded: hidden 1, raw 1",
     ]
     assert len(json.loads(run(*arguments, "--hidden")[1])["pictures"]) == 2

@@ -101,7 +101,7 @@ def bad_inputs(folder, recipe, shapes, model):
         (["train", recipe, f"data.pairs={blank}", f"output={folder / 'x'}"], 1, "empty caption"),
         (["train", recipe, "stage.0.epoch=3"], 2, "unknown key stage.0.epoch"),
         (["train", "nothing.toml"], 2, "no such recipe"),
-        (["evaluate", "retrieval", "--model", bare, "--pairs", shapes], 1, "lacks its weights"),
+        (["evaluate", "retrieval", "--model", bare, "--pairs", shapes], 1, "not a model folder, weights"),
         (["evaluate", "retrieval", "--model", folder / "no", "--pairs", shapes], 1, "no such model folder"),
         (["evaluate", "retrieval", "--model", model, "--pairs", shapes, "--split", "test"], 1, "no pairs in split"),
         (["evaluate", "zeroshot", "--model", model, "--pairs", shapes, "--prompt", "x"], 2, "exactly one {}"),

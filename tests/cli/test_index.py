@@ -142,9 +142,9 @@ def test_bad_input_is_one_line(run, index, tmp_path, tiny_folder, shapes):
     other.touch()
     cases = [
         (["index", "build", tmp_path / "a.txt", "-o", tmp_path / "o", "--model", tiny_folder], 1, "give a folder"),
-        (["index", "build", tmp_path / "empty", "-o", tmp_path / "o", "--model", tiny_folder], 1, "no pictures in it"),
+        (["index", "build", tmp_path / "empty", "-o", tmp_path / "o", "--model", tiny_folder], 1, "no pictures found"),
         (["index", "build", other, "-o", tmp_path / "o", "--model", tiny_folder], 1, "not a Parquet file"),
-        (["index", "build", shapes, "-o", shapes.parent, "--model", tiny_folder], 1, "holds other files"),
+        (["index", "build", shapes, "-o", shapes.parent, "--model", tiny_folder], 1, "other files"),
         (["index", "build", shapes, "-o", shapes, "--model", tiny_folder], 1, "a file; give the name of a folder"),
         (["index", "build", shapes, "-o", tmp_path / "o", "--model", tiny_folder, "--store", "x://y"], 2, "give milvus://"),
         (["index", "build", shapes, "-o", tmp_path / "o", "--model", tiny_folder, "--ray", "127.0.0.1:9"], 1, "no Ray"),

@@ -70,7 +70,7 @@ def test_a_full_disk_is_one_line_with_advice(run, source, tmp_path, monkeypatch,
     monkeypatch.setattr(clean_run, "_write", full)
     code, out, err = run("clean", source, "-o", tmp_path / "out.parquet", "--workers", "1")
     assert (code, out) == (1, "")
-    said = "No space left on device; make room on the disk, the same command goes on"
+    said = "No space left on device; free disk space and run the same command again to resume"
     assert err == f"clip-italian: {tmp_path / 'out.parquet'}: {said}\n"
     monkeypatch.undo()
     assert run("clean", source, "-o", tmp_path / "out.parquet", "--workers", "1")[0] == 0

@@ -83,7 +83,7 @@ def test_folders_that_are_no_groups(tmp_path):
     with pytest.raises(UserError, match="1 folders in it; give at least two groups"):
         bias.groups(tmp_path)
     (tmp_path / "b").mkdir()
-    with pytest.raises(UserError, match="b: no pictures in it"):
+    with pytest.raises(UserError, match="b: no pictures found"):
         bias.groups(tmp_path)
     (tmp_path / "b/1.jpg").touch()
     with pytest.raises(UserError, match="a: 1 picture; a group needs at least 2"):

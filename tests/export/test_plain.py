@@ -15,7 +15,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from clip_italian.errors import UserError
 from clip_italian.export import hf, sentence_transformers
 from clip_italian.models_torch.dual_encoder import DualEncoder
-from clip_italian.models_torch.mean_pooled_bert import MeanPooledBertModel
+from clip_italian.models_torch.mean_pooled import MeanPooledBertModel
 from clip_italian.pictures.decoding import open_picture
 from tests.conftest import draw_shape, tiny_model, tiny_tokenizer
 from tests.models_torch import kinds

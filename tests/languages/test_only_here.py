@@ -36,7 +36,7 @@ ALLOWED = {
     "stats/card.py": {"it"},
     "evaluate/report.py": {"it"},
     # The paper's text towers, by their names at the Hub: dbmdz/bert-base-italian-xxl-cased.
-    "models_torch/random_towers.py": {"italian"},
+    "models_torch/single_towers.py": {"italian"},
     "models_torch/flax_checkpoint.py": {"italian"},
     # A country (ISO 3166), where a machine stands.
     "config.py": {"ita"},

@@ -66,7 +66,7 @@ def test_without_facts_nothing_is_told(heads):
 def test_facts_of_other_heads_are_refused(heads):
     mini_facts.write(heads, {}, [], {})
     heads.write_bytes(b"others")
-    with pytest.raises(UserError, match="of other weights"):
+    with pytest.raises(UserError, match="does not belong to"):
         DualEncoder.load("mini")
 
 

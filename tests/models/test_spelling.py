@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clip_italian.models.spelling import readable, without_capitals
+from clip_italian.models.spelling import lower_all_caps, replace_surrogates
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from clip_italian.models.spelling import readable, without_capitals
     ],
 )
 def test_lone_surrogates_are_replaced(given, read):
-    assert readable([given, "b"]) == [read, "b"]
+    assert replace_surrogates([given, "b"]) == [read, "b"]
 
 
 @pytest.mark.parametrize("texts", ["un gatto", b"un gatto", [None], ["a", 3], [b"a"]])
@@ -60,8 +60,8 @@ def test_sentences_in_capitals_are_lowered_and_acronyms_stay(given, read):
     def pieces(word):  # of a tokenizer that knows small words and some acronyms
         return 1 if word.islower() or word in ("NATO", "FIAT") else len(word)
 
-    assert without_capitals(given, pieces) == read
-    assert without_capitals(read, pieces) == read
+    assert lower_all_caps(given, pieces) == read
+    assert lower_all_caps(read, pieces) == read
 
 
 def test_capitals_and_small_letters_are_embedded_alike(tiny_encoder):

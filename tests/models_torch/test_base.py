@@ -11,9 +11,8 @@ from clip_italian.config import Model
 from clip_italian.errors import UsageError, UserError
 from clip_italian.models_torch.base import load_base
 from clip_italian.models_torch.dual_encoder import DualEncoder
-from clip_italian.models_torch.mean_pooled_bert import MeanPooledBertModel
-from clip_italian.models_torch.mean_pooled_xlm_roberta import MeanPooledXLMRobertaModel
-from clip_italian.models_torch.projections import add_logit_bias
+from clip_italian.models_torch.mean_pooled import MeanPooledBertModel, MeanPooledXLMRobertaModel
+from clip_italian.models_torch.towers import add_logit_bias
 from tests.conftest import draw_shape, tiny_bert, tiny_tokenizer
 from tests.models_torch import kinds
 

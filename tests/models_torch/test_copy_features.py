@@ -8,9 +8,9 @@ from clip_italian.models_torch.copy_features import CopyFeatures
 
 def test_without_the_wheel_a_line_says_what_is_missed(cache, monkeypatch, capsys):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    assert CopyFeatures.load_or_say() is None
+    assert CopyFeatures.load_or_warn() is None
     told = " ".join(capsys.readouterr().err.split())
-    assert "cropped, mirrored and brightened copies are not looked for" in told
+    assert "no search for cropped, mirrored and brightened copies" in told
     assert "check the network" in told
 
 

@@ -4,7 +4,7 @@ from transformers import EfficientNetConfig, EfficientNetModel
 
 from clip_italian.models_torch.cut import cut
 from clip_italian.models_torch.detailed_efficientnet import DetailedEfficientNetConfig, DetailedEfficientNetModel
-from clip_italian.models_torch.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
+from clip_italian.models_torch.mean_pooled import MeanPooledBertConfig, MeanPooledBertModel
 from clip_italian.train import optim
 from tests.models_torch.test_landmark_efficientnet import PIXELS, SHAPE
 

@@ -96,13 +96,13 @@ def test_a_part_that_one_lacks_is_refused(pair):
 def test_another_tokenizer_is_refused(pair):
     assert isinstance(pair[1].tokenizer, PreTrainedTokenizerFast)
     pair[1].tokenizer.add_tokens(["cavallo"])
-    with pytest.raises(UserError, match="tokenizers differ"):
+    with pytest.raises(UserError, match="different tokenizers"):
         merge(*pair, 0.5, NAMES)
 
 
 def test_other_preprocessing_is_refused(pair):
     pair[1].image_processor.image_mean = [0.4, 0.5, 0.5]
-    with pytest.raises(UserError, match="prepare pictures differently"):
+    with pytest.raises(UserError, match="different image preprocessing"):
         merge(*pair, 0.5, NAMES)
 
 

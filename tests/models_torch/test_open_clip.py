@@ -136,11 +136,11 @@ def test_embeddings_are_those_of_the_original_modules(tmp_path, quick, layers):
 def test_what_cannot_be_converted_is_one_clear_line(tmp_path):
     torch.manual_seed(3)
     reference = Reference(False, 2)
-    with pytest.raises(UserError, match="pools by cls_pooler"):
+    with pytest.raises(UserError, match="uses cls_pooler"):
         DualEncoder.load(write(tmp_path / "cls", reference, pooler_type="cls_pooler"))
     folder = write(tmp_path / "weightless", reference)
     (folder / "open_clip_pytorch_model.bin").unlink()
-    with pytest.raises(UserError, match="lacks its weights"):
+    with pytest.raises(UserError, match="weights are missing"):
         DualEncoder.load(folder)
-    with pytest.raises(UserError, match=r"lacks its config\.json"):
+    with pytest.raises(UserError, match=r"config\.json is missing"):
         DualEncoder.load(write(tmp_path / "other", reference, hf_model_name="roberta-base"))

@@ -91,5 +91,7 @@ def test_what_is_missing_is_one_clear_line(peers, what, words):
 
 def test_without_the_library(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "open_clip", None)
-    with pytest.raises(UserError, match=r"needs open_clip beside a torch .*pip install 'clip-italian\[open-clip\]'"):
+    with pytest.raises(
+        UserError, match=r"needs open_clip and a matching torchvision .*pip install 'clip-italian\[open-clip\]'"
+    ):
         load.load_rival("open_clip:ViT-B-32/openai", languages.get("it"), torch.device("cpu"))

@@ -81,8 +81,8 @@ def test_what_does_not_fit_is_one_clear_line(folders, tmp_path, tiny_folder, mon
     other = sentence_models.texts(tmp_path / "other", dim=16)
     (texts / "model.safetensors").rename(tmp_path / "aside")
     for name, words in (
-        (f"sentence-transformers:{other}", "embeds no pictures; name the model of the pictures too"),
-        (f"sentence-transformers:{other},{pictures}", "texts get 16 dimensions, pictures 24"),
+        (f"sentence-transformers:{other}", "does not embed pictures; name an image model too"),
+        (f"sentence-transformers:{other},{pictures}", "text embeddings have 16 dimensions, image embeddings 24"),
         (f"sentence-transformers:{tiny_folder},{pictures}", "no model of sentence-transformers (no modules.json)"),
         (f"sentence-transformers:{tmp_path / 'none'},{pictures}", "no model of sentence-transformers"),
         (f"sentence-transformers:{texts},{pictures}", "cannot load the model by sentence-transformers"),

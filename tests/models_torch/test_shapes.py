@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from clip_italian.models_torch import shapes
-from clip_italian.models_torch.shapes import SIZES, batches, filled
+from clip_italian.models_torch.shapes import SIZES, batches, pad_ids
 from tests.conftest import tiny_tokenizer
 
 
@@ -60,20 +60,20 @@ def test_no_other_division_of_the_sorted_texts_costs_less():
             for piece in pieces:
                 end += piece
                 size = min(size for size in SIZES if size >= piece)
-                total += shapes._START + size * -(-lengths[end - 1] // 8) * 8
+                total += shapes._OVERHEAD + size * -(-lengths[end - 1] // 8) * 8
             return total
 
-        mine = sum(shapes._START + batch.size * batch.length for batch in batches(lengths, 96))
+        mine = sum(shapes._OVERHEAD + batch.size * batch.length for batch in batches(lengths, 96))
         assert mine == min(map(cost, every_division(len(lengths))))
 
 
-def test_filled_is_what_the_tokenizer_pads():
+def test_padding_is_what_the_tokenizer_pads():
     tokenizer = tiny_tokenizer()
     ids = tokenizer(["un gatto", "un cane che dorme"])["input_ids"]
     for side in ("left", "right"):
         tokenizer.padding_side = side
         expected = tokenizer.pad({"input_ids": ids}, padding="max_length", max_length=16, return_tensors="pt")
-        mine = filled(ids, 16, tokenizer.pad_token_id, side == "left")
+        mine = pad_ids(ids, 16, tokenizer.pad_token_id, side == "left")
         assert all(torch.equal(mine[name], expected[name]) for name in mine)
 
 

@@ -102,7 +102,7 @@ def test_another_kind_is_one_clear_line(tmp_path):
         text_config={"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8},
         vision_config={"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8},
     )
-    with pytest.raises(UserError, match="ChineseCLIPModel: no joint model"):
+    with pytest.raises(UserError, match="ChineseCLIPModel: not a supported joint model"):
         parts(ChineseCLIPModel(config))
 
 

@@ -15,7 +15,7 @@ from clip_italian.serve.pictures import jpeg, uploaded
 from tests.pictures.test_decoding import png
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-ADOBE = colours._made(256 / 563, (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06))
+ADOBE = colours._make_profile(256 / 563, (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06))
 
 
 def tags(profile):
@@ -34,7 +34,7 @@ def exchanged(profile=SRGB):
 
 def grey(gamma):
     """A grey profile of a gamma, from one of three colours."""
-    made = bytearray(colours._made(1 / gamma, (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)))
+    made = bytearray(colours._make_profile(1 / gamma, (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)))
     made[16:20] = b"GRAY"
     at = tags(bytes(made))[b"rTRC"]
     made[at : at + 4] = b"kTRC"
@@ -84,8 +84,8 @@ def test_a_profile_counts_in_every_format(image, kind):
     content = saved(image, kind, icc_profile=exchanged(), **more)
     found = decoding.decode_bytes(content, "x")
     assert np.abs(np.asarray(found, int) - (255, 0, 0)).max() <= 4
-    assert decoding.as_seen(found) is found
-    assert np.array_equal(np.asarray(decoding.as_seen(Image.open(io.BytesIO(content)))), np.asarray(found))
+    assert decoding.as_displayed(found) is found
+    assert np.array_equal(np.asarray(decoding.as_displayed(Image.open(io.BytesIO(content)))), np.asarray(found))
     if kind != "TIFF":
         sent = Image.open(io.BytesIO(jpeg(uploaded(content, "x", 10_000), 16)))
         assert sent.getpixel((3, 3))[0] > 240
@@ -193,7 +193,7 @@ def test_srgb_costs_nothing():
     content = saved(BLUE, "JPEG", icc_profile=SRGB)
     assert np.array_equal(decoding.decode_bytes(content, "x"), decoding.decode_bytes(saved(BLUE, "JPEG"), "x"))
     seen = Image.open(io.BytesIO(content))
-    assert decoding.as_seen(seen) is seen
+    assert decoding.as_displayed(seen) is seen
     assert checked(saved(BLUE, icc_profile=SRGB), PictureLimits(min_side=8)).startswith(b"\x89PNG")
 
 

@@ -6,13 +6,13 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from clip_italian.pictures.copies import (
     SIGNATURE_BYTES,
-    Look,
+    Thumbnail,
     confirmed,
     features_of,
+    matches_signature,
     propose,
     same,
     signatures,
-    signed_alike,
 )
 
 
@@ -69,17 +69,17 @@ DISTORTIONS = {
 @pytest.mark.parametrize("name", DISTORTIONS)
 def test_a_distorted_copy_is_the_same_both_ways(name):
     for seed in range(3):
-        one, other = Look.of(scene(seed)), Look.of(DISTORTIONS[name](scene(seed)))
+        one, other = Thumbnail.of(scene(seed)), Thumbnail.of(DISTORTIONS[name](scene(seed)))
         assert same(one, other)
         assert same(other, one)
 
 
 def test_both_cut_at_opposite_sides():
-    assert same(Look.of(cut(scene(1), 0.1, 0, 0, 0)), Look.of(cut(scene(1), 0, 0, 0.1, 0)))
+    assert same(Thumbnail.of(cut(scene(1), 0.1, 0, 0, 0)), Thumbnail.of(cut(scene(1), 0, 0, 0.1, 0)))
 
 
 def test_other_pictures_are_not_the_same():
-    looks = [Look.of(scene(seed)) for seed in range(8)]
+    looks = [Thumbnail.of(scene(seed)) for seed in range(8)]
     assert not [(i, j) for i in range(8) for j in range(i) if same(looks[i], looks[j])]
 
 
@@ -110,7 +110,7 @@ def stripes(*colours):
     ],
 )
 def test_nearly_the_same_drawing_is_another_picture(one, other):
-    assert not same(Look.of(one), Look.of(other))
+    assert not same(Thumbnail.of(one), Thumbnail.of(other))
 
 
 @pytest.mark.parametrize("count", [1, 30, 2_100])
@@ -142,8 +142,8 @@ def test_signatures_are_stable_and_near_for_near_features():
     signed = signatures(rows)
     assert signed.shape == (50, SIGNATURE_BYTES)
     assert signatures(np.eye(2, 64, dtype=np.float32))[0, :4].tolist() == [9, 4, 255, 40]
-    assert signed_alike(signatures(rows[:1] + 0.1)[0], signed)
-    assert not signed_alike(signed[0], signed[1:])
+    assert matches_signature(signatures(rows[:1] + 0.1)[0], signed)
+    assert not matches_signature(signed[0], signed[1:])
     none = signatures(np.zeros((1, 64), np.float32))
     assert not none.any()
-    assert not signed_alike(none[0], none)
+    assert not matches_signature(none[0], none)

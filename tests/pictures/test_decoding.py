@@ -174,9 +174,9 @@ def test_pictures_handed_in_are_turned_as_files_are_and_once(mode, orientation):
     by_bytes = decoding.decode_bytes(content, "x")
     handed = Image.open(io.BytesIO(content))
     before = dict(handed.info)
-    seen = decoding.as_seen(handed)
+    seen = decoding.as_displayed(handed)
     assert np.array_equal(np.asarray(seen), np.asarray(by_bytes))
-    for again in (decoding.as_seen(seen), decoding.as_seen(by_bytes)):
+    for again in (decoding.as_displayed(seen), decoding.as_displayed(by_bytes)):
         assert np.array_equal(np.asarray(again), np.asarray(by_bytes))
     assert handed.size == (40, 20)
     assert dict(handed.info) == before
@@ -194,11 +194,11 @@ def test_an_orientation_that_is_none_is_ignored():
 def test_values_that_are_no_numbers_are_one_line(values, tmp_path):
     path = tmp_path / "a.tif"
     Image.fromarray(np.array(values, np.float32)).save(path)
-    with pytest.raises(decoding.PictureError, match=r"a\.tif: \d of 2 values are no numbers") as caught:
+    with pytest.raises(decoding.PictureError, match=r"a\.tif: \d of 2 values are NaN or infinite") as caught:
         decoding.open_picture(path)
     assert "\n" not in str(caught.value)
     with pytest.raises(decoding.PictureError, match=r"a\.tif"):
-        decoding.as_seen(Image.open(path))
+        decoding.as_displayed(Image.open(path))
     Image.fromarray(np.array([[-3e38, 3e38]], np.float32)).save(path)
     assert np.asarray(decoding.open_picture(path))[0, :, 0].tolist() == [0, 255]
 
@@ -208,4 +208,4 @@ def test_a_damaged_picture_that_is_handed_in_is_one_line(tmp_path):
     Image.effect_noise((64, 64), 50).convert("RGB").save(path)
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(decoding.PictureError, match=r"a\.jpg: damaged picture"):
-        decoding.as_seen(Image.open(path))
+        decoding.as_displayed(Image.open(path))

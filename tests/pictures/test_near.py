@@ -42,5 +42,5 @@ def test_none_and_one():
 
 
 def test_what_is_no_hash_is_an_error():
-    with pytest.raises(ValueError, match="no picture hash"):
+    with pytest.raises(ValueError, match="not a picture hash"):
         list(near_pairs(["x"], 4))

@@ -41,7 +41,7 @@ def test_find_pictures(tmp_path):
     with pytest.raises(UserError, match="no pictures"):
         walk.find_pictures(tmp_path / "empty")
     (tmp_path / "empty" / "gone").symlink_to("nothing")
-    with pytest.raises(UserError, match=r"no pictures in it \(.*gone: a link that leads nowhere"):
+    with pytest.raises(UserError, match=r"no pictures found \(.*gone: a broken link"):
         walk.find_pictures(tmp_path / "empty")
 
 
@@ -67,7 +67,7 @@ def test_folders_that_cannot_be_looked_into_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     assert walk.find_pictures(tmp_path) == [tmp_path / "a.png"]
     (one,) = [one for one in scan(tmp_path, Roots()) if isinstance(one, Reject)]
-    assert (one.id, one.detail) == ("closed", "a folder that cannot be looked into (Permission denied)")
+    assert (one.id, one.detail) == ("closed", "cannot read the folder (Permission denied)")
 
 
 def test_pictures_of_a_folder_that_tells_only_names_are_kept_for_who_opens_them(tmp_path, monkeypatch):
@@ -122,7 +122,7 @@ def test_links_in_circles_end(tmp_path, jpeg):
     found = walk.walk(pictures)
     assert names(pictures, found.pictures) == ["linked/b.jpg", "sub/a.jpg"]
     ((place, reason),) = found.unreadable
-    assert (place, "it lies in" in reason) == (pictures / "linked" / "above", True)
+    assert (place, "parent folders" in reason) == (pictures / "linked" / "above", True)
 
 
 def test_links_that_lead_nowhere_are_told(tmp_path, jpeg):
@@ -132,7 +132,7 @@ def test_links_that_lead_nowhere_are_told(tmp_path, jpeg):
     (tmp_path / "round").symlink_to("round")
     rejects = {one.id: one for one in scan(tmp_path, Roots()) if isinstance(one, Reject)}
     assert set(rejects) == {"folder", "gone.jpg", "round"}
-    assert rejects["gone.jpg"].detail == "a link that leads nowhere (No such file or directory)"
+    assert rejects["gone.jpg"].detail == "a broken link (No such file or directory)"
 
 
 def test_pictures_by_any_name(tmp_path, jpeg):
@@ -166,13 +166,13 @@ def test_other_media_are_counted(tmp_path, jpeg):
     put(tmp_path, b"\0\0\0\x20ftypM4A \0\0\2\0", "song.m4a")
     found = walk.walk(tmp_path)
     assert names(tmp_path, found.pictures) == ["a.jpg"]
-    assert found.aside.other == {
+    assert found.skipped.other == {
         "raw": 3, "jxl": 2, "video": 3, "psd": 1, "svg": 1, "icon": 1, "tga": 1, "vector": 1, "tar": 1,
     }  # fmt: skip
     told = "other media: icon 1, jxl 2, psd 1, raw 3, svg 1, tar 1, tga 1, vector 1, video 3"
-    assert str(found.aside) == told
+    assert str(found.skipped) == told
     (tmp_path / "a.jpg").unlink()
-    with pytest.raises(UserError, match=r"no pictures in it \(other media: icon 1, jxl 2"):
+    with pytest.raises(UserError, match=r"no pictures found \(other media: icon 1, jxl 2"):
         walk.find_pictures(tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_thumbnails_and_folders_of_systems_are_left_out(tmp_path, jpeg):
     put(tmp_path, jpeg, "sub/@eaDir/x.jpg", "recycle/y.jpg", "thumbnails/z.jpg")
     found = walk.walk(tmp_path)
     assert names(tmp_path, found.pictures) == ["a.jpg", "recycle/y.jpg", "sub/a.jpg", "thumbnails/z.jpg"]
-    assert found.aside.excluded == {"@eaDir": 2, "hidden": 2} | {
+    assert found.skipped.excluded == {"@eaDir": 2, "hidden": 2} | {
         pattern: 1 for pattern in RUBBISH.values() if pattern not in ("@eaDir", "hidden")
     }
     assert names(tmp_path, walk.find_pictures(tmp_path / ".private")) == [".private/h.jpg"], "what is asked for is"
@@ -215,7 +215,7 @@ def test_copies_in_photo_libraries_are_left_out(tmp_path, jpeg):
     put(tmp_path, jpeg, *originals, *copies)
     found = walk.walk(tmp_path)
     assert names(tmp_path, found.pictures) == sorted(originals)
-    assert found.aside.excluded == {walk.LIBRARY: 4}
+    assert found.skipped.excluded == {walk.LIBRARY: 4}
     assert names(tmp_path, walk.find_pictures(tmp_path / library)) == originals[:1]
     assert len(walk.find_pictures(tmp_path, Choice(hidden=True))) == 8
 
@@ -227,7 +227,7 @@ def test_hidden_takes_them_all_but_no_resource_forks(tmp_path, jpeg):
     assert names(tmp_path, found.pictures) == [
         "._e.jpg", ".c.jpg", ".thumbnails/b.jpg", "@eaDir/d.jpg", "a.jpg",
     ]  # fmt: skip
-    assert found.aside.excluded == {"._*": 1}
+    assert found.skipped.excluded == {"._*": 1}
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_patterns(tmp_path, jpeg, pattern, left):
     put(tmp_path, jpeg, *every)
     found = walk.walk(tmp_path, Choice((pattern,)))
     assert sorted(names(tmp_path, found.pictures)) == sorted(left or every)
-    assert set(found.aside.excluded) == ({pattern} if left else set())
+    assert set(found.skipped.excluded) == ({pattern} if left else set())
     absolute = Choice((str(tmp_path / "raw"),))
     assert "raw/c.jpg" not in names(tmp_path, walk.find_pictures(tmp_path, absolute))
 
@@ -266,5 +266,5 @@ def test_no_first_bytes_break_it():
     seeds = [magic for magic, _ in walk._MAGIC] + [b"BM", b"RIFF", b"\0\0\0\1ftyp", b"P6", b""]
     for magic in seeds:
         for length in range(32):
-            told = walk.kind((magic + draw.randbytes(32))[:length], ".txt")
+            told = walk.kind_of((magic + draw.randbytes(32))[:length], ".txt")
             assert told is None or isinstance(told, str)

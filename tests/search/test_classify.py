@@ -10,7 +10,7 @@ from PIL import Image
 
 from clip_italian import languages
 from clip_italian.errors import UserError
-from clip_italian.models_torch.projections import add_logit_bias
+from clip_italian.models_torch.towers import add_logit_bias
 from clip_italian.search.classify import Classifier, Curve, best, classify_files, make, write_csv
 from tests.conftest import draw_shape
 

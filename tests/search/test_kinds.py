@@ -116,7 +116,7 @@ def test_heic_is_read_where_pillow_heif_is_installed(tmp_path, monkeypatch):
     large = flag().resize((96, 64), Image.Resampling.NEAREST)
     large.save(tmp_path / "a.heic", quality=95)
     assert looks_like(decoding.open_picture(tmp_path / "a.heic"), large)
-    monkeypatch.setattr(decoding, "_know_heic", lambda: False)
+    monkeypatch.setattr(decoding, "register_heic", lambda: False)
     (tmp_path / "b.heic").write_bytes(b"x")
     with pytest.raises(decoding.PictureError, match=r"clip-italian\[heic\]"):
         decoding.open_picture(tmp_path / "b.heic")

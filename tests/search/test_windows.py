@@ -8,7 +8,7 @@ from transformers import EfficientNetConfig, EfficientNetModel
 from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
 
 from clip_italian.models_torch.dual_encoder import DualEncoder
-from clip_italian.models_torch.projections import join
+from clip_italian.models_torch.towers import join
 from clip_italian.search import locate
 from clip_italian.search.locate import (
     LEVELS,

@@ -126,7 +126,7 @@ def test_bad_pictures_are_for_cleaning_to_judge_but_never_stop_the_rest(tmp_path
     kept, rejects = read(tmp_path)
     assert list(kept) == ["b.jpg"]
     assert [reject.reason for reject in rejects] == ["no-caption"]
-    with pytest.raises(UserError, match="no pictures in it"):
+    with pytest.raises(UserError, match="no pictures found"):
         (tmp_path / "empty").mkdir()
         list(Folder()(tmp_path / "empty"))
 
@@ -405,7 +405,7 @@ def test_the_folder_is_walked_as_for_an_index(tmp_path):
     found = list(Folder(choice=Choice(("raw/",)))(tmp_path / "photos"))
     assert [Path(row.image).name for row in found if isinstance(row, Pair)] == ["a.jpg", "d.jfif", "e"]
     assert [(row.reason, row.text, row.detail) for row in found if isinstance(row, Reject)] == [
-        ("unreadable", "gone", "a link that leads nowhere (No such file or directory)"),
+        ("unreadable", "gone", "a broken link (No such file or directory)"),
         ("other-media", "f.nef", "raw"),
         ("excluded", "@eaDir", "@eaDir"),
         ("excluded", "raw", "raw/"),

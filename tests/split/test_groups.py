@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clip_italian.files.digests import NO_KEY, content_key, number
+from clip_italian.files.digests import NO_KEY, content_key, hash64
 from clip_italian.pictures.phash import FLAT, alike, picture_hash
 from clip_italian.pipeline.database import database
 from clip_italian.split.draw import identity_groups
@@ -106,7 +106,7 @@ def test_contents_and_looks_of_files(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     assert look(tmp_path / "a.png") == look(tmp_path / "b.bmp") == picture_hash(image)
     assert look(tmp_path / "text.png") is None
-    assert content_key(tmp_path / "a.png") == number((tmp_path / "a.png").read_bytes())
+    assert content_key(tmp_path / "a.png") == hash64((tmp_path / "a.png").read_bytes())
     assert content_key(tmp_path / "a.png") != content_key(tmp_path / "b.bmp")
     assert content_key(tmp_path / "missing.png") == NO_KEY
 

@@ -7,7 +7,7 @@ from transformers import EfficientNetConfig, EfficientNetModel
 
 from clip_italian.config import Augmentation
 from clip_italian.models_torch.cut import cut
-from clip_italian.models_torch.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
+from clip_italian.models_torch.mean_pooled import MeanPooledBertConfig, MeanPooledBertModel
 from clip_italian.pairs import read
 from clip_italian.pictures.decoding import PictureError, open_picture
 from clip_italian.train import features

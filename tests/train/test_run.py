@@ -173,7 +173,7 @@ def test_models_keep_features_of_their_pictures_where_the_recipe_says_so(
         def encode(self, pictures):
             return np.ones((len(pictures), 4), np.float32)
 
-    monkeypatch.setattr("clip_italian.train.run.CopyFeatures.load_or_say", Colours)
+    monkeypatch.setattr("clip_italian.train.run.CopyFeatures.load_or_warn", Colours)
     settings = recipe(shapes, tiny_folder, tmp_path / "features", epochs=1)
     settings = settings.model_copy(update={"data": settings.data.model_copy(update={"copies": True})})
     kept = train(settings).encoder.info["training_pictures"]

@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import Field
 
 from clip_italian.config import Strict
-from clip_italian.pictures.decoding import MAX_PIXELS, PictureError, despite_metadata, open_picture
+from clip_italian.pictures.decoding import MAX_PIXELS, PictureError, open_picture, retry_without_metadata
 from clip_italian.pictures.phash import picture_hash
 
 
@@ -60,7 +60,7 @@ def header_failure(file: Path | BinaryIO, limits: PictureLimits) -> Failure | No
             return image.width, image.height, getattr(image, "n_frames", 1), image.format
 
     try:
-        width, height, frames, kind = despite_metadata(file, work)
+        width, height, frames, kind = retry_without_metadata(file, work)
     except Image.DecompressionBombError:
         return "too-many-pixels", f"more than {limits.max_pixels:,}"
     except Exception:  # whatever a decoder raises on a broken header

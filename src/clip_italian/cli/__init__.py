@@ -1,4 +1,4 @@
-"""The command `clip-italian`: one module a command group; each parses, calls and prints."""
+"""The command `clip-italian`, with one module per command group."""
 
 import errno
 import os
@@ -37,11 +37,11 @@ from clip_italian.cli import (
 from clip_italian.cli.options import Commands
 from clip_italian.errors import UsageError, UserError
 
-# Libraries read these when they are imported, which is later; processes that commands start inherit them.
+# Read by the libraries on import, and inherited by child processes.
 _QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
-    "HF_HUB_VERBOSITY": "error",  # without network it logs each try, ten lines and more
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # also transformers' "Loading weights"
+    "HF_HUB_VERBOSITY": "error",  # without network it logs every retry, more than ten lines
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # also "Loading weights" of transformers
 }
 
 app = Commands(
@@ -52,7 +52,7 @@ app = Commands(
     add_completion=False,
     rich_markup_mode=None,
 )
-# In the order in which people use them.
+# In the order of a typical workflow.
 app.command(name="demo")(demo.demo)
 app.add_typer(collect.app, name="collect")
 app.command(name="translate")(translate.translate)
@@ -76,8 +76,8 @@ app.command(name="card")(card.card)
 app.command(name="push")(push.push)
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"clip-italian {__version__}")
         raise typer.Exit
 
@@ -86,17 +86,17 @@ def _tell_version(wanted: bool) -> None:
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version.")
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """Read by `main` from the arguments; declared here so that --help shows it."""
+    """Declare the global options for --help; `main` reads --debug from the arguments."""
 
 
-def _quieten_libraries() -> None:
-    """Have transformers and huggingface_hub log errors only, and show no progress bars."""
+def _silence_libraries() -> None:
+    """Make transformers and huggingface_hub log only errors and show no progress bars."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    # One that is imported already has read its variables.
+    # A library that is already imported has read its variables.
     if "transformers" in sys.modules:
         transformers_logging = import_module("transformers.utils.logging")
         transformers_logging.set_verbosity_error()
@@ -106,9 +106,9 @@ def _quieten_libraries() -> None:
 
 
 def main() -> None:
-    """Run the command: 0 done, 1 failed with one line on stderr, 2 wrong usage, 130 interrupted."""
-    console.print_anything()
-    _quieten_libraries()
+    """Run the command line. Exit codes: 0 success, 1 error (one line on stderr), 2 wrong usage, 130 interrupted."""
+    console.replace_unencodable()
+    _silence_libraries()
     warnings.simplefilter("ignore", FutureWarning)
     try:
         app()
@@ -122,13 +122,13 @@ def main() -> None:
     except OSError as error:
         if "--debug" in sys.argv:
             raise
-        known = error.filename or next(reversed(getattr(error, "__notes__", [])), "")  # the last note: the output
-        place = f"{known}: " if known else ""
-        # Arrow's errors have the number in their text only.
+        path = error.filename or next(reversed(getattr(error, "__notes__", [])), "")  # `staged` adds the output
+        place = f"{path}: " if path else ""
+        # Errors of Arrow have the number only in their text.
         full = error.errno in (errno.ENOSPC, errno.EDQUOT) or f"[errno {errno.ENOSPC}]" in str(error)
-        closed = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        advice = "choose another place, or change who may read and write there" if closed else "--debug shows where"
-        advice = "make room on the disk, the same command goes on" if full else advice
+        denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        advice = "choose another path, or change its permissions" if denied else "--debug shows the traceback"
+        advice = "free disk space and run the same command again to resume" if full else advice
         what = os.strerror(errno.ENOSPC) if full else error.strerror or error
         print(f"clip-italian: {place}{what}; {advice}", file=sys.stderr)
         sys.exit(1)

@@ -106,11 +106,11 @@ def classify(
 def _below(folder: Path, choice: "walk.Choice") -> list[Path]:
     """The pictures in a folder; reports on stderr what else is there."""
 
-    found = walk.some(walk.walk(folder, choice), folder)
+    found = walk.require_pictures(walk.walk(folder, choice), folder)
     for place, reason in found.unreadable:
         console.notice(f"left out: {place}: {reason}")
-    if aside := str(found.aside):
-        console.notice(f"{folder}: {aside}")
+    if skipped := str(found.skipped):
+        console.notice(f"{folder}: {skipped}")
     return found.pictures
 
 

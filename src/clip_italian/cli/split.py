@@ -54,4 +54,4 @@ def split(
 def copy_encoder() -> "copy_features.CopyFeatures | None":
     """The packaged vision tower, or None, with a notice, where it is not available."""
 
-    return copy_features.CopyFeatures.load_or_say()
+    return copy_features.CopyFeatures.load_or_warn()

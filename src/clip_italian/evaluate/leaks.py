@@ -24,7 +24,7 @@ def check(
 
     Lists them on stderr, and raises UserError where there are any, unless `allow`. Pictures are decoded once, and only
     if some model has a list. `copies` loads the encoder for lists with copy features; by default
-    `CopyFeatures.load_or_say`.
+    `CopyFeatures.load_or_warn`.
     """
     known = {name: encoder.info.get(leaks.INFO_KEY) for name, encoder in encoders.items()}
     for name, training in known.items():
@@ -33,7 +33,7 @@ def check(
     if all(training is None for training in known.values()):
         return {name: {"checked": False} for name in known}
     with console.progress("overlap", len(ids)) as advance:
-        load = copies or registry.resolve(registry.COPY_FEATURES).load_or_say
+        load = copies or registry.resolve(registry.COPY_FEATURES).load_or_warn
         encoder = load() if any(training and "features" in training for training in known.values()) else None
         paths, prints = leaks.fingerprints(list(ids), advance, encoder)
     overlaps: dict[str, Overlap] = {}

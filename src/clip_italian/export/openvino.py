@@ -10,7 +10,7 @@ from clip_italian.export import onnx
 from clip_italian.export.onnx import Source
 from clip_italian.files.atomic import staged
 from clip_italian.models.exported import Exported, Precision
-from clip_italian.models.runtimes import hint, openvino_core
+from clip_italian.models.runtimes import openvino_core, precision_hint
 
 
 def export(source: Source, folder: Path, precision: Precision = "float32") -> Exported:
@@ -34,7 +34,7 @@ def translate(source: Source, folder: Path, settings: Exported, precision: Preci
         try:
             model = core.read_model(file)
             # Told to whoever reads the file: `compile_model` itself takes bf16 where the processor has it.
-            model.set_rt_info(hint(precision), ["runtime_options", "INFERENCE_PRECISION_HINT"])
+            model.set_rt_info(precision_hint(precision), ["runtime_options", "INFERENCE_PRECISION_HINT"])
             ov.save_model(model, target, compress_to_fp16=False)
         except RuntimeError as error:
             lines = [line for line in str(error).splitlines() if line.startswith("--")] or ["see --debug"]

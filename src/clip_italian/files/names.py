@@ -1,6 +1,6 @@
-"""Names of files and folders: compared in one Unicode form, opened as the disk stores them, sorted by their numbers.
+"""File names: Unicode normalisation, matching names on disk, and natural sort order.
 
-"Città" is typed as one letter à (NFC), while some systems store it as a and an accent (NFD). People see no difference.
+The "à" of "città" is typed as one code point (NFC), while some systems store it as a and an accent (NFD).
 """
 
 import os
@@ -12,32 +12,32 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 def normal(name: str) -> str:
-    """The name in Unicode form NFC, to compare it with another; names that look alike become equal."""
+    """Return the name in Unicode form NFC, for comparison."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def as_stored(path: Path) -> Path:
-    """The path of the existing file or folder that looks like `path`; `path` itself where it exists.
+    """Return the existing path that equals `path` up to Unicode normalisation, or `path` itself if it exists.
 
-    Of a path to what is not there yet, the folders that are there are found so.
+    For a path that does not exist yet, the existing parent folders are resolved like this.
     """
     if str(path).isascii() or os.path.lexists(path):
         return path
     found = Path(path.anchor)
     for part in path.parts[1 if path.anchor else 0 :]:
-        found = found / part if part.isascii() or os.path.lexists(found / part) else _alike(found, part)
+        found = found / part if part.isascii() or os.path.lexists(found / part) else _matching(found, part)
     return found
 
 
 def absolute(path: Path | str) -> Path:
-    """The path from the root, with "." and ".." taken out and links kept."""
+    """Return the absolute path without "." and "..", without resolving links."""
     return Path(os.path.normpath(Path.cwd() / path))
 
 
 def followed(path: Path | str) -> list[str]:
-    """Absolute paths that a path leads to by links: of the path itself where it is a folder, and of those above it.
+    """Return other absolute paths of a path, by resolving links of the path itself (a folder) or its parents; in NFC.
 
-    In Unicode form NFC. Links are followed down to each folder, since what lies below it may be known by a link again.
+    Links are resolved for each parent separately, because a path below it may be known by another link.
     """
     place = as_stored(absolute(path))
     folders = (one for one in (place, *place.parents) if one.is_dir())
@@ -46,12 +46,12 @@ def followed(path: Path | str) -> list[str]:
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
-    """A sort key that compares runs of digits as numbers and the rest as text; the name itself decides ties."""
+    """Return a sort key that compares digits as numbers and other characters as text; ties are broken by the name."""
     parts = [part for part in _DIGITS.split(name) if part]
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts), name
 
 
-def _alike(folder: Path, name: str) -> Path:
+def _matching(folder: Path, name: str) -> Path:
     try:
         same = sorted(one.name for one in folder.iterdir() if normal(one.name) == normal(name))
     except OSError:

@@ -1,4 +1,4 @@
-"""Base classes of all models that embed pictures and texts: our own, exported ones and rivals."""
+"""Abstract base classes of models that embed pictures and texts: our own, exported ones and models to compare with."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from clip_italian.models.spelling import readable
-from clip_italian.pictures.decoding import PictureError, as_seen, decode_batches, open_picture
+from clip_italian.models.spelling import replace_surrogates
+from clip_italian.pictures.decoding import PictureError, as_displayed, decode_batches, open_picture
 
-# Pictures are decoded at a half, a quarter or an eighth of their sides where so many times the needed side are left:
-# resizing then still has two pixels for one, and embeddings stay the same but for a cosine of 0.999.
+# JPEGs are decoded at 1/2, 1/4 or 1/8 size as long as this multiple of the needed side remains. Resizing then still
+# averages two pixels per output pixel, and embeddings keep a cosine of 0.999.
 _MARGIN = 2
 _TEXT_BATCH = 64
-# Larger batches are slower on 2 cores: the activations leave the cache. A GPU wants many.
+# On 2 cores, the activations of larger batches no longer fit into the CPU cache.
 _CPU_IMAGES, _GPU_IMAGES = 8, 128
 
 
 class Encoder(ABC):
-    """A model that maps pictures and texts to one space.
+    """A model that embeds pictures and texts in a shared space.
 
-    `info` is what it tells of itself beyond its weights (`clip_italian.json` of our models); {} for most rivals.
+    `info` is metadata: the content of `clip_italian.json` for our models, {} for most others.
     """
 
     info: dict[str, Any]
@@ -30,7 +30,7 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def dim(self) -> int:
-        """Length of an embedding."""
+        """Embedding size."""
 
     @abstractmethod
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
@@ -38,37 +38,37 @@ class Encoder(ABC):
 
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Any:
-        """What `encode_pixels` takes of an RGB picture; several threads may call it."""
+        """Preprocess an RGB picture for `encode_pixels`. Thread-safe."""
 
     @abstractmethod
     def encode_pixels(self, pixels: Sequence[Any]) -> np.ndarray:
-        """Embed preprocessed pictures, one at least: (n, dim) float32, unit length."""
+        """Embed one or more preprocessed pictures: (n, dim) float32, unit length."""
 
     @property
     def at_least(self) -> int | None:
-        """Short side from which on a larger JPEG may be decoded smaller before `preprocess`; None: not at all."""
+        """Shortest side that a JPEG must keep when decoded at reduced size for `preprocess`; None: decode full size."""
         return None
 
     @property
     def picture_batch(self) -> int:
-        """How many pictures `encode_pixels` is fastest with."""
+        """Batch size at which `encode_pixels` is fastest."""
         return _CPU_IMAGES
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """For results: digests of weights, tokenizer and preprocessing (None where there is none), dim, max_tokens."""
+        """Facts for result files: `dim`, `max_tokens`, digests of weights, tokenizer and preprocessing (or None)."""
 
     def encode_images(self, images: Sequence[Image.Image | Path | str]) -> np.ndarray:
         """Embed pictures given as PIL images or paths: (n, dim) float32, unit length.
 
-        Images are turned by the EXIF orientation that they carry, and brought to sRGB, as files are (`images.as_seen`).
-        Raises PictureError for a file that is no readable picture; `encode_files` skips those.
+        EXIF orientation and colour profiles are applied to images as well as to files (`decoding.as_displayed`).
+        Raises PictureError for an unreadable file; `encode_files` skips those instead.
         """
         result, at_least = np.empty((len(images), self.dim), dtype=np.float32), self.at_least
         size = self.picture_batch
         for start in range(0, len(images), size):
             opened = [
-                as_seen(image) if isinstance(image, Image.Image) else open_picture(Path(image), at_least=at_least)
+                as_displayed(image) if isinstance(image, Image.Image) else open_picture(Path(image), at_least=at_least)
                 for image in images[start : start + size]
             ]
             result[start : start + len(opened)] = self.encode_pixels([self.preprocess(image) for image in opened])
@@ -77,47 +77,47 @@ class Encoder(ABC):
     def encode_files(
         self, paths: Iterable[Path], progress: Callable[[int], None] = lambda _: None
     ) -> tuple[list[Path], np.ndarray, list[PictureError]]:
-        """`encode_files` by this model alone."""
+        """Embed picture files with this model; see `encode_files`."""
         done, (vectors,), errors = encode_files([self], paths, progress)
         return done, vectors, errors
 
 
 class SearchEncoder(Encoder):
-    """What index, search, classify, locate and serve ask beyond that: `DualEncoder` and `OnnxEncoder` answer."""
+    """An encoder for `index`, `search`, `classify`, `locate` and `serve`: `DualEncoder` or `OnnxEncoder`."""
 
     @property
     @abstractmethod
     def weights_hash(self) -> str:
-        """What an index remembers of the model that made it."""
+        """Digest of the weights, by which an index recognises its model."""
 
     @property
     @abstractmethod
     def max_tokens(self) -> int:
-        """Longest text in tokens; what goes beyond is cut off."""
+        """Maximum text length in tokens; longer texts are truncated."""
 
     @property
     @abstractmethod
     def logit_scale(self) -> float:
-        """What the loss multiplied cosines by."""
+        """Factor of the cosines in the loss."""
 
     @property
     @abstractmethod
     def logit_bias(self) -> float | None:
-        """What the sigmoid loss added to that; None for a model of the softmax loss."""
+        """Bias of the sigmoid loss; None for a model trained with the softmax loss."""
 
     @property
     @abstractmethod
     def parameters(self) -> int:
-        """How many numbers the model has learned."""
+        """Number of parameters."""
 
     @property
     def maps(self) -> "MapEncoder | None":
-        """The same model where its vision tower has a map that can be pooled window by window; else None."""
+        """This model as a `MapEncoder`, or None if its vision tower has no feature map to pool windows from."""
         return None
 
 
 class WindowEmbeddings(NamedTuple):
-    """Embeddings (rows * columns, dim) of all windows of one size, row by row; `height` and `width` in cells."""
+    """Embeddings (rows * columns, dim) of all windows of one size, row by row; `height` and `width` are in cells."""
 
     rows: int
     columns: int
@@ -127,12 +127,12 @@ class WindowEmbeddings(NamedTuple):
 
 
 class MapEncoder(SearchEncoder):
-    """A model that embeds every window of a picture from one pass, by pooling the vision tower's last map."""
+    """A model that embeds all windows of a picture in one forward pass, by pooling parts of the last feature map."""
 
     @property
     @abstractmethod
     def image_size(self) -> int:
-        """Side, in pixels, of the pictures that the vision tower was trained on."""
+        """Input side of the vision tower in training, in pixels."""
 
     @abstractmethod
     def embed_windows(
@@ -140,17 +140,18 @@ class MapEncoder(SearchEncoder):
     ) -> tuple[tuple[int, int], Iterator[WindowEmbeddings]]:
         """Stretch a picture to `width` x `height` pixels and embed the windows of its map.
 
-        Returns rows and columns of the map, and for each of `sides` (in cells, cut at the map's) its windows.
+        Returns the rows and columns of the map, and one `WindowEmbeddings` per window side in `sides` (in cells,
+        limited to the size of the map).
         """
 
 
 def encode_files(
     encoders: Sequence[Encoder], paths: Iterable[Path], progress: Callable[[int], None] = lambda _: None
 ) -> tuple[list[Path], list[np.ndarray], list[PictureError]]:
-    """Embed picture files by several models, decoding each file once; those that cannot be read are skipped.
+    """Embed picture files with several models, decoding each file once. Unreadable files are skipped.
 
-    Returns the paths embedded, each model's embeddings of them (n, dim), and the errors of the others;
-    `progress` gets the number of files done with each batch.
+    Returns the embedded paths, each model's embeddings of them (n, dim), and the errors of the skipped files.
+    `progress` is called with the number of files in each batch.
     """
     done: list[Path] = []
     vectors = [[np.zeros((0, encoder.dim), dtype=np.float32)] for encoder in encoders]
@@ -161,7 +162,7 @@ def encode_files(
     def prepare(image: Image.Image) -> list[Any]:
         return [encoder.preprocess(image) for encoder in encoders]
 
-    for good, prepared, bad in decode_batches(paths, size, prepare, _for_all(encoders)):
+    for good, prepared, bad in decode_batches(paths, size, prepare, _common_at_least(encoders)):
         done += good
         errors += bad
         if prepared:
@@ -172,11 +173,11 @@ def encode_files(
 
 
 def encode_by_length(texts: Sequence[str], dim: int, embed: Callable[[list[str]], np.ndarray]) -> np.ndarray:
-    """Embeddings (n, dim) of texts by a function of some of them: neighbours of like length, which need little padding.
+    """Return embeddings (n, dim) of texts; `embed` gets batches of similar length, which need little padding.
 
-    Raises TypeError for one text in place of a list, and for what is no text.
+    Raises TypeError for a single string instead of a list, and for items that are not strings.
     """
-    texts = readable(texts)
+    texts = replace_surrogates(texts)
     result = np.empty((len(texts), dim), dtype=np.float32)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     for start in range(0, len(order), _TEXT_BATCH):
@@ -186,16 +187,16 @@ def encode_by_length(texts: Sequence[str], dim: int, embed: Callable[[list[str]]
 
 
 def picture_batch(device: str) -> int:
-    """`Encoder.picture_batch` of a model on a type of device ("cpu", "cuda" …)."""
+    """Return `Encoder.picture_batch` for a device type ("cpu", "cuda" …)."""
     return _CPU_IMAGES if device == "cpu" else _GPU_IMAGES
 
 
 def with_margin(side: int | None) -> int | None:
-    """`Encoder.at_least` of a model that resizes the short side to `side`."""
+    """Return `Encoder.at_least` for a model that resizes the short side to `side`."""
     return None if side is None else _MARGIN * side
 
 
-def _for_all(encoders: Sequence[Encoder]) -> int | None:
-    """What all of them can do with."""
+def _common_at_least(encoders: Sequence[Encoder]) -> int | None:
+    """Return the largest `at_least` of the encoders; None if one of them needs full-size pictures."""
     sides = [encoder.at_least for encoder in encoders]
     return None if None in sides else max((side for side in sides if side is not None), default=None)

@@ -1,4 +1,4 @@
-"""What an exported folder tells of itself: `export.json`, written by `clip_italian.export`, read by `OnnxEncoder`."""
+"""Schema of `export.json` in an exported folder, written by `clip_italian.export` and read by `OnnxEncoder`."""
 
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ class _Model(BaseModel):
 
 
 class Parity(_Model):
-    """How far a graph's embeddings of a sample are from the source's: greatest difference, cosines."""
+    """Difference between a graph's embeddings and the source model's on a sample: largest difference, cosines."""
 
     sample: int
     largest_difference: float
@@ -27,7 +27,7 @@ class Parity(_Model):
 
 
 class Graph(_Model):
-    """One of the two graphs. `quantised` names the kinds of nodes whose weights are int8; inputs in their order."""
+    """One of the two graphs; `inputs` are in order, `quantised` names the node types with int8 weights."""
 
     file: str
     inputs: tuple[str, ...]
@@ -39,8 +39,8 @@ class Graph(_Model):
 class Exported(_Model):
     """Contents of `export.json`.
 
-    `weights_sha256` is what an index remembers: the source's own where both graphs are in float32, so that they share
-    indexes; another one where they are not. `logit_scale` multiplies cosines.
+    `weights_sha256` identifies the model in an index. It is the source model's if both graphs are in float32, so that
+    they can share indexes. `logit_scale` is the factor of the cosines.
     """
 
     version: Literal[1] = 1
@@ -62,20 +62,20 @@ class Exported(_Model):
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether a folder holds graphs instead of a model that can be trained."""
+    """Return True if a folder holds exported graphs instead of a trainable model."""
     return (folder / EXPORT_FILE).is_file()
 
 
 def read(folder: Path) -> Exported:
-    """Read a folder's `export.json`. Raises UserError where it is damaged or of another version, or a file is gone."""
+    """Read `export.json`. Raises UserError if it is damaged or of another version, or if a file is missing."""
     file = folder / EXPORT_FILE
     try:
-        found = Exported.model_validate_json(file.read_bytes())
+        settings = Exported.model_validate_json(file.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "not JSON"
-        raise UserError(f"{file}: damaged, or of another version ({where}); export the model again") from error
-    for name in (found.image.file, found.text.file, TOKENIZER_FILE):
+        raise UserError(f"{file}: damaged or of another version ({where}); export the model again") from error
+    for name in (settings.image.file, settings.text.file, TOKENIZER_FILE):
         if not (folder / name).is_file():
-            raise UserError(f"{folder}: lacks {name}; export the model again")
-    return found
+            raise UserError(f"{folder}: {name} is missing; export the model again")
+    return settings

@@ -1,4 +1,4 @@
-"""What lies in a model's folder, and whether it is whole."""
+"""Files of a model folder, and checks that it is complete."""
 
 import json
 from pathlib import Path
@@ -11,24 +11,24 @@ from clip_italian.errors import UserError
 from clip_italian.models import exported
 
 INFO_FILE = "clip_italian.json"
-FLAX_WEIGHTS = "flax_model.msgpack"  # what the original project's training script writes
+FLAX_WEIGHTS = "flax_model.msgpack"  # written by the training script of the original project
 
 
 def read_info(folder: Path) -> dict[str, Any]:
-    """What a model's folder tells of it; {} where there is no such file."""
+    """Read the `clip_italian.json` of a model folder; {} if there is none."""
     path = folder / INFO_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def looks_like_hub_id(name: str) -> bool:
-    """Whether a name that is no folder can be one at the Hub: "owner/model"."""
+    """Return True if a name has the form of a Hub id, "owner/model"."""
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/")
 
 
 def check_hub(name: str, *files: str) -> None:
-    """Raise UserError in offline mode for a name that is no path, and of which the Hub's cache holds none of `files`.
+    """In offline mode, raise UserError unless `name` is a path or one of `files` is in the Hub's cache.
 
-    `files` are config.json and open_clip_config.json where none is named.
+    `files` default to config.json and open_clip_config.json.
     """
     if not privacy.is_offline() or Path(name).exists():
         return
@@ -36,23 +36,23 @@ def check_hub(name: str, *files: str) -> None:
     try:
         if any(isinstance(try_to_load_from_cache(name, file), str) for file in wanted):
             return
-    except ValueError:  # no name that the Hub could have; whoever loads it says so
+    except ValueError:  # not a valid Hub id, which loading reports
         return
-    privacy.refuse_offline(f"{name}: not on this machine, loading it from the Hub", "give a model folder")
+    privacy.refuse_offline(f"{name}: not on this machine, download from the Hub", "give a model folder")
 
 
 def load_advice() -> str:
-    """What to do where a model of the Hub cannot be loaded."""
+    """Return advice for a Hub model that cannot be loaded."""
     if privacy.is_offline():
-        return f"{privacy.OFFLINE}=1 forbids the network; unset it to get what is missing from the Hub"
+        return f"{privacy.OFFLINE}=1 forbids network access; unset it to download missing files"
     return "check its name and the network"
 
 
 def check(folder: Path) -> None:
-    """Raise UserError, with what to do, where a folder is no whole model of ours."""
+    """Raise UserError if a folder is not a complete, trainable model folder."""
     if exported.is_exported(folder):
         raise UserError(
-            f"{folder}: an exported model, which only embeds: OnnxEncoder.load opens it; here use what it was made of"
+            f"{folder}: an exported model, which can only embed (OnnxEncoder.load); use the model it was exported from"
         )
     wanted = {"config.json": ["config.json"], "weights": ["model.safetensors", "pytorch_model.bin"]}
     wanted["tokenizer"] = ["tokenizer.json", "vocab.txt", "tokenizer_config.json"]
@@ -61,7 +61,7 @@ def check(folder: Path) -> None:
             hint = "" if what == names[0] else f" ({' or '.join(names)})"
             if what == "weights" and (folder / FLAX_WEIGHTS).is_file():
                 raise UserError(
-                    f"{folder}: holds Flax weights alone ({FLAX_WEIGHTS}); convert them: "
+                    f"{folder}: only Flax weights ({FLAX_WEIGHTS}); convert them with: "
                     f"clip-italian import {folder} -o FOLDER"
                 )
-            raise UserError(f"{folder}: no model folder, it lacks its {what}{hint}; train or download the model again")
+            raise UserError(f"{folder}: not a model folder, {what}{hint} is missing; train or download the model again")

@@ -1,4 +1,4 @@
-"""Loads any model by its name: our own, exported ones, and rivals to compare with."""
+"""Loads a model by name: our own, exported ones, and models to compare with."""
 
 from pathlib import Path
 
@@ -16,9 +16,10 @@ MCLIP = (
 
 
 def load(name: str | Path, device: str = "cpu") -> SearchEncoder:
-    """Load a model to search with: `mini`, a folder or a Hub id by `DualEncoder`, an exported folder by `OnnxEncoder`.
+    """Load a model for searching.
 
-    An exported folder runs on the CPU, all others on `device`. Raises UserError where the model cannot be loaded.
+    `mini`, a model folder or a Hub id is loaded as `DualEncoder` on `device`, an exported folder as `OnnxEncoder` on
+    the CPU. Raises UserError if the model cannot be loaded.
     """
     if not str(name).isascii():
         name = str(as_stored(Path(name)))
@@ -29,17 +30,17 @@ def load(name: str | Path, device: str = "cpu") -> SearchEncoder:
 
 
 def load_rival(name: str, language: Language, device: str = "cpu") -> Encoder:
-    """Load a model to measure on `device`.
+    """Load a model for evaluation on `device`.
 
-    | name | loaded by |
+    | name | loaded as |
     |---|---|
     | `mini`, a folder, a Hub id | `DualEncoder`: ours, the published one, joint models of `transformers` |
-    | a folder that `clip-italian export` wrote | `OnnxEncoder`: its graphs, on the CPU |
-    | `mclip`, `sentence-transformers:TEXT,IMAGES` | sentence-transformers |
-    | `open_clip:NAME/WEIGHTS`, `open_clip:hf-hub:ID`, `open_clip:local-dir:FOLDER` | open_clip |
+    | a folder written by `clip-italian export` | `OnnxEncoder`, on the CPU |
+    | `mclip`, `sentence-transformers:TEXT,IMAGES` | `SentenceEncoder` |
+    | `open_clip:NAME/WEIGHTS`, `open_clip:hf-hub:ID`, `open_clip:local-dir:FOLDER` | `OpenClipEncoder` |
 
-    Some multilingual models need to know the texts' `language`. Raises UserError, one line, where a library, a file
-    or weights are missing.
+    `language` is the language of the texts, which some multilingual models need to know. Raises UserError if a library,
+    a file or weights are missing.
     """
     if name == "mclip":
         name = MCLIP

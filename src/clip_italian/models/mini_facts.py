@@ -1,13 +1,12 @@
-"""What is known of the packaged `mini`: how its heads were trained, on what, at what cost, and how well it did.
+"""Facts about the packaged `mini`: training run, data, cost and results.
 
     {"format": 1, "heads_sha256": …, "info": {…}, "results": [{…}], "costs": {"cross-validation": {…}},
      "probe": {…}}
 
-`info` is the `clip_italian.json` of the run that the heads come from, fingerprints of its training pictures included;
-`results` are result files (`evaluate.results`) without their ranks, `costs` what else was spent (`train.cost`),
-`probe` the figures of `evaluate.probes.score.probe`.
-`benchmarks/build_mini.py` writes the file, which lies beside the heads. It is compressed: nearly all of it is
-fingerprints, and the rest is for `clip-italian card mini` to show.
+`info` is the `clip_italian.json` of the training run, with the fingerprints of its training pictures. `results` are
+result files (`evaluate.results`) without ranks, `costs` are the costs of other computations (`train.cost`), and `probe`
+is the output of `evaluate.probes.score.probe`. `clip-italian card mini` shows them. `benchmarks/build_mini.py` writes
+the file next to the heads, compressed, because it consists mostly of fingerprints.
 """
 
 import gzip
@@ -27,7 +26,7 @@ FILE = "mini_facts.json.gz"
 
 
 class MiniFacts(BaseModel):
-    """The content of the file."""
+    """Content of the facts file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,7 +39,7 @@ class MiniFacts(BaseModel):
 
 
 def read(heads: Path) -> MiniFacts | None:
-    """The facts beside a heads file, None where there are none; raises UserError where they are of other heads."""
+    """Read the facts of a heads file; None if there are none. Raises UserError if they belong to other heads."""
     path = heads.with_name(FILE)
     if not path.is_file():
         return None
@@ -48,9 +47,9 @@ def read(heads: Path) -> MiniFacts | None:
         facts = MiniFacts.model_validate_json(gzip.decompress(path.read_bytes()))
     except (ValidationError, OSError, EOFError, zlib.error) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise UserError(f"{path}: damaged ({reason}); install the package again") from error
+        raise UserError(f"{path}: damaged ({reason}); reinstall the package") from error
     if facts.heads_sha256 != sha256_of(heads):
-        raise UserError(f"{path}: of other weights than {heads.name}; install the package again, or make both anew")
+        raise UserError(f"{path}: does not belong to {heads.name}; reinstall the package, or build both again")
     return facts
 
 
@@ -58,7 +57,7 @@ def write(
     heads: Path, info: Mapping[str, Any], results: Sequence[Mapping[str, Any]], costs: Mapping[str, Any],
     probe: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
-    """Write the facts beside their heads file; return the path."""
+    """Write the facts next to their heads file and return the path."""
     facts = MiniFacts(
         heads_sha256=sha256_of(heads), info=dict(info), results=[dict(one) for one in results], costs=dict(costs),
         probe=None if probe is None else dict(probe),

@@ -1,7 +1,7 @@
-"""A model as two exported graphs: what `clip-italian export --to onnx` and `--to openvino` write, ready to use.
+"""`OnnxEncoder`: runs the graphs that `clip-italian export --to onnx` and `--to openvino` write.
 
-It runs on the CPU by onnxruntime or OpenVINO, without torch's kernels, and takes the place of `DualEncoder` wherever
-pictures and texts are embedded. It cannot be trained.
+It uses onnxruntime or OpenVINO on the CPU and replaces `DualEncoder` wherever pictures and texts are embedded. It
+cannot be trained.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from clip_italian.models import exported, registry, runtimes
 from clip_italian.models.encoder import SearchEncoder, encode_by_length, with_margin
 from clip_italian.models.folders import read_info
 from clip_italian.models.preprocess import Preprocess
-from clip_italian.models.spelling import readable, without_capitals
+from clip_italian.models.spelling import lower_all_caps, replace_surrogates
 
 
 @dataclass
 class OnnxEncoder(SearchEncoder):
-    """Two graphs with tokenizer and preprocessing; several threads may use it at once."""
+    """An exported image and text graph with tokenizer and preprocessing. Thread-safe."""
 
     settings: exported.Exported
     image_graph: runtimes.Run
@@ -34,7 +34,7 @@ class OnnxEncoder(SearchEncoder):
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Open an exported folder. Raises UserError where files are missing or damaged, or the runtime is."""
+        """Load an exported folder. Raises UserError if files are missing or damaged, or the runtime is missing."""
         place = Path(folder)
         settings = exported.read(place)
         threads = runtimes.default_threads()
@@ -53,7 +53,7 @@ class OnnxEncoder(SearchEncoder):
 
     @property
     def weights_hash(self) -> str:
-        """The source's where both graphs are in float32: they can be used on one index; else one of its own."""
+        """Digest of the weights: the source model's if both graphs are in float32, so that they can share an index."""
         return self.settings.weights_sha256
 
     @property
@@ -82,12 +82,17 @@ class OnnxEncoder(SearchEncoder):
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit length."""
-        return encode_by_length(texts, self.dim, lambda some: self.text_graph(self.tokenize(some)))
+        return encode_by_length(texts, self.dim, lambda batch: self.text_graph(self.tokenize(batch)))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """What the text graph takes: int64 arrays (n, longest), cut and padded as `tokenizer.json` says."""
-        found = self.tokenizer.encode_batch([without_capitals(text, self._pieces) for text in readable(texts)])
-        columns = {"input_ids": [one.ids for one in found], "attention_mask": [one.attention_mask for one in found]}
+        """Tokenize texts for the text graph: int64 arrays (n, longest), truncated and padded as in `tokenizer.json`."""
+        encodings = self.tokenizer.encode_batch(
+            [lower_all_caps(text, self._pieces) for text in replace_surrogates(texts)]
+        )
+        columns = {
+            "input_ids": [one.ids for one in encodings],
+            "attention_mask": [one.attention_mask for one in encodings],
+        }
         return {name: np.array(columns[name], dtype=np.int64) for name in self.settings.text.inputs}
 
     def _pieces(self, word: str) -> int:
@@ -99,11 +104,11 @@ class OnnxEncoder(SearchEncoder):
         return with_margin(self.preparation.at_least)
 
     def preprocess(self, image: Image.Image) -> np.ndarray:
-        """Pixels (3, height, width) in bytes, a quarter of the room of what the graph takes."""
+        """Return pixels (3, height, width) as uint8, a quarter of the size of the graph's input."""
         return self.preparation.pixels(image)
 
     def normalise(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-        """What the image graph takes, equal to `DualEncoder.preprocess`: (n, 3, height, width) float32."""
+        """Return the input of the image graph, equal to `DualEncoder.preprocess`: (n, 3, height, width) float32."""
         batch = np.empty((len(pixels), *pixels[0].shape), dtype=np.float32)
         scale, offset = self.preparation.scale, self.preparation.offset
         for row, one in zip(batch, pixels, strict=True):
@@ -125,5 +130,5 @@ def _runtime(folder: Path, settings: exported.Exported, graph: exported.Graph, t
 def _tokenizer(file: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(file))
-    except Exception as error:  # it raises Exception itself
+    except Exception as error:  # tokenizers raises plain Exception
         raise UserError(f"{file}: cannot be read ({error}); export the model again") from error

@@ -1,8 +1,7 @@
-"""From a picture to what a vision tower takes, in two steps: bytes of the right size, then numbers on the device.
+"""Fast equivalent of the image processors of `transformers`: resize and crop with Pillow, normalise on the device.
 
-What an image processor of `transformers` does to a picture is read off its settings and done by Pillow
-directly, in about half the time, with equal results: `Preprocess.of` compares both and falls back on the
-processor itself where they differ.
+`Preprocess.of` reads the settings of a processor and does the same with Pillow in about half the time. It compares
+both on probe pictures and falls back to the processor if their results differ.
 """
 
 import math
@@ -17,18 +16,19 @@ from clip_italian.errors import UserError
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor
 
-_GEOMETRY_ALONE = {"do_rescale": False, "do_normalize": False}
+_ONLY_GEOMETRY = {"do_rescale": False, "do_normalize": False}
 _TOLERANCE = 1e-4  # of a normalised pixel
-# Of a picture that is longer, in multiples of its short side, the middle is taken before its short side is brought to
-# the tower's: 5,000 x 1 pixels would become 250 million.
-_LONGEST = 32
+# Longer pictures, in multiples of the short side, are cropped to the middle before resizing: 5,000 x 1 pixels would
+# become 250 million.
+_MAX_ASPECT = 32
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """`scale` and `offset` (3, 1, 1) make a pixel of 0 to 255 the tower's; `direct` says that Pillow alone is as good.
+    """Preprocessing of a vision tower: resize, crop, then `pixels * scale + offset`.
 
-    `resize` is the short side, or height and width; `crop` height and width, or None.
+    `scale` and `offset` (3, 1, 1) apply to pixels of 0 to 255. `resize` is the short side or (height, width), `crop` is
+    (height, width), or None. `direct` is True if Pillow gives the same result as `processor`.
     """
 
     processor: "BaseImageProcessor"
@@ -40,29 +40,29 @@ class Preprocess:
 
     @classmethod
     def of(cls, processor: "BaseImageProcessor") -> "Preprocess":
-        """Read a processor's settings. Raises UserError for one that does not treat every pixel alike."""
+        """Read the settings of a processor. Raises UserError if it is not an affine function of each pixel."""
         black, grey, white = (_constant(processor, value) for value in (0, 128, 255))
         scale = (white - black) / 255
         if np.abs(black + 128 * scale - grey).max() > _TOLERANCE:
-            raise UserError(f"{type(processor).__name__}: an image processor that is not linear in the pixels; no use")
+            raise UserError(f"{type(processor).__name__}: an image processor that is not linear in the pixels")
         settings = _settings(processor)
-        found = cls(processor, scale, black, settings[0], settings[1], direct=True)
-        alike = all(np.array_equal(found.pixels(probe), found._by_processor(probe)) for probe in _probes())
-        return found if alike else cls(processor, scale, black, settings[0], settings[1], direct=False)
+        direct = cls(processor, scale, black, settings[0], settings[1], direct=True)
+        equal = all(np.array_equal(direct.pixels(probe), direct._by_processor(probe)) for probe in _probes())
+        return direct if equal else cls(processor, scale, black, settings[0], settings[1], direct=False)
 
     @property
     def at_least(self) -> int | None:
-        """Pixels that a picture should have on its short side before it is resized."""
+        """Short side, in pixels, that a picture should have before it is resized."""
         return _side(self.resize)
 
     def pixels(self, image: Image.Image, random: np.random.Generator | None = None) -> np.ndarray:
-        """(3, height, width) uint8, cropped from the middle, or from anywhere where `random` is given.
+        """Resize and crop a picture to (3, height, width) uint8: a centre crop, or a random crop if `random` is given.
 
-        A random crop keeps the picture's shape also where the processor would not; edges are repeated where it
-        is smaller than the crop.
+        A random crop keeps the aspect ratio even if the processor does not. Edge pixels are repeated if the picture is
+        smaller than the crop.
         """
         if isinstance(self.resize, int) or random is not None:
-            image = _middle(image)
+            image = _limit_aspect(image)
         if random is not None:
             return self._random_crop(image, random)
         if not self.direct:
@@ -98,8 +98,8 @@ class Preprocess:
 
     def _by_processor(self, image: Image.Image) -> np.ndarray:
         more = {"include_top": False} if self._attribute("include_top") is not None else {}
-        found = self.processor(images=image, return_tensors="np", **_GEOMETRY_ALONE, **more)["pixel_values"][0]
-        return np.asarray(found, np.uint8)
+        pixels = self.processor(images=image, return_tensors="np", **_ONLY_GEOMETRY, **more)["pixel_values"][0]
+        return np.asarray(pixels, np.uint8)
 
     def _attribute(self, name: str) -> Any:
         return getattr(self.processor, name, None)
@@ -117,7 +117,7 @@ def _settings(processor: "BaseImageProcessor") -> tuple[int | tuple[int, int] | 
 
 
 def needed_side(processor: "BaseImageProcessor") -> int | None:
-    """Pixels that a picture should have on its short side before a processor resizes it; None where it does not."""
+    """Return the short side that a picture should have before a processor resizes it; None if it does not resize."""
     return _side(_settings(processor)[0])
 
 
@@ -126,29 +126,29 @@ def _side(resize: int | tuple[int, int] | None) -> int | None:
 
 
 def _constant(processor: "BaseImageProcessor", value: int) -> np.ndarray:
-    """(3, 1, 1) what becomes of a pixel in the middle of a picture of one grey."""
+    """Return the processed centre pixel (3, 1, 1) of a uniformly grey picture."""
     image = Image.new("RGB", (600, 600), (value,) * 3)
     pixels = np.asarray(processor(images=image, return_tensors="np")["pixel_values"][0])
     return pixels[:, pixels.shape[1] // 2, pixels.shape[2] // 2].reshape(3, 1, 1).astype(np.float32)
 
 
 def _probes() -> list[Image.Image]:
-    """Pictures whose sides and contents tell ways of resizing and cropping apart: wide, tall, small."""
+    """Return random pictures that expose differences in resizing and cropping: wide, tall, small."""
     sizes = ((401, 301), (299, 733), (57, 43))
     draw = np.random.default_rng(0)
     return [Image.fromarray(draw.integers(0, 256, (height, width, 3), np.uint8)) for width, height in sizes]
 
 
 def _short(image: Image.Image, side: int) -> tuple[int, int]:
-    """Height and width where the short one is `side`; the long one is rounded down, as in `transformers`."""
+    """Return (height, width) with a short side of `side`; the long side is rounded down, as in `transformers`."""
     if image.width <= image.height:
         return int(side * image.height / image.width), side
     return side, int(side * image.width / image.height)
 
 
-def _middle(image: Image.Image) -> Image.Image:
-    """The picture itself, or the middle of one that is much longer than wide, or wider than long."""
-    most = _LONGEST * min(image.size)
+def _limit_aspect(image: Image.Image) -> Image.Image:
+    """Crop a picture to its middle if its aspect ratio exceeds `_MAX_ASPECT`."""
+    most = _MAX_ASPECT * min(image.size)
     if max(image.size) <= most:
         return image
     width, height = (min(side, most) for side in image.size)

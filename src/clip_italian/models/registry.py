@@ -1,4 +1,4 @@
-"""Engines by dotted name, imported when they are wanted: no model that is not used costs its imports."""
+"""Dotted names of engines, so that a model's libraries are imported only when it is used."""
 
 from importlib import import_module
 from typing import Any
@@ -11,6 +11,6 @@ IMAGE_PROCESSOR = "clip_italian.models_torch.processors:image_processor"
 
 
 def resolve(name: str) -> Any:
-    """The object that a dotted name such as "package.module:Class" stands for; imports its module."""
+    """Import and return the object with a dotted name such as "package.module:Class"."""
     module, _, symbol = name.partition(":")
     return getattr(import_module(module), symbol)

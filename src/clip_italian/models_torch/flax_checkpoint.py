@@ -1,9 +1,9 @@
-"""The original project's checkpoints (Flax HybridCLIP: `flax_model.msgpack` beside `config.json`) as a dual encoder.
+"""Imports checkpoints of the original project: Flax HybridCLIP, `flax_model.msgpack` with `config.json`.
 
-The weights are a tree of arrays in msgpack, each an extension (flax/serialization.py): 1 an array, 3 a scalar, both as
-(shape, name of the dtype, bytes in row-major order); arrays beyond 1 GiB lie in chunks. Names and layouts differ from
-torch's: linear layers keep (inputs, outputs), convolutions (height, width, inputs, outputs), norms a `scale`, tables an
-`embedding`.
+The weights are a tree of arrays in msgpack. Each array is an extension (flax/serialization.py): type 1 for arrays, 3
+for scalars, both as (shape, dtype name, bytes in row-major order). Arrays over 1 GiB are split into chunks. Names and
+layouts differ from torch's: linear kernels are (inputs, outputs), convolution kernels (height, width, inputs, outputs);
+the weight of a norm is called `scale`, that of an embedding table `embedding`.
 """
 
 import json
@@ -28,8 +28,8 @@ from clip_italian.errors import UserError
 from clip_italian.models.folders import FLAX_WEIGHTS
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.processors import load_image_processor
-from clip_italian.models_torch.projections import join
-from clip_italian.models_torch.single_towers import explained
+from clip_italian.models_torch.single_towers import load_errors
+from clip_italian.models_torch.towers import join
 
 _ARRAY, _SCALAR = 1, 3
 _CHUNKED = "__msgpack_chunked_array__"
@@ -41,14 +41,16 @@ Tree = dict[str, Any]
 
 
 def load(folder: Path, tokenizer: str | None = None) -> DualEncoder:
-    """Read a checkpoint's folder; `tokenizer` is a folder or Hub id where the checkpoint brings none.
+    """Load a checkpoint folder; `tokenizer` is a folder or Hub id, required if the folder has no tokenizer.
 
-    Raises UserError where a file is missing or damaged, or names or shapes are not those of the configuration.
+    Raises UserError if a file is missing or damaged, or if the weights do not match the configuration.
     """
     weights = folder / FLAX_WEIGHTS
     for file in (weights, folder / "config.json"):
         if not file.is_file():
-            raise UserError(f"{file}: no such file; give the folder of a Flax checkpoint, with {FLAX_WEIGHTS} in it")
+            raise UserError(
+                f"{file}: no such file; give the folder of a Flax checkpoint, which contains {FLAX_WEIGHTS}"
+            )
     vision, text, size = read_config(folder / "config.json")
     model = join(AutoModel.from_config(vision), AutoModel.from_config(text), size, math.log(_PUBLISHED_SCALE))
     state = convert(read(weights), {name: value.shape for name, value in model.state_dict().items()}, str(weights))
@@ -60,45 +62,44 @@ def load(folder: Path, tokenizer: str | None = None) -> DualEncoder:
 
 
 def read_config(file: Path) -> tuple[PreTrainedConfig, PreTrainedConfig, int]:
-    """The vision tower, the text tower, and the embeddings' length. Raises UserError for another kind of model."""
+    """Return both towers' configurations and the embedding size. Raises UserError for other kinds of models."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{file}: not JSON ({error}); get the checkpoint again") from error
+        raise UserError(f"{file}: not JSON ({error}); download the checkpoint again") from error
     if not isinstance(found, dict) or not found.keys() >= _SETTINGS:
         raise UserError(
-            f"{file}: lacks {', '.join(sorted(_SETTINGS))}; only joint models of two towers can be imported"
+            f"{file}: {', '.join(sorted(_SETTINGS))} are missing; only joint models of two towers can be imported"
         )
-    with explained(str(file)):
+    with load_errors(str(file)):
         return _tower(found["vision_config"]), _tower(found["text_config"]), int(found["projection_dim"])
 
 
 def read(file: Path) -> dict[str, np.ndarray]:
-    """All arrays of a Flax msgpack file by their path, "vision_model/…/kernel". Raises UserError for a damaged one."""
+    """Read all arrays of a Flax msgpack file by path ("vision_model/…/kernel"). Raises UserError if it is damaged."""
     try:
         tree = msgpack.unpackb(file.read_bytes(), ext_hook=_extension, raw=False, strict_map_key=False)
         return dict(_leaves(tree))
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         reason = str(error).strip() or type(error).__name__
-        raise UserError(f"{file}: no Flax checkpoint, or a damaged one ({reason}); get it again") from error
+        raise UserError(f"{file}: not a Flax checkpoint, or damaged ({reason}); download it again") from error
 
 
 def convert(arrays: dict[str, np.ndarray], shapes: dict[str, torch.Size], name: str) -> dict[str, torch.Tensor]:
-    """The same weights under torch's names and in its layouts, which have to be exactly `shapes`.
+    """Convert arrays to torch's names and layouts; the result must have exactly the given `shapes`.
 
-    The scale of the published script was a constant, 20, of which the file holds 1 or 20 (it multiplied, or was not
-    used); any other number is a logarithm, as in `transformers`' own Flax models. Raises UserError where names or
-    shapes differ.
+    The published training script used a constant scale of 20 and stored 1 or 20. Any other value is a logarithm, as in
+    the Flax models of `transformers`. Raises UserError if names or shapes differ.
     """
     state = dict(_torch(path, array) for path, array in arrays.items())
     if len(state) != len(arrays):
-        raise UserError(f"{name}: two of its arrays have one name; this is no checkpoint of a joint model")
+        raise UserError(f"{name}: two arrays map to the same name; not a checkpoint of a joint model")
     missing, unknown = sorted(shapes.keys() - state.keys()), sorted(state.keys() - shapes.keys())
     if missing or unknown:
-        told = [f"lacks {key}" for key in missing[:1]] + [f"has {key}, which the model has not" for key in unknown[:1]]
+        examples = [f"{key} is missing" for key in missing[:1]] + [f"{key} is unexpected" for key in unknown[:1]]
         raise UserError(
-            f"{name}: {' and '.join(told)} ({len(missing)} missing, {len(unknown)} unexpected); config.json and "
-            "weights have to be of one model"
+            f"{name}: {', '.join(examples)} ({len(missing)} missing, {len(unknown)} unexpected); config.json and "
+            "weights must belong to the same model"
         )
     scale = float(state["logit_scale"].reshape(()))
     constant = scale in (1.0, _PUBLISHED_SCALE)
@@ -106,8 +107,8 @@ def convert(arrays: dict[str, np.ndarray], shapes: dict[str, torch.Size], name: 
     for key, value in state.items():
         if value.shape != shapes[key]:
             raise UserError(
-                f"{name}: {key} is {list(value.shape)}, the model's is {list(shapes[key])}; config.json and weights "
-                "have to be of one model"
+                f"{name}: {key} has shape {list(value.shape)}, expected {list(shapes[key])}; config.json and weights "
+                "must belong to the same model"
             )
     return state
 
@@ -119,14 +120,14 @@ def _torch(path: str, array: np.ndarray) -> tuple[str, torch.Tensor]:
     elif leaf == "kernel" and array.ndim == 2:
         array = array.T
     name = ".".join([*parents, _RENAMED.get(leaf, leaf)])
-    # Flax's CLIP tower lies in a module of the same name.
+    # Flax nests the CLIP tower in a module of the same name.
     name = name.replace("vision_model.vision_model.", "vision_model.", 1)
     return name, torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
 
 
 def _tower(settings: Tree) -> PreTrainedConfig:
     kind = settings.get("model_type")
-    if kind == "clip":  # the whole model's settings, of which only the vision tower was used
+    if kind == "clip":  # settings of a whole CLIP, of which only the vision tower is used
         settings = settings.get("vision_config") or {}
         kind = "clip_vision_model"
     if kind == "clip_vision_model":
@@ -140,15 +141,15 @@ def _tower(settings: Tree) -> PreTrainedConfig:
 def _tokenizer(folder: Path, name: str | None, pieces: int) -> PreTrainedTokenizerBase:
     if name is None and not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt")):
         raise UserError(
-            f"{folder}: brings no tokenizer; name it: --tokenizer dbmdz/bert-base-italian-xxl-uncased, or a folder"
+            f"{folder}: no tokenizer; name a folder or Hub id: --tokenizer dbmdz/bert-base-italian-xxl-uncased"
         )
     source = name or str(folder)
-    with explained(source):
+    with load_errors(source):
         found = AutoTokenizer.from_pretrained(source)
     if len(found) > pieces:
         raise UserError(
-            f"{source}: a tokenizer of {len(found):,} pieces, but the model knows {pieces:,}; "
-            "name the one that it was trained with (--tokenizer)"
+            f"{source}: the tokenizer has {len(found):,} pieces, the model {pieces:,}; "
+            "name the tokenizer that it was trained with (--tokenizer)"
         )
     return found
 
@@ -162,7 +163,7 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
         for key, value in tree.items():
             yield from _leaves(value, f"{path}/{key}" if path else str(key))
     else:
-        raise ValueError(f"{path or 'its content'} is no array")
+        raise ValueError(f"{path or 'the root'} is not an array")
 
 
 def _in_order(numbered: Tree) -> list[Any]:
@@ -173,7 +174,7 @@ def _extension(code: int, content: bytes) -> np.ndarray:
     if code not in (_ARRAY, _SCALAR):
         raise ValueError(f"unknown extension {code}")
     shape, dtype, data = msgpack.unpackb(content, raw=False)
-    if dtype == "bfloat16":  # the upper half of a float32, which numpy itself does not know
+    if dtype == "bfloat16":  # the upper half of a float32; numpy has no such type
         wide = np.frombuffer(data, "<u2").astype(np.uint32) << 16
         return wide.view(np.float32).reshape(shape)
     return np.frombuffer(data, np.dtype(dtype)).reshape(shape)

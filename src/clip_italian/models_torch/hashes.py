@@ -1,4 +1,4 @@
-"""Short digests that name a model in results: 16 hex digits of sha256 over weights, tokenizer, preprocessing."""
+"""Digests that identify a model in results: 16 hex digits of the sha256 of weights, tokenizer and preprocessing."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ PROBE = "L'università è lì, perché no? 3,50 €"
 
 
 def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
-    """Digest of a state dict: two models with the same one give the same embeddings."""
+    """Return the digest of a state dict."""
     digest = hashlib.sha256()
     for name, value in sorted(weights.items()):
         digest.update(name.encode())
@@ -21,13 +21,13 @@ def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Digest of vocabulary and of how a probe text is cut."""
+    """Return the digest of a tokenizer's vocabulary and its token ids of a probe text."""
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     probe = tokenizer(PROBE)["input_ids"]
     return hashlib.sha256(json.dumps([vocabulary, probe]).encode()).hexdigest()[:16]
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
-    """Digest of plain settings, such as those of preprocessing."""
+    """Return the digest of JSON-like settings, such as those of an image processor."""
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,12 +1,11 @@
-"""EfficientNet that describes a picture by its likeness to training pictures, and by ImageNet's classes.
+"""EfficientNet whose output is similarity to training pictures (landmarks) and ImageNet class probabilities.
 
-A linear projection of pooled features can only weigh what ImageNet's classes have in common.
-Likeness to landmarks (training pictures) is a non-linear map with a closed form: with a
-regression on top it is kernel ridge regression, or Nyström's approximation of it where the
-landmarks are a sample (Williams and Seeger, 2001). The probabilities of classes whose names are
-known are a guess that such a regression only has to correct. Features of inner blocks pass as they are: beside the
-likenesses, a linear regression on them is a second kernel. All stand between pooling and projection, so that the tower
-takes any other's place in `VisionTextDualEncoderModel`.
+A linear projection of pooled features can only reweight what ImageNet's classes have in common. Similarity to landmarks
+is a non-linear map with a closed-form fit: ridge regression on it is kernel ridge regression, or its Nyström
+approximation if the landmarks are a sample (Williams and Seeger, 2001). The class probabilities, with the names of the
+classes, are a first estimate that the regression corrects. Features of inner blocks pass through unchanged; a linear
+regression on them acts as a second kernel. This head sits between pooling and projection, so that the model works as
+any vision tower of `VisionTextDualEncoderModel`.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,17 +24,17 @@ from clip_italian.models_torch.detailed_efficientnet import (
     inner_width,
 )
 
-# How fast likeness falls with the angle; MRR@10 hardly changes between 2 and 4 (docs/LOG.md).
+# Rate at which similarity falls with the angle; MRR@10 hardly changes between 2 and 4 (docs/LOG.md).
 SHARPNESS = 2.5
-# Landmarks may be equal pictures: this much is added to the diagonal of their likenesses.
+# Added to the diagonal of the kernel matrix, which is singular if two landmarks are equal.
 _JITTER = 1e-3
 
 
 @strict
 class LandmarkEfficientNetConfig(DetailedEfficientNetConfig):
-    """The configuration of what lies below the head, but `hidden_size` is landmarks, inner features and classes.
+    """Configuration of the tower below the head; `hidden_size` counts landmarks, inner features and classes.
 
-    `landmark_groups` are the sizes of the groups of landmarks that a merged model has; none: all are one group.
+    `landmark_groups` are the sizes of the landmark groups of a merged model; empty means a single group.
     """
 
     model_type = "landmark_efficientnet"
@@ -45,14 +44,15 @@ class LandmarkEfficientNetConfig(DetailedEfficientNetConfig):
     landmark_groups: list[int] | tuple[int, ...] = ()
 
 
-# A centre (features,) and landmarks (count, features).
+# Centre (features,) and landmarks (count, features).
 Group = tuple[torch.Tensor, torch.Tensor]
 
 
 class Landmarks(nn.Module):
-    """`exp(sharpness * (cosine - 1))` of features to landmarks, both seen from a centre: (n, features) to (n, m).
+    """Similarity `exp(sharpness * (cosine - 1))` of centred features to landmarks: (n, features) to (n, m).
 
-    `sizes` are those of groups with a centre each; none: one group, whose `centre` is (features,).
+    `sizes` are the sizes of landmark groups, each with its own centre; empty means one group with a `centre` of shape
+    (features,).
     """
 
     def __init__(self, count: int, features: int, sharpness: float, sizes: Sequence[int] = ()) -> None:
@@ -63,33 +63,33 @@ class Landmarks(nn.Module):
         self.weight = nn.Parameter(torch.zeros(count, features))
 
     def groups(self) -> list[Group]:
-        """The groups in order, views of the parameters."""
+        """Return the groups in order, as views of the parameters."""
         return list(zip(self.centre.view(-1, self.weight.shape[1]), self.weight.split(self.sizes), strict=True))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Likeness (n, m) in (0, 1] of features (n, features)."""
-        found = [self._likeness(normalize(features - centre, dim=1), some) for centre, some in self.groups()]
+        """Return the similarity (n, m), in (0, 1], of features (n, features)."""
+        found = [self._similarity(normalize(features - centre, dim=1), some) for centre, some in self.groups()]
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     @torch.no_grad()
     def penalty_root(self) -> torch.Tensor:
-        """R (m, m) such that plain ridge regression on `self(x) @ R` is kernel ridge regression, group by group."""
+        """Return R (m, m): ordinary ridge regression on `self(x) @ R` is kernel ridge regression within each group."""
         roots = []
         for _, some in self.groups():
-            among = self._likeness(some, some).double()
-            among.diagonal().add_(_JITTER)
-            one = torch.eye(len(among), dtype=torch.float64)
-            roots.append(torch.linalg.solve_triangular(torch.linalg.cholesky(among), one, upper=False).T.float())
+            kernel = self._similarity(some, some).double()
+            kernel.diagonal().add_(_JITTER)
+            identity = torch.eye(len(kernel), dtype=torch.float64)
+            roots.append(torch.linalg.solve_triangular(torch.linalg.cholesky(kernel), identity, upper=False).T.float())
         return roots[0] if len(roots) == 1 else torch.block_diag(*roots)
 
-    def _likeness(self, units: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
+    def _similarity(self, units: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
         return torch.exp(self.sharpness * (units @ landmarks.T - 1))
 
 
 class Head(nn.Module):
-    """What takes the place of pooled features (n, features + inner): (n, landmarks + inner + classes).
+    """Head on pooled features (n, features + inner), with output (n, landmarks + inner + classes).
 
-    Likeness to landmarks and class probabilities come from the first `features`; inner ones pass.
+    Landmark similarity and class probabilities are computed from the first `features`; the inner features pass through.
     """
 
     def __init__(
@@ -103,16 +103,16 @@ class Head(nn.Module):
         self.temperature = nn.Parameter(torch.ones(()))
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Describe pooled features (n, features + inner)."""
+        """Apply the head to pooled features (n, features + inner)."""
         last, inner = pooled[:, : self.features], pooled[:, self.features :]
-        described = [self.landmarks(last), inner]
+        outputs = [self.landmarks(last), inner]
         if self.classifier is not None:
-            described.append(torch.softmax(self.classifier(last) / self.temperature, dim=1))
-        return torch.cat(described, dim=1)
+            outputs.append(torch.softmax(self.classifier(last) / self.temperature, dim=1))
+        return torch.cat(outputs, dim=1)
 
 
 class LandmarkEfficientNetModel(DetailedEfficientNetModel):
-    """EfficientNet whose `pooler_output` (batch, hidden size) is what its `Head` makes of pooled features."""
+    """EfficientNet with a `Head`, whose output is `pooler_output` (batch, hidden size)."""
 
     config_class = LandmarkEfficientNetConfig
 
@@ -130,13 +130,13 @@ class LandmarkEfficientNetModel(DetailedEfficientNetModel):
         return outputs.to_tuple() if return_dict is False else outputs
 
 
-def above_pooling(tower: EfficientNetModel) -> nn.Module:
-    """What comes between pooling and the tower's output: its head, or nothing."""
+def head_of(tower: EfficientNetModel) -> nn.Module:
+    """Return the module between pooling and the tower's output: its head, or the identity."""
     return tower.head if isinstance(tower, LandmarkEfficientNetModel) else nn.Identity()
 
 
-def below_head(tower: nn.Module) -> Callable[..., Any]:
-    """The forward pass of the tower's class that ends with pooled features, to be called with it or a copy."""
+def forward_without_head(tower: nn.Module) -> Callable[..., Any]:
+    """Return the unbound forward method that stops at pooled features; call it with the tower or a copy."""
     return DetailedEfficientNetModel.forward if isinstance(tower, DetailedEfficientNetModel) else type(tower).forward
 
 
@@ -144,11 +144,11 @@ def below_head(tower: nn.Module) -> Callable[..., Any]:
 def add_head(
     model: VisionTextDualEncoderModel, features: torch.Tensor, classifier: tuple[torch.Tensor, torch.Tensor] | None
 ) -> None:
-    """Give the model's EfficientNet a head: landmarks with pooled features (m, channels), and perhaps a classifier.
+    """Add a head to the model's EfficientNet, in place.
 
-    Of the features count those of the last map, the first ones. There may be no landmarks (m = 0).
-    The classifier is weight (classes, features) and bias (classes,). The layers below are the
-    same objects as before; the projection of pictures starts afresh.
+    `features` (m, channels) are pooled features of the landmarks, of which only those of the last map are used; m may
+    be 0. `classifier` is weight (classes, features) and bias (classes,), or None. The layers below the head stay the
+    same objects; the visual projection is replaced by a new random one.
     """
     old = model.vision_model
     landmarks, width = len(features), old.config.hidden_dim
@@ -174,10 +174,10 @@ def add_head(
 
 @torch.no_grad()
 def set_groups(model: VisionTextDualEncoderModel, groups: Sequence[Group]) -> None:
-    """Give a model with landmarks these groups of them; embeddings stay the same to rounding.
+    """Replace the model's landmark groups by `groups`, without changing its embeddings beyond rounding.
 
-    Landmarks that it has keep their weights in the projection, others get zeros. Raises ValueError where a group of
-    the model is not among `groups`.
+    Existing landmarks keep their weights in the projection, new ones get zeros. Raises ValueError if a group of the
+    model is missing from `groups`.
     """
     tower = model.vision_model
     head, projection = tower.head, model.visual_projection
@@ -201,7 +201,7 @@ def set_groups(model: VisionTextDualEncoderModel, groups: Sequence[Group]) -> No
 
 
 def find_group(groups: Sequence[Group], wanted: Group) -> int:
-    """The place of an equal group; raises ValueError where there is none."""
+    """Return the index of an equal group; raises ValueError if there is none."""
     for at, group in enumerate(groups):
         if all(map(torch.equal, group, wanted)):
             return at

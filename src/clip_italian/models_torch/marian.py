@@ -1,4 +1,4 @@
-"""A sequence-to-sequence model on this machine, by transformers: Marian, NLLB, M2M100, mBART, T5 and their like."""
+"""Translation engine for sequence-to-sequence models of `transformers`: Marian, NLLB, M2M100, mBART, T5 and others."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,13 +14,13 @@ from clip_italian.files.digests import sha256_of
 from clip_italian.models.folders import check_hub, load_advice
 from clip_italian.translate.engine import Identity, in_groups
 
-_WINDOW = 64  # batches that are sorted by length together
+_WINDOW = 64  # number of batches sorted by length together
 _MAX_NEW_TOKENS = 256
 
 
 @dataclass(frozen=True)
 class Codes:
-    """The two languages (ISO 639-1), and what a multilingual model calls them, where that cannot be guessed."""
+    """Source and target language (ISO 639-1), and a multilingual model's own tokens for them if they differ."""
 
     source: str
     target: str
@@ -29,7 +29,7 @@ class Codes:
 
 
 class Marian:
-    """The engine: `model` is a folder, or a name on the Hub."""
+    """Translation engine; `model` is a folder or a Hub id."""
 
     parallel = 1  # one batch fills the device
 
@@ -48,28 +48,28 @@ class Marian:
 
     @property
     def identity(self) -> Identity:
-        """The model's weights (by commit or sha256), languages and beams. Device and batch size are left out."""
+        """Weights (by commit or sha256), languages and beams: everything that changes translations."""
         source, target = self._tokens or (self._codes.source, self._codes.target)
         commit = getattr(self._model.config, "_commit_hash", None)
         model = f"{self._name}@{commit}" if commit else _digest(Path(self._name))
         return {"engine": "marian", "model": model, "source": source, "target": target, "beams": self._beams}
 
     def characters(self, text: str) -> int:
-        """Code points; they cost nothing but time."""
+        """Number of code points."""
         return len(text)
 
     def quota(self) -> int | None:
-        """No limit."""
+        """None: no limit."""
         return None
 
     def batches(self, texts: Iterable[str]) -> Iterator[list[str]]:
-        """Texts of like length together, so that little is padded; the longest of a window first."""
+        """Yield batches of texts of similar length, to reduce padding; longest first within a window."""
         for window in in_groups(texts, _WINDOW * self._batch_size):
             yield from in_groups(sorted(window, key=len, reverse=True), self._batch_size)
 
     @torch.inference_mode()
     def translate(self, texts: Sequence[str]) -> list[str | None]:
-        """The translations; None where a text has more tokens than the model takes."""
+        """Translate a batch; None for texts with more tokens than the model accepts."""
         lengths = [len(ids) for ids in self._tokenizer(list(texts))["input_ids"]]
         fitting = [text for text, length in zip(texts, lengths, strict=True) if length <= self._max_tokens]
         if not fitting:
@@ -78,7 +78,7 @@ class Marian:
         options: dict[str, Any] = {}
         if self._tokens:
             options["forced_bos_token_id"] = self._tokenizer.convert_tokens_to_ids(self._tokens[1])
-        # The limit must not depend on the batch: a text's translation is the same in any company.
+        # The limit must not depend on the batch, so that a text always gets the same translation.
         output = self._model.generate(
             **encoded.to(self._device),
             num_beams=self._beams,
@@ -91,7 +91,7 @@ class Marian:
         return [next(found) if length <= self._max_tokens else None for length in lengths]
 
     def stop(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: no request is ever waiting."""
 
 
 def _load(model: str) -> tuple[Any, Any]:
@@ -99,11 +99,11 @@ def _load(model: str) -> tuple[Any, Any]:
     try:
         return AutoTokenizer.from_pretrained(model), AutoModelForSeq2SeqLM.from_pretrained(model)
     except ImportError as error:
-        raise UserError(f"{model}: its tokenizer needs a library that is not installed: {_line(error)}") from error
+        raise UserError(f"{model}: the tokenizer needs a library that is not installed: {_line(error)}") from error
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"{model}: no translation model could be loaded from a folder or the Hub ({_line(error)}); "
-            f"give --model a folder with one, or: {load_advice()}"
+            f"{model}: cannot load a translation model from a folder or the Hub ({_line(error)}); "
+            f"give --model a model folder, or: {load_advice()}"
         ) from error
 
 
@@ -119,12 +119,12 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name}: not there ({_line(error)}); give cpu, cuda or auto") from error
+        raise UsageError(f"--device {name}: not available ({_line(error)}); use cpu, cuda or auto") from error
     return device
 
 
 def _language_tokens(tokenizer: Any, codes: Codes) -> tuple[str, str] | None:
-    """A multilingual model's tokens for the two languages; None for a model of one pair."""
+    """Return a multilingual model's tokens for the two languages; None for a model of one language pair."""
     if not hasattr(tokenizer, "src_lang"):
         return None
     return (
@@ -140,7 +140,7 @@ def _language_token(tokenizer: Any, code: str, given: str | None, option: str) -
         if form in special:
             return form
     alike = ", ".join(sorted(token for token in special if token.lstrip("_").startswith(code[:2]))) or "(none)"
-    raise UsageError(f"{option}: the model has no language {given or code!r}; give its own code, perhaps {alike}")
+    raise UsageError(f"{option}: the model has no language {given or code!r}; give the model's code, perhaps {alike}")
 
 
 def _max_tokens(tokenizer: Any, config: Any) -> int:
@@ -149,7 +149,7 @@ def _max_tokens(tokenizer: Any, config: Any) -> int:
 
 
 def _digest(folder: Path) -> str:
-    """Hex digest of a model folder's files."""
+    """Return a hex digest of the files in a model folder."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
         digest.update(f"{path.name} {sha256_of(path)}\n".encode())

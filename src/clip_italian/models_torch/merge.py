@@ -1,10 +1,9 @@
-"""A model between two: weights interpolated between those before and those after fine-tuning.
+"""Merges two models by interpolating their weights (WiSE-FT, Wortsman et al. 2022).
 
-Such a model is often better than both on what neither was tuned for, and costs nothing more to use
-(WiSE-FT, Wortsman et al. 2022). It makes sense where one was trained from the other, or both from one.
-Where both describe pictures by landmarks of their own, as `mini` and what is trained by its recipe, the model between
-them has the landmarks of both: a picture's vector lies between those that the two give it before they are scaled to
-unit length.
+A merge of the weights before and after fine-tuning is often better than both on data that neither was tuned for, and
+costs nothing at inference. One model should be trained from the other, or both from the same base. If each has its own
+landmarks, as `mini` and models trained by its recipe do, the merged model has the landmarks of both: before
+normalisation, its embedding of a picture is the interpolation of the two embeddings.
 """
 
 from dataclasses import replace
@@ -20,16 +19,16 @@ from clip_italian.models_torch.hashes import tokenizer_hash
 from clip_italian.models_torch.landmark_efficientnet import Group, LandmarkEfficientNetModel, find_group, set_groups
 from clip_italian.pictures import leaks
 
-_DROPPED = ("validation", "logit_bias")  # was not measured with these weights; is written anew
+_DROPPED = ("validation", "logit_bias")  # not measured with the merged weights; written again by `save`
 
 
 @torch.no_grad()
 def merge(start: DualEncoder, end: DualEncoder, weight: float, names: tuple[str, str]) -> DualEncoder:
-    """The model that lies the share `weight` of the way from `start` to `end`; uses up both.
+    """Return the model with weights `(1 - weight) * start + weight * end`; modifies both inputs.
 
-    `names` is what the two are called in errors and in `clip_italian.json`. What has no fraction (counters) is
-    `end`'s. The pictures that either was trained on count as the merged model's. Raises UserError where
-    weights, tokenizers or preprocessing do not match.
+    `names` identify the two models in errors and in `clip_italian.json`. Integer buffers are taken from `end`. The
+    merged model records the training pictures of both. Raises UserError if weights, tokenizers or preprocessing do not
+    match.
     """
     both = f"{names[0]} and {names[1]}"
     _check_inputs(start, end, both)
@@ -40,9 +39,9 @@ def merge(start: DualEncoder, end: DualEncoder, weight: float, names: tuple[str,
         shapes = [list(weights[name].shape) if name in weights else None for weights in (first, second)]
         if shapes[0] != shapes[1]:
             found = " and ".join("missing" if shape is None else str(shape) for shape in shapes)
-            raise UserError(f"{both}: not of one shape, {name} is {found}; merge models with the same towers")
+            raise UserError(f"{both}: different shapes, {name} is {found}; merge models with the same towers")
         if ".landmarks." in name and not torch.equal(first[name], second[name]):
-            raise UserError(f"{both}: their landmarks are different pictures; merge models that share them")
+            raise UserError(f"{both}: different landmark pictures; merge models with the same landmarks")
     for name, value in second.items():
         if value.is_floating_point():
             value.copy_(torch.lerp(first[name].to(value.device), value, weight))
@@ -50,7 +49,7 @@ def merge(start: DualEncoder, end: DualEncoder, weight: float, names: tuple[str,
 
 
 def _share_landmarks(start: DualEncoder, end: DualEncoder) -> None:
-    """Give both models the landmarks of both, where they differ in nothing else that has a shape."""
+    """Give each model the landmarks of both, if their heads differ in nothing else."""
     towers = [encoder.parts.vision for encoder in (start, end)]
     linear = all(isinstance(encoder.parts.visual_projection, nn.Linear) for encoder in (start, end))
     if not linear or not all(isinstance(tower, LandmarkEfficientNetModel) for tower in towers):
@@ -75,11 +74,11 @@ def _share_landmarks(start: DualEncoder, end: DualEncoder) -> None:
 
 def _check_inputs(start: DualEncoder, end: DualEncoder, both: str) -> None:
     if tokenizer_hash(start.tokenizer) != tokenizer_hash(end.tokenizer):
-        raise UserError(f"{both}: their tokenizers differ; merge models that read text alike")
+        raise UserError(f"{both}: different tokenizers; merge models with the same tokenizer")
     probe = Image.linear_gradient("L").resize((320, 240)).convert("RGB")
     first, second = start.preprocess(probe), end.preprocess(probe)
     if first.shape != second.shape or not torch.allclose(first, second, atol=1e-3):
-        raise UserError(f"{both}: they prepare pictures differently; merge models that see pictures alike")
+        raise UserError(f"{both}: different image preprocessing; merge models with the same preprocessing")
 
 
 def _info(start: DualEncoder, end: DualEncoder, weight: float, names: tuple[str, str]) -> dict[str, Any]:
@@ -88,13 +87,13 @@ def _info(start: DualEncoder, end: DualEncoder, weight: float, names: tuple[str,
         {"model": name, "weights": encoder.weights_hash, "share": share}
         for name, encoder, share in zip(names, (start, end), (1 - weight, weight), strict=True)
     ]
-    told = [(encoder.info.get("data") or {}).get("sources") or [] for encoder in (start, end)]
-    if any(told):
-        # Of a source that both name the pictures may be the same ones: the one that names more of them counts.
-        most: dict[str, dict[str, Any]] = {}
-        for source in sorted((*told[0], *told[1]), key=lambda one: one["pictures"]):
-            most[source["source"]] = source
-        info["data"] = (end.info.get("data") or {}) | {"sources": list(most.values())}
+    sources = [(encoder.info.get("data") or {}).get("sources") or [] for encoder in (start, end)]
+    if any(sources):
+        # Both may have used the same pictures of a source, so take the larger count instead of the sum.
+        largest: dict[str, dict[str, Any]] = {}
+        for source in sorted((*sources[0], *sources[1]), key=lambda one: one["pictures"]):
+            largest[source["source"]] = source
+        info["data"] = (end.info.get("data") or {}) | {"sources": list(largest.values())}
     seen = [encoder.info[leaks.INFO_KEY] for encoder in (start, end) if leaks.INFO_KEY in encoder.info]
     if seen:
         info[leaks.INFO_KEY] = leaks.Fingerprints.union([leaks.Fingerprints.from_json(one) for one in seen]).to_json()

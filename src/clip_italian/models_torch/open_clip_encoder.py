@@ -1,7 +1,7 @@
-"""Models by open_clip itself: its names with their published weights, its own Hub ids, or a folder.
+"""Encoder that runs models with open_clip: its model names with published weights, Hub ids, or a folder.
 
-open_clip pulls in torchvision, which cannot stand beside the CPU build of torch 2.13 that the package is pinned to: it
-wants an environment of its own (docs/evaluation.md). For its XLM-R CLIPs alone `model.open_clip` does without it.
+open_clip depends on torchvision, which conflicts with the pinned CPU build of torch 2.13, so it needs its own
+environment (docs/evaluation.md). `models_torch.open_clip` loads CLIPs with an XLM-R without it.
 """
 
 import difflib
@@ -24,11 +24,11 @@ from clip_italian import privacy
 from clip_italian.errors import UserError
 from clip_italian.models.encoder import Encoder, picture_batch
 from clip_italian.models.load import OPEN_CLIP
-from clip_italian.models.spelling import readable
+from clip_italian.models.spelling import replace_surrogates
 from clip_italian.models_torch.hashes import PROBE, settings_hash, tokenizer_hash, weights_hash
 
 PREFIX = OPEN_CLIP
-_SCHEMES = ("hf-hub:", "local-dir:")  # open_clip's: configuration and weights come from one place
+_SCHEMES = ("hf-hub:", "local-dir:")  # open_clip's prefixes for a repository or folder with configuration and weights
 _WEIGHTS = (".safetensors", ".bin", ".pth")
 _TEXT_BATCH = 64
 _LISTED = 5
@@ -36,7 +36,7 @@ _LISTED = 5
 
 @dataclass
 class OpenClipEncoder(Encoder):
-    """open_clip's model, tokenizer and transform of pictures."""
+    """An open_clip model with its tokenizer and image transform."""
 
     model: Any
     tokenizer: Any
@@ -48,41 +48,41 @@ class OpenClipEncoder(Encoder):
     def load(cls, name: str, language_token: str, device: str | torch.device) -> Self:
         """Load `open_clip:NAME/TAG`, `open_clip:NAME/FILE`, `open_clip:hf-hub:ID` or `open_clip:local-dir:FOLDER`.
 
-        `language_token` (`ita_Latn`) is for tokenizers that put the text's language before it (NLLB-CLIP). Raises
-        UserError where the library, the name or the weights are missing.
+        `language_token` (`ita_Latn`) is for tokenizers that prepend the language of the text (NLLB-CLIP). Raises
+        UserError if the library, the name or the weights are missing.
         """
         try:
             import open_clip
-        except (ImportError, RuntimeError) as error:  # torchvision of another torch raises the latter
+        except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision built for another torch
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"{name}: needs open_clip beside a torch with its torchvision ({reason}); "
-                "in an environment of its own: pip install 'clip-italian[open-clip]'"
+                f"{name}: needs open_clip and a matching torchvision ({reason}); "
+                "install in a separate environment: pip install 'clip-italian[open-clip]'"
             ) from error
         chosen = name.removeprefix(PREFIX)
         weights = None
         if not chosen.startswith("local-dir:") and not Path(chosen.partition("/")[2]).is_file():
-            # open_clip downloads from addresses of its own, whatever the Hub's settings say.
-            privacy.refuse_offline(f"{name}: its weights", f"give {PREFIX}NAME/FILE or {PREFIX}local-dir:FOLDER")
+            # open_clip downloads from its own addresses and ignores the Hub's offline setting.
+            privacy.refuse_offline(f"{name}: its weights", f"use {PREFIX}NAME/FILE or {PREFIX}local-dir:FOLDER")
         if not chosen.startswith(_SCHEMES):
             chosen, _, weights = chosen.partition("/")
             _check_name(open_clip, name, chosen, weights)
         else:
             _check_folder(chosen)
         try:
-            with _strict():
+            with _mismatch_is_error():
                 model, transform = open_clip.create_model_from_pretrained(chosen, weights, device=device)
                 tokenizer = open_clip.get_tokenizer(chosen)
-        except Exception as error:  # Hub, JSON, pickle, shapes: it raises nearly anything
+        except Exception as error:  # errors of the Hub, JSON, pickle or shapes
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            damaged = isinstance(error, pickle.UnpicklingError)  # its text advises to switch off a safeguard
-            reason = "its weights are damaged" if damaged else lines[0].removesuffix(".")
+            damaged = isinstance(error, pickle.UnpicklingError)  # its message advises disabling a safeguard
+            reason = "damaged weights" if damaged else lines[0].removesuffix(".")
             raise UserError(
-                f"{name}: cannot load the model by open_clip ({reason}); check the name, and that these are its weights"
+                f"{name}: open_clip cannot load the model ({reason}); check the name and that the weights belong to it"
             ) from error
         inner: Any = getattr(tokenizer, "tokenizer", None)
         if hasattr(inner, "src_lang"):
-            # open_clip's set_language is undone by transformers 5, which goes back to src_lang with each call.
+            # open_clip's set_language has no effect with transformers 5, which applies src_lang in each call.
             inner.src_lang = language_token
         return cls(model.eval(), tokenizer, transform, torch.device(device))
 
@@ -93,7 +93,7 @@ class OpenClipEncoder(Encoder):
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
-        texts = readable(texts)
+        texts = replace_surrogates(texts)
         result = np.empty((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), _TEXT_BATCH):
             tokens = self.tokenizer(list(texts[start : start + _TEXT_BATCH])).to(self.device)
@@ -114,7 +114,7 @@ class OpenClipEncoder(Encoder):
         return embedded.float().cpu().numpy()
 
     def facts(self) -> dict[str, Any]:
-        # open_clip's own tokenizer has no vocabulary to ask for; how it cuts the probe tells it apart.
+        # open_clip's own tokenizer exposes no vocabulary; its ids of the probe text identify it.
         inner = getattr(self.tokenizer, "tokenizer", None)
         probe = {"class": type(self.tokenizer).__name__, "probe": self.tokenizer([PROBE]).tolist()}
         return {
@@ -128,10 +128,10 @@ class OpenClipEncoder(Encoder):
 
 
 @contextmanager
-def _strict() -> Iterator[None]:
-    """What open_clip only warns of although figures would be wrong is an error; its log, which tells all twice, is off.
+def _mismatch_is_error() -> Iterator[None]:
+    """Turn open_clip's warning about a wrong activation into an error, and disable its duplicate log.
 
-    The activation is such a thing: the weights of `openai` want `ViT-B-32-quickgelu`, not `ViT-B-32`.
+    The `openai` weights, for example, need `ViT-B-32-quickgelu`; with `ViT-B-32` all figures would be wrong.
     """
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -144,19 +144,19 @@ def _strict() -> Iterator[None]:
 
 
 def _check_folder(chosen: str) -> None:
-    """Refuse a folder without weights: open_clip would look for those of the text tower alone."""
+    """Raise UserError for a folder without weights, for which open_clip would load only those of the text tower."""
     folder = Path(chosen.removeprefix(_SCHEMES[1]))
     local = chosen.startswith(_SCHEMES[1]) and folder.is_dir()
     if local and not any(path.suffix in _WEIGHTS for path in folder.iterdir()):
-        raise UserError(f"{folder}: no weights in it ({', '.join(f'*{end}' for end in _WEIGHTS)}); get them too")
+        raise UserError(f"{folder}: no weights ({', '.join(f'*{end}' for end in _WEIGHTS)}); download them too")
 
 
 def _check_name(open_clip: Any, name: str, chosen: str, weights: str) -> None:
     known = open_clip.list_models()
     if chosen not in known:
         near = difflib.get_close_matches(chosen, known, _LISTED) or known[:_LISTED]
-        raise UserError(f"{name}: open_clip has no model {chosen!r}; there is {', '.join(near)}, …")
-    if not weights:  # open_clip would go on with random ones
+        raise UserError(f"{name}: open_clip has no model {chosen!r}; similar names: {', '.join(near)}, …")
+    if not weights:  # open_clip would use random weights
         tags = open_clip.list_pretrained_tags_by_model(chosen)
         there = f" ({', '.join(tags[:_LISTED])})" if tags else ""
-        raise UserError(f"{name}: name its weights too: {PREFIX}{chosen}/TAG{there}, or /FILE of your own")
+        raise UserError(f"{name}: name the weights too: {PREFIX}{chosen}/TAG{there}, or /FILE for your own")

@@ -1,4 +1,4 @@
-"""Makes model classes known to `transformers`: our own, and single towers that it loads only inside joint models."""
+"""Registers model classes with `transformers`: our own, and towers that it only loads as part of a joint model."""
 
 from transformers import (
     AutoConfig,
@@ -13,9 +13,13 @@ from transformers import (
 
 from clip_italian.models_torch.detailed_efficientnet import DetailedEfficientNetConfig, DetailedEfficientNetModel
 from clip_italian.models_torch.landmark_efficientnet import LandmarkEfficientNetConfig, LandmarkEfficientNetModel
-from clip_italian.models_torch.mean_pooled_bert import MeanPooledBertConfig, MeanPooledBertModel
-from clip_italian.models_torch.mean_pooled_xlm_roberta import MeanPooledXLMRobertaConfig, MeanPooledXLMRobertaModel
-from clip_italian.models_torch.projections import MlpDualEncoderConfig, MlpDualEncoderModel
+from clip_italian.models_torch.mean_pooled import (
+    MeanPooledBertConfig,
+    MeanPooledBertModel,
+    MeanPooledXLMRobertaConfig,
+    MeanPooledXLMRobertaModel,
+)
+from clip_italian.models_torch.towers import MlpDualEncoderConfig, MlpDualEncoderModel
 
 _OWN = (
     (MeanPooledBertConfig, MeanPooledBertModel),
@@ -24,7 +28,7 @@ _OWN = (
     (LandmarkEfficientNetConfig, LandmarkEfficientNetModel),
     (MlpDualEncoderConfig, MlpDualEncoderModel),
 )
-# What plain transformers does not know.
+# Model types that transformers does not know without this package.
 OWN_TYPES = frozenset(config.model_type for config, _ in _OWN)
 _SINGLE_TOWERS = (
     (MetaClip2VisionConfig, MetaClip2VisionModel),
@@ -34,7 +38,7 @@ _SINGLE_TOWERS = (
 
 
 def register() -> None:
-    """Register all of them; a second time changes nothing."""
+    """Register all classes; repeated calls have no effect."""
     for config, _ in _OWN:
         AutoConfig.register(config.model_type, config, exist_ok=True)
     for config, model in _OWN + _SINGLE_TOWERS:

@@ -1,7 +1,7 @@
-"""Pictures and texts by sentence-transformers: mCLIP, the multilingual baseline of the paper.
+"""Encoder that runs models with sentence-transformers: mCLIP, the multilingual baseline of the paper, and others.
 
-mCLIP's text model was taught to write into the space of `clip-ViT-B-32` (Reimers and Gurevych 2020), which embeds the
-pictures: two models, each loaded and called by the library. Needs the extra `rivals`.
+mCLIP is two models: `clip-ViT-B-32` for pictures, and a text model distilled into its embedding space (Reimers and
+Gurevych 2020). Needs the extra `rivals`.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from clip_italian.errors import UserError
 from clip_italian.models.encoder import Encoder, picture_batch
 from clip_italian.models.folders import check_hub
 from clip_italian.models.load import SENTENCE_TRANSFORMERS
-from clip_italian.models.spelling import readable
+from clip_italian.models.spelling import replace_surrogates
 from clip_italian.models_torch.hashes import settings_hash, tokenizer_hash, weights_hash
 
 PREFIX = SENTENCE_TRANSFORMERS
@@ -25,7 +25,7 @@ PREFIX = SENTENCE_TRANSFORMERS
 
 @dataclass
 class SentenceEncoder(Encoder):
-    """Two `SentenceTransformer`s with one space; they may be the same one."""
+    """Two `SentenceTransformer`s with a shared embedding space; both may be the same object."""
 
     text: Any
     images: Any
@@ -33,21 +33,23 @@ class SentenceEncoder(Encoder):
 
     @classmethod
     def load(cls, name: str, device: str | torch.device) -> Self:
-        """Load `sentence-transformers:TEXT,IMAGES`, folders or Hub ids, or `…:MODEL` for one that embeds both.
+        """Load `sentence-transformers:TEXT,IMAGES` (folders or Hub ids), or `…:MODEL` for a model that embeds both.
 
-        Raises UserError where the library or a model is missing, or the two do not belong together.
+        Raises UserError if the library or a model is missing, or if the two models do not match.
         """
         text_name, _, images_name = name.removeprefix(PREFIX).partition(",")
         text = _load(text_name, device)
         images = _load(images_name, device) if images_name else text
         if "image" not in images.modalities:
             raise UserError(
-                f"{images_name or text_name}: embeds no pictures; name the model of the pictures too: "
-                f"{PREFIX}TEXT,IMAGES"
+                f"{images_name or text_name}: does not embed pictures; name an image model too: {PREFIX}TEXT,IMAGES"
             )
         dims = text.get_embedding_dimension(), images.get_embedding_dimension()
         if dims[0] != dims[1]:
-            raise UserError(f"{name}: texts get {dims[0]} dimensions, pictures {dims[1]}; name two models of one space")
+            raise UserError(
+                f"{name}: text embeddings have {dims[0]} dimensions, image embeddings {dims[1]}; "
+                "name two models with a shared space"
+            )
         return cls(text, images)
 
     @property
@@ -55,14 +57,14 @@ class SentenceEncoder(Encoder):
         return int(self.text.get_embedding_dimension())
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
-        return _encode(self.text, readable(texts)).reshape(len(texts), self.dim)
+        return _encode(self.text, replace_surrogates(texts)).reshape(len(texts), self.dim)
 
     @property
     def picture_batch(self) -> int:
         return picture_batch(self.images.device.type)
 
     def preprocess(self, image: Image.Image) -> Image.Image:
-        """The picture itself: the library prepares pictures where it embeds them."""
+        """Return the picture unchanged: the library preprocesses it in `encode_pixels`."""
         return image
 
     def encode_pixels(self, pixels: Sequence[Image.Image]) -> np.ndarray:
@@ -89,16 +91,16 @@ def _load(name: str, device: str | torch.device) -> Any:
     except ImportError as error:
         raise UserError(f"{name}: needs sentence-transformers; pip install 'clip-italian[rivals]'") from error
     try:
-        # Of another kind of folder the library would make a model that nobody trained.
+        # From any other folder the library would build an untrained model.
         if not is_sentence_transformer_model(name):
             raise UserError(
-                f"{name}: no model of sentence-transformers (no modules.json), or the Hub cannot be reached; "
-                "give a folder or a Hub id that has one"
+                f"{name}: not a sentence-transformers model (no modules.json), or the Hub cannot be reached; "
+                "give a folder or Hub id with modules.json"
             )
         return SentenceTransformer(name, device=str(device), model_kwargs={"dtype": torch.float32}).eval()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{name}: cannot load the model by sentence-transformers ({lines[0]})") from error
+        raise UserError(f"{name}: sentence-transformers cannot load the model ({lines[0]})") from error
 
 
 def _encode(model: Any, inputs: list[Any]) -> np.ndarray:

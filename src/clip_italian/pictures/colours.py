@@ -1,7 +1,7 @@
-"""Colours as a screen shows them: pixels with a colour profile other than sRGB are converted to sRGB.
+"""Colour management: converts pictures with another colour profile to sRGB.
 
-A profile is an ICC profile, the gAMA and cHRM of a PNG, or EXIF's mark of Adobe RGB, which cameras write in place of a
-profile. One that is broken, or for another kind of pixels, is ignored.
+Supported are ICC profiles, the gAMA and cHRM chunks of PNG, and the EXIF flag for Adobe RGB, which cameras write
+instead of a profile. Profiles that are damaged or do not match the pixels are ignored.
 """
 
 import io
@@ -11,34 +11,34 @@ from functools import cache, lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-# Modes of Pillow, and the colour space that a profile of their pixels has.
+# Colour space of a profile, by Pillow mode.
 _SPACES = dict.fromkeys(("RGB", "RGBA", "P", "PA"), "RGB") | dict.fromkeys(("L", "LA"), "GRAY") | {"CMYK": "CMYK"}
 _BASES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-# Profiles whose colours differ less from sRGB, of 255, are sRGB: there are many of them, rounded differently.
-_SEEN = 3
-# Profiles that turn black and white into less than that, of 255, are broken.
+# Profiles that differ from sRGB by at most this much, of 255, count as sRGB: there are many variants of it.
+_TOLERANCE = 3
+# Profiles with a smaller difference between black and white, of 255, are damaged.
 _CONTRAST = 64
-# Larger profiles are not kept: a table of inks has 0.5 to 3 MB.
-_KEPT_BYTES = 1 << 20
-_KEPT = 32
+# Larger profiles are not cached: tables for printing have 0.5 to 3 MB.
+_CACHED_BYTES = 1 << 20
+_CACHED = 32
 
 _SRGB_WHITE, _SRGB_PRIMARIES = (0.3127, 0.329), (0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 _ADOBE_PRIMARIES = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 _ADOBE_GAMMA = 256 / 563
-# PNG's decoders take a gamma so near to sRGB's for sRGB, whose curve is no power.
+# As in PNG decoders, a gamma this close to sRGB's means sRGB's curve, which is not a power.
 _NEAR_GAMMA = 0.05
-# XYZ of D65 to XYZ of D50, which profiles are written in (Bradford).
+# Bradford matrix, to adapt XYZ from D65 to D50, the white point of ICC profiles.
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _D50 = np.array([0.9642, 1.0, 0.8249])
 
 
 def differs(image: Image.Image) -> bool:
-    """Whether the colours of a picture's pixels are others than those of sRGB."""
+    """Return True if the picture needs a conversion to sRGB."""
     return _conversion(image) is not None
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """The picture in RGB or RGBA with the colours of sRGB; the picture itself where it has them already."""
+    """Convert a picture to sRGB, in mode RGB or RGBA; returns the picture itself if it is sRGB already."""
     transform = _conversion(image)
     if transform is None:
         return image
@@ -48,11 +48,11 @@ def to_srgb(image: Image.Image) -> Image.Image:
     elif "transparency" in image.info:
         image = image.convert("LA" if space == "GRAY" else "RGBA")
     alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
-    shown = transform.apply(image.convert(_BASES[space]))
-    shown.info = {}
+    converted = transform.apply(image.convert(_BASES[space]))
+    converted.info = {}
     if alpha is not None:
-        shown.putalpha(alpha)
-    return shown
+        converted.putalpha(alpha)
+    return converted
 
 
 def _conversion(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
@@ -60,40 +60,40 @@ def _conversion(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
     profile = None if space is None else _profile(image)
     if space is None or profile is None:
         return None
-    return (_transform if len(profile) <= _KEPT_BYTES else _transform.__wrapped__)(profile, space)
+    return (_transform if len(profile) <= _CACHED_BYTES else _transform.__wrapped__)(profile, space)
 
 
 def _profile(image: Image.Image) -> bytes | None:
-    """The ICC profile of a picture's pixels, or one made of what the file says instead; None for sRGB."""
-    told = image.info.get("icc_profile")
-    if isinstance(told, bytes) and told:
-        return told
+    """Return the ICC profile of a picture, or one made from its PNG or EXIF fields; None for sRGB."""
+    embedded = image.info.get("icc_profile")
+    if isinstance(embedded, bytes) and embedded:
+        return embedded
     gamma = image.info.get("gamma")
     if gamma and "srgb" not in image.info and _SPACES[image.mode] == "RGB":
         chromaticity = image.info.get("chromaticity")
-        return _made(float(gamma), tuple(chromaticity) if chromaticity else (*_SRGB_WHITE, *_SRGB_PRIMARIES))
+        return _make_profile(float(gamma), tuple(chromaticity) if chromaticity else (*_SRGB_WHITE, *_SRGB_PRIMARIES))
     exif = image.info.get("exif")
     if isinstance(exif, bytes) and b"R03\0" in exif and _SPACES[image.mode] == "RGB":  # DCF's optional colour space
-        return _made(_ADOBE_GAMMA, (*_SRGB_WHITE, *_ADOBE_PRIMARIES))
+        return _make_profile(_ADOBE_GAMMA, (*_SRGB_WHITE, *_ADOBE_PRIMARIES))
     return None
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHED)
 def _transform(profile: bytes, space: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile's pixels to sRGB, or None where it is broken, or of another space, or all but sRGB."""
+    """Return the transform from a profile to sRGB; None if it is damaged, for another colour space, or nearly sRGB."""
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if opened.profile.xcolor_space.strip() != space:
             return None
         transform = ImageCms.ImageCmsTransform(opened, _srgb(), _BASES[space], "RGB")
         probe = _probe(space)
-        shown = np.asarray(transform.apply(probe), np.int16)[0]
-    except Exception:  # Pillow may be built without LittleCMS, which raises nearly anything on damaged profiles
+        converted = np.asarray(transform.apply(probe), np.int16)[0]
+    except Exception:  # damaged profile, or Pillow built without LittleCMS
         return None
-    if int(shown[-1].sum()) - int(shown[0].sum()) < 3 * _CONTRAST:
+    if int(converted[-1].sum()) - int(converted[0].sum()) < 3 * _CONTRAST:
         return None
-    as_stored = np.asarray(probe.convert("RGB"), np.int16)[0]
-    return None if space != "CMYK" and np.abs(shown - as_stored).max() <= _SEEN else transform
+    original = np.asarray(probe.convert("RGB"), np.int16)[0]
+    return None if space != "CMYK" and np.abs(converted - original).max() <= _TOLERANCE else transform
 
 
 @cache
@@ -102,7 +102,7 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 
 def _probe(space: str) -> Image.Image:
-    """One line of colours from black to white."""
+    """Return a picture of one row with colours from black to white."""
     if space == "CMYK":
         return Image.frombytes("CMYK", (2, 1), bytes((0, 0, 0, 255, 0, 0, 0, 0)))
     steps = np.arange(0, 256, 15, dtype=np.uint8)
@@ -111,11 +111,11 @@ def _probe(space: str) -> Image.Image:
     return Image.fromarray(np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(1, -1, 3))
 
 
-@lru_cache(maxsize=_KEPT)
-def _made(gamma: float, chromaticity: tuple[float, ...]) -> bytes | None:
-    """An ICC profile of a gamma (of the file, 0.45 for most) and x, y of white, red, green and blue.
+@lru_cache(maxsize=_CACHED)
+def _make_profile(gamma: float, chromaticity: tuple[float, ...]) -> bytes | None:
+    """Return an ICC profile for a file gamma (usually 0.45) and the x, y of white, red, green and blue.
 
-    None where these are no colours.
+    None if the values are not valid colours.
     """
     if not 0.1 < gamma < 4:
         return None

@@ -1,30 +1,30 @@
-"""Dates as picture files, their sidecars and people write them, on one clock: the wall time where a picture was taken.
+"""Parses dates in picture files, sidecars and filters as local time at the place where a picture was taken.
 
-    written                                   read as
-    2024:06:01 00:30:00, 2024-06-01T00:30     as it stands; also with "/" or ".", and without a part at its end
-    2024-06-01T00:30:00+02:00                 00:30, the wall time at that offset
-    2024-05-31T22:30:00Z, or -00:00           an instant; its wall time here, by the time zone of this machine
-    seconds since 1970                        likewise
+    text                                      parsed as
+    2024:06:01 00:30:00, 2024-06-01T00:30     local time; also with "/" or ".", and truncated
+    2024-06-01T00:30:00+02:00                 00:30, the local time at that offset
+    2024-05-31T22:30:00Z, or -00:00           an instant, converted to the time zone of this machine
+    seconds since 1970                        an instant, likewise
 
-An offset in figures tells the wall time where the picture was taken. "Z" and "-00:00" tell that nobody knew it
-(RFC 9557), so the time zone of the machine is the best guess.
+A numeric offset states the local time where the picture was taken. "Z" and "-00:00" mean that the local offset is
+unknown (RFC 9557), so the time zone of this machine is the best guess.
 """
 
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-# Before and after these years, a date is a mistake of a clock or a program.
+# Dates outside these years are errors of a clock or a program.
 FIRST_YEAR, LAST_YEAR = 1000, 2999
 _LONGEST = 64  # characters
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds, the year 5138
 _DAY = re.compile(r"(\d{4})(?:([-:/.])(\d{1,2})(?:\2(\d{1,2}))?)?(?!\d)")
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*(Z|UTC|[-+]\d{2}:?\d{2})?", re.IGNORECASE)
-_UNKNOWN = ("Z", "UTC", "-00:00", "-0000")
+_UNKNOWN_OFFSETS = ("Z", "UTC", "-00:00", "-0000")
 
 
 def span(text: str) -> tuple[datetime, datetime] | None:
-    """First and last millisecond of a year, month, day, minute or second; None where `text` is no such date."""
+    """Return the first and last millisecond of a year, month, day, minute or second; None if `text` is not a date."""
     found = _parts(text.strip())
     if found is None:
         return None
@@ -35,16 +35,16 @@ def span(text: str) -> tuple[datetime, datetime] | None:
     return None if time is None else _at(first, time)
 
 
-def parse(told: Any) -> datetime | None:
-    """The first moment of a date that a file tells; None where it tells none that makes sense.
+def parse(value: Any) -> datetime | None:
+    """Parse a date from a file and return its first moment; None if the value is not a plausible date.
 
-    The day counts where the time is missing or impossible, the year where the month is ("2024:00:00 00:00:00").
+    If the time is missing or invalid, the day is used; if the month is ("2024:00:00 00:00:00"), the year.
     """
-    if isinstance(told, bytes):
-        told = told[:_LONGEST].decode("latin-1")
-    if not isinstance(told, str):
+    if isinstance(value, bytes):
+        value = value[:_LONGEST].decode("latin-1")
+    if not isinstance(value, str):
         return None
-    text = told[:_LONGEST].replace("\0", " ").strip()
+    text = value[:_LONGEST].replace("\0", " ").strip()
     found = _parts(text, lenient=True)
     if found is None:
         return None
@@ -55,13 +55,13 @@ def parse(told: Any) -> datetime | None:
     return whole[0] if whole else None
 
 
-def from_seconds(told: Any) -> datetime | None:
-    """The wall time on this machine at so many seconds (or milliseconds) since 1970, a number or its text.
+def from_seconds(value: Any) -> datetime | None:
+    """Convert seconds or milliseconds since 1970, as a number or text, to the local time of this machine.
 
-    None where it is no number, out of range, or 0, which programs write for an unknown date.
+    None if the value is not a number, out of range, or 0, which programs write for an unknown date.
     """
     try:
-        seconds = float(told)
+        seconds = float(value)
         if abs(seconds) >= _MILLISECONDS_FROM:
             seconds /= 1000
         return _sensible(datetime.fromtimestamp(seconds)) if seconds else None
@@ -70,7 +70,7 @@ def from_seconds(told: Any) -> datetime | None:
 
 
 def _parts(text: str, lenient: bool = False) -> tuple[datetime, datetime, str] | None:
-    """Start of the year, month or day, its end, and what follows the day."""
+    """Return the start and end of the year, month or day, and the rest of the text."""
     match = _DAY.match(text)
     if match is None:
         return None
@@ -102,7 +102,7 @@ def _at(day: datetime, time: re.Match[str]) -> tuple[datetime, datetime] | None:
     milliseconds = int((time[4] or "0")[:3].ljust(3, "0"))
     first = day + timedelta(hours=hour, minutes=minute, seconds=min(second, 59), milliseconds=milliseconds)
     length = timedelta(milliseconds=1) if time[4] else timedelta(seconds=1) if time[3] else timedelta(minutes=1)
-    if (time[5] or "").upper() in _UNKNOWN:
+    if (time[5] or "").upper() in _UNKNOWN_OFFSETS:
         try:
             first = first.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
         except (ValueError, OverflowError, OSError):

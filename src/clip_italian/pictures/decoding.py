@@ -1,4 +1,4 @@
-"""Safe decoding of pictures: every failure becomes a `PictureError` with the path and the reason."""
+"""Safe decoding of pictures: every failure is a `PictureError` with path and reason."""
 
 import io
 import os
@@ -16,26 +16,26 @@ from PIL import Image, UnidentifiedImageError
 from clip_italian.errors import UserError
 from clip_italian.files.names import as_stored
 from clip_italian.pictures import colours
-from clip_italian.pictures.metadata import pixels_alone
+from clip_italian.pictures.metadata import strip_metadata
 
-# Of Apple's HEIC only with pillow-heif (extra `heic`).
+# Apple's HEIC needs pillow-heif (extra `heic`).
 _HEIC = frozenset({".heic", ".heif"})
 _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp"})
 _OTHERS = frozenset({".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".jp2"})
 SUFFIXES = _JPEG | _OTHERS | _HEIC
-# Larger pictures are refused before decoding: 100 megapixels take 300 MB.
+# Larger pictures are rejected before decoding: 100 megapixels take 300 MB.
 MAX_PIXELS = 100_000_000
-# Larger files are refused before reading.
+# Larger files are rejected before reading.
 MAX_BYTES = 1_000_000_000
 
-# Pillow warns of what is refused below, and of odd metadata that nobody asked for.
+# Pillow warns about pictures that are rejected below, and about irrelevant metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-# Decoding and resizing let go of Python's lock; beyond this many threads what holds it is in the way.
-_MOST_THREADS = 16
+# Decoding and resizing release the GIL; with more threads, the remaining Python code is the bottleneck.
+_MAX_THREADS = 16
 
 _ORIENTATION = 0x0112
-# What brings a picture upright, by its EXIF orientation.
+# Transformation to upright, by EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,8 +45,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow's names of what no longer holds once a picture is upright, in sRGB and RGB.
-_OUTDATED = (
+# Keys of `Image.info` that no longer apply to a picture that is upright, in sRGB and in RGB.
+_OUTDATED_INFO = (
     "exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "icc_profile", "gamma", "chromaticity", "srgb",
     "transparency",
 )  # fmt: skip
@@ -56,14 +56,14 @@ T = TypeVar("T")
 
 
 class PictureError(UserError):
-    """A picture that cannot be used, and why."""
+    """A picture that cannot be read, with the reason."""
 
 
 def open_picture(path: Path, mode: str = "RGB", at_least: int | None = None) -> Image.Image:
-    """Decode a picture, upright by its EXIF orientation, in sRGB; transparency lies on white in RGB.
+    """Decode a picture: EXIF orientation applied, in sRGB, and composited on white if `mode` is RGB.
 
-    `at_least` lets a JPEG be decoded at a half, a quarter or an eighth of its sides, as long as both keep so
-    many pixels. Raises PictureError for a missing, truncated, oversized or unknown file.
+    `at_least` allows a JPEG to be decoded at 1/2, 1/4 or 1/8 size, as long as both sides keep that many pixels.
+    Raises PictureError for a missing, truncated, oversized or unknown file.
     """
     return decode(path, str(path), mode, at_least)
 
@@ -72,18 +72,18 @@ def decode(
     source: Path | BinaryIO, name: str, mode: str = "RGB", at_least: int | None = None, *,
     most_pixels: int | None = None, formats: tuple[str, ...] | None = None,
 ) -> Image.Image:  # fmt: skip
-    """The same for a file, or bytes that can be read like one, that messages call `name`.
+    """Decode a path or a binary file object, as `open_picture` does; `name` appears in error messages.
 
-    `most_pixels` and `formats` (Pillow's names; those that are installed) bound what is accepted, before decoding.
-    Metadata that is damaged or too large is left out.
+    `most_pixels` and `formats` (Pillow's names; unavailable ones are ignored) limit what is accepted, before decoding.
+    Damaged or oversized metadata is ignored.
     """
-    _know_heic()
+    register_heic()
     if formats is not None:
         Image.init()
         formats = tuple(one for one in formats if one in Image.OPEN)
     most = MAX_PIXELS if most_pixels is None else most_pixels
 
-    def work(file: Path | BinaryIO, profile: bytes | None) -> Image.Image:
+    def read(file: Path | BinaryIO, profile: bytes | None) -> Image.Image:
         with Image.open(file, formats=formats) as image:
             if image.width * image.height > most:
                 raise PictureError(f"{name}: {image.width} x {image.height} pixels, more than {most:,}")
@@ -92,52 +92,52 @@ def decode(
             image.load()
             if profile is not None:
                 image.info["icc_profile"] = profile
-            return as_seen(image, mode, name)
+            return as_displayed(image, mode, name)
 
     try:
-        return despite_metadata(as_stored(source) if isinstance(source, Path) else source, work)
+        return retry_without_metadata(as_stored(source) if isinstance(source, Path) else source, read)
     except FileNotFoundError:
         raise PictureError(f"{name}: no such picture") from None
     except IsADirectoryError:
         raise PictureError(f"{name}: a folder; give a picture") from None
     except UnidentifiedImageError:
-        heic = Path(name).suffix.lower() in _HEIC and not _know_heic()
-        missing = '; HEIC needs pip install "clip-italian[heic]"' if heic else ""
-        raise PictureError(f"{name}: not a picture in a known format{missing}") from None
+        heic = Path(name).suffix.lower() in _HEIC and not register_heic()
+        hint = '; for HEIC: pip install "clip-italian[heic]"' if heic else ""
+        raise PictureError(f"{name}: not a picture in a known format{hint}") from None
     except Image.DecompressionBombError:
         raise PictureError(f"{name}: more than {MAX_PIXELS:,} pixels") from None
     except PictureError:
         raise
-    except Exception as error:  # decoders raise nearly anything on damaged files: struct.error, KeyError, EOFError …
-        reason = getattr(error, "strerror", None) or error  # without the path, which is there already
+    except Exception as error:  # damaged files raise many classes: struct.error, KeyError, EOFError …
+        reason = getattr(error, "strerror", None) or error  # str(error) would repeat the path
         raise PictureError(f"{name}: damaged picture ({reason})") from error
 
 
-def despite_metadata(source: Path | BinaryIO, work: Callable[[Path | BinaryIO, bytes | None], T]) -> T:
-    """What `work` makes of a picture file; where that fails, of a copy in memory without its metadata.
+def retry_without_metadata(source: Path | BinaryIO, read: Callable[[Path | BinaryIO, bytes | None], T]) -> T:
+    """Call `read` with a picture file, and if that fails, with a copy in memory without metadata.
 
-    `work` gets the file, and the ICC profile of a copy whose own is too large for Pillow. It raises what it raised
-    for the file itself where the copy is no better.
+    `read` gets the file and, for a copy, the ICC profile if it is too large for Pillow. If the copy fails too, the
+    first exception is raised.
     """
     try:
-        return work(source, None)
+        return read(source, None)
     except (FileNotFoundError, PictureError, Image.DecompressionBombError):
         raise
     except Exception:
-        bare = pixels_alone(source)
-        if bare is not None:
+        stripped = strip_metadata(source)
+        if stripped is not None:
             try:
-                return work(*bare)
+                return read(*stripped)
             except (PictureError, Image.DecompressionBombError):
                 raise
-            except Exception:  # the pixels are damaged, too: what is wrong with the file itself says more
+            except Exception:  # damaged pixels: the first exception is more informative
                 pass
         raise
 
 
 @cache
-def _know_heic() -> bool:
-    """Have Pillow read HEIC, where pillow-heif is installed."""
+def register_heic() -> bool:
+    """Register pillow-heif with Pillow; returns False if it is not installed."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
@@ -146,29 +146,29 @@ def _know_heic() -> bool:
     return True
 
 
-def as_seen(image: Image.Image, mode: str = "RGB", name: str | None = None) -> Image.Image:
-    """A picture as people see it: upright by its EXIF orientation, in sRGB, and on white (RGB) or see-through (RGBA).
+def as_displayed(image: Image.Image, mode: str = "RGB", name: str | None = None) -> Image.Image:
+    """Return a picture as viewers display it: EXIF orientation applied, in sRGB, on white (RGB) or transparent (RGBA).
 
-    A picture that is so already is returned itself; what was done once is not done again. Raises PictureError, which
-    calls it `name`, where its file is damaged (Pillow decodes late), or its values are no numbers.
+    Idempotent; a picture that needs no change is returned itself. Raises PictureError with `name` if its file is
+    damaged (Pillow decodes lazily) or its values are NaN or infinite.
     """
     name = name or getattr(image, "filename", None) or "picture"
-    seen = upright(image, name)
-    if seen.mode.startswith("I") or seen.mode == "F":
-        profile = seen.info.get("icc_profile")
-        seen = _eight_bits(seen, name)
+    result = upright(image, name)
+    if result.mode.startswith("I") or result.mode == "F":
+        profile = result.info.get("icc_profile")
+        result = _eight_bits(result, name)
         if profile:
-            seen.info["icc_profile"] = profile
-    seen = colours.to_srgb(seen)
-    seen = seen.convert("RGBA") if mode == "RGBA" else on_white(seen)
-    if seen is not image:
-        for key in _OUTDATED:
-            seen.info.pop(key, None)
-    return seen
+            result.info["icc_profile"] = profile
+    result = colours.to_srgb(result)
+    result = result.convert("RGBA") if mode == "RGBA" else on_white(result)
+    if result is not image:
+        for key in _OUTDATED_INFO:
+            result.info.pop(key, None)
+    return result
 
 
 def upright(image: Image.Image, name: str = "picture") -> Image.Image:
-    """The picture turned by its EXIF orientation, or itself. Raises PictureError where its file is damaged."""
+    """Apply the EXIF orientation of a picture. Raises PictureError if its file is damaged."""
     try:
         image.load()
     except Exception as error:  # as in `decode`
@@ -178,18 +178,18 @@ def upright(image: Image.Image, name: str = "picture") -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 where there is none that can be read."""
+    """Return the EXIF orientation, 1 to 8; 1 if it is missing or unreadable."""
     try:
-        told = image.getexif().get(_ORIENTATION, 1)
-        return int(told) if told in _TURNS else 1
-    except Exception:  # Pillow raises nearly anything on damaged EXIF
+        value = image.getexif().get(_ORIENTATION, 1)
+        return int(value) if value in _TURNS else 1
+    except Exception:  # damaged EXIF raises many classes
         return 1
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """RGB without transparency: see-through parts become white; of 16 bits a channel the upper 8 stay.
+    """Convert a picture to RGB on a white background; of 16 bits per channel, the upper 8 are kept.
 
-    Raises PictureError for values that are no numbers.
+    Raises PictureError if values are NaN or infinite.
     """
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bits(image, "picture").convert("RGB")
@@ -201,13 +201,11 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    """Grey values of more than 8 bits, which Pillow itself would cut at 255, in mode L."""
+    """Scale grey values of more than 8 bits to mode L; Pillow itself would clip them at 255."""
     values = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():
         count = values.size - int(np.isfinite(values).sum())
-        raise PictureError(
-            f"{name}: {count:,} of {values.size:,} values are no numbers (NaN or infinite); replace them"
-        )
+        raise PictureError(f"{name}: {count:,} of {values.size:,} values are NaN or infinite; replace them")
     largest = float(values.max(initial=0))
     scale = 1 / 257
     if image.mode in ("I", "F") and largest <= 255:
@@ -216,12 +214,12 @@ def _eight_bits(image: Image.Image, name: str) -> Image.Image:
 
 
 def trim(image: Image.Image) -> Image.Image:
-    """Cut off the fully transparent border of an RGBA picture."""
+    """Crop the fully transparent border of an RGBA picture."""
     return image.crop(image.getchannel("A").getbbox() or (0, 0, *image.size))
 
 
 def fit_square(image: Image.Image, size: int, margin: float = 0.03) -> Image.Image:
-    """Centre a picture on a white square of `size` pixels, keeping its shape."""
+    """Fit a picture into a white square of `size` pixels, centred, keeping its aspect ratio."""
     room = round(size * (1 - 2 * margin))
     scale = room / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
@@ -234,20 +232,23 @@ def fit_square(image: Image.Image, size: int, margin: float = 0.03) -> Image.Ima
 def decode_batches(
     paths: Iterable[Path], size: int, prepare: Callable[[Image.Image], T], at_least: int | None = None
 ) -> Iterator[tuple[list[Path], list[T], list[PictureError]]]:
-    """Decode and `prepare` pictures in threads, `size` at a time, one batch ahead of the reader.
+    """Decode and `prepare` pictures in threads, in batches of `size`, one batch ahead of the consumer.
 
-    `at_least` as in `open_picture`.
-    Yields the paths that could be read, what `prepare` made of them, and the errors of the others.
+    Yields the readable paths, their results of `prepare`, and the errors of the others. `at_least` as in
+    `open_picture`.
     """
-    for batch in ahead(paths, size, lambda path: prepare(open_picture(path, at_least=at_least))):
+    for batch in prefetch(paths, size, lambda path: prepare(open_picture(path, at_least=at_least))):
         good = [(path, result) for path, result in batch if not isinstance(result, PictureError)]
         bad = [result for _, result in batch if isinstance(result, PictureError)]
         yield [path for path, _ in good], [result for _, result in good], bad
 
 
-def ahead(items: Iterable[S], size: int, work: Callable[[S], T]) -> Iterator[list[tuple[S, T | PictureError]]]:
-    """Each item with what `work` made of it, or the PictureError that it raised; a batch ahead of the reader."""
-    threads = min(_MOST_THREADS, max(2, os.cpu_count() or 1))
+def prefetch(items: Iterable[S], size: int, work: Callable[[S], T]) -> Iterator[list[tuple[S, T | PictureError]]]:
+    """Run `work` on items in threads, one batch of `size` ahead of the consumer.
+
+    Yields batches of (item, result), where a PictureError that `work` raised is the result.
+    """
+    threads = min(_MAX_THREADS, max(2, os.cpu_count() or 1))
 
     def attempt(item: S) -> T | PictureError:
         try:
@@ -262,8 +263,8 @@ def ahead(items: Iterable[S], size: int, work: Callable[[S], T]) -> Iterator[lis
             pending.append((group, [pool.submit(attempt, item) for item in group]))
             if len(pending) > 1:
                 yield _collect(*pending.pop(0))
-        for left in pending:
-            yield _collect(*left)
+        for last in pending:
+            yield _collect(*last)
 
 
 def _collect(group: list[S], futures: list) -> list[tuple[S, T | PictureError]]:
@@ -271,7 +272,7 @@ def _collect(group: list[S], futures: list) -> list[tuple[S, T | PictureError]]:
 
 
 def read_bytes(path: Path, part: tuple[int, int] | None = None) -> bytes:
-    """A picture file's content, or a part of it (first byte, length); raises PictureError where it is not there."""
+    """Read a picture file, or a part of it (offset, length). Raises PictureError if it is missing or too short."""
     try:
         size = path.stat().st_size if part is None else part[1]
         if size > MAX_BYTES:
@@ -285,10 +286,10 @@ def read_bytes(path: Path, part: tuple[int, int] | None = None) -> bytes:
     except OSError as error:
         raise PictureError(f"{path}: cannot be read ({error.strerror})") from None
     if len(content) < size:
-        raise PictureError(f"{path}: shorter than it was; restore it")
+        raise PictureError(f"{path}: the file was truncated; restore it")
     return content
 
 
 def decode_bytes(content: bytes, name: str, at_least: int | None = None) -> Image.Image:
-    """See `decode`."""
+    """Decode the content of a picture file; see `decode`."""
     return decode(io.BytesIO(content), name, at_least=at_least)

@@ -1,8 +1,8 @@
-"""Which pictures a model was trained on: fingerprints that its folder keeps, and a search for others among them.
+"""Fingerprints of training pictures, kept in the model folder to detect leaks of training data into test sets.
 
-A fingerprint is 64 bits of the file's sha256, the 64 bits of outline and the six colours of
-`identity.picture_hash`: 22 bytes a picture, from which no picture can be made. Where training had an encoder for
-copies, 40 bytes of its features (`copies.signatures`) make it 62.
+A fingerprint is 64 bits of the file's sha256, and the 64-bit outline and six colours of `phash.picture_hash`: 22 bytes
+per picture, from which the picture cannot be reconstructed. With an encoder for copies, a signature of 40 bytes
+(`copies.signatures`) is added.
 """
 
 import base64
@@ -16,7 +16,7 @@ import numpy as np
 from clip_italian.files.digests import NO_KEY, content_key
 from clip_italian.pictures import copies
 from clip_italian.pictures.decoding import decode_batches
-from clip_italian.pictures.near import packed
+from clip_italian.pictures.near import to_arrays
 from clip_italian.pictures.phash import COLOUR_TOLERANCE, DISTANCE, FLAT, picture_hash
 
 INFO_KEY = "training_pictures"  # in clip_italian.json
@@ -25,9 +25,9 @@ SAME_FILE, SAME_LOOK = "the same file", "nearly the same picture"
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Of n pictures: contents (n,) uint64, outlines (n,) uint64, colours (n, 6) uint8, and perhaps features.
+    """Fingerprints of n pictures: contents (n,) uint64, outlines (n,) uint64, colours (n, 6) uint8.
 
-    `features` are `copies.signatures` (n, 40) uint8 by the encoder of that name; zeros where there are none.
+    `features` are optional `copies.signatures` (n, 40) uint8 by the encoder named `encoder`, zeros if unknown.
     """
 
     contents: np.ndarray
@@ -38,17 +38,17 @@ class Fingerprints:
 
     @classmethod
     def of(cls, paths: Sequence[Path], looks: Sequence[str]) -> Self:
-        """Of picture files and their `identity.picture_hash`, in order."""
+        """Return the fingerprints of picture files, given their `phash.picture_hash` in the same order."""
         return cls.known(np.array([content_key(path) for path in paths], np.uint64), looks)
 
     @classmethod
     def known(cls, contents: np.ndarray, looks: Sequence[str]) -> Self:
-        """The same where the files' `split.groups.content_key` (n,) are known already."""
-        return cls(contents, *packed(looks))
+        """Return the fingerprints for known `digests.content_key` (n,) and `phash.picture_hash` of the files."""
+        return cls(contents, *to_arrays(looks))
 
     @classmethod
     def union(cls, parts: Sequence[Self]) -> Self:
-        """The pictures of all parts, each once, first those with features; features are of one encoder, the first."""
+        """Merge fingerprints without duplicates, preferring those with features, all from the first encoder."""
         parts = sorted(parts, key=lambda part: part.encoder is None)
         encoder = parts[0].encoder if parts else None
         contents, outlines, colours = (
@@ -64,7 +64,7 @@ class Fingerprints:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """What `to_json` wrote."""
+        """Parse the output of `to_json`."""
         return cls(
             np.frombuffer(base64.b64decode(data["contents"]), "<u8").astype(np.uint64),
             np.frombuffer(base64.b64decode(data["outlines"]), "<u8").astype(np.uint64),
@@ -76,7 +76,7 @@ class Fingerprints:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """JSON data: the arrays as base64 of their little-endian bytes."""
+        """Return JSON data with the arrays as base64 of their little-endian bytes."""
         more: dict[str, Any] = {}
         if self.features is not None:
             more = {"features": base64.b64encode(self.features.tobytes()).decode(), "encoder": self.encoder}
@@ -88,7 +88,7 @@ class Fingerprints:
         } | more
 
     def described(self, features: np.ndarray, encoder: copies.Encoder) -> Self:
-        """The same with the features (n, dim) of the pictures by an encoder."""
+        """Return a copy with signatures of the pictures' features (n, dim) by an encoder."""
         return replace(self, features=copies.signatures(features), encoder=encoder.name)
 
     def _features_by(self, encoder: str) -> np.ndarray:
@@ -97,19 +97,19 @@ class Fingerprints:
         return np.zeros((len(self.contents), copies.SIGNATURE_BYTES), np.uint8)
 
     def found_in(self, others: "Fingerprints") -> list[str | None]:
-        """For each picture why it counts as one of `others`, or None where it is none of them."""
+        """Return for each picture the reason why it matches one of `others`, or None."""
         files = np.isin(self.contents, others.contents) & (self.contents != NO_KEY)
         theirs = others.features if self.encoder == others.encoder else None
         mine = self.features
         looks = [
             others.has(outline, colour)
-            or (mine is not None and theirs is not None and copies.signed_alike(mine[row], theirs))
+            or (mine is not None and theirs is not None and copies.matches_signature(mine[row], theirs))
             for row, (outline, colour) in enumerate(zip(self.outlines, self.colours, strict=True))
         ]
         return [SAME_FILE if file else SAME_LOOK if look else None for file, look in zip(files, looks, strict=True)]
 
     def has(self, outline: np.uint64, colour: np.ndarray) -> bool:
-        """Whether one of the pictures is like this one, as `identity.alike` tells."""
+        """Return True if one of the pictures has a similar hash, as defined by `phash.alike`."""
         flat = np.uint64(int(FLAT, 16))
         if outline == flat:
             return False
@@ -121,9 +121,9 @@ class Fingerprints:
 def fingerprints(
     paths: Sequence[Path], progress: Callable[[int], None] = lambda _: None, encoder: copies.Encoder | None = None
 ) -> tuple[list[Path], Fingerprints]:
-    """Those of the picture files that can be read, and their fingerprints; `progress` gets how many are done.
+    """Return the readable picture files and their fingerprints; `progress` is called with the number of files done.
 
-    With an `encoder` they have features, which takes a second reading of the files.
+    With an `encoder`, the files are decoded a second time to add features.
     """
     good: list[Path] = []
     looks: list[str] = []

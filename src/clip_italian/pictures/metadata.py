@@ -1,4 +1,4 @@
-"""Parts of picture files that hold no pixels: what may be damaged, or too large, without costing the picture."""
+"""Strips metadata from PNG and JPEG files, so that damaged or oversized metadata does not prevent decoding."""
 
 import io
 import struct
@@ -6,59 +6,59 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-# More is not read again.
-_MOST_BYTES = 1_000_000_000
-# The largest profile that is unpacked: one of inks has 0.5 to 3 MB.
-_MOST_PROFILE = 1 << 24
-# What Pillow unpacks itself.
-_PILLOWS_PROFILE = 1 << 20
+# Maximum size of a file to strip.
+_MAX_BYTES = 1_000_000_000
+# Maximum size of an uncompressed profile; profiles for printing have 0.5 to 3 MB.
+_MAX_PROFILE = 1 << 24
+# Maximum size that Pillow uncompresses.
+_MAX_PILLOW_PROFILE = 1 << 20
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-# Further chunks that decide how pixels look, and their least bytes.
-_LOOKS = {b"tRNS": 1, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"eXIf": 8}
-_TRANSPARENT = {0: 2, 2: 6}  # least bytes of tRNS, by the type of colour
+# Other chunks that change the appearance, with their minimum length.
+_APPEARANCE = {b"tRNS": 1, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"eXIf": 8}
+_TRANSPARENT = {0: 2, 2: 6}  # minimum length of tRNS, by colour type
 
 _JPEG = b"\xff\xd8\xff"
 _SCAN, _END, _COMMENT = 0xDA, 0xD9, 0xFE
-# Segments of the applications that pixels need: by name the least bytes.
+# Application segments needed to decode pixels, with their minimum length.
 _NEEDED = {0xE0: (b"JFIF\0", 14), 0xE2: (b"ICC_PROFILE\0", 15), 0xEE: (b"Adobe", 12)}
 
 
-def pixels_alone(source: Path | BinaryIO) -> tuple[io.BytesIO, bytes | None] | None:
-    """A PNG or JPEG without its texts, comments, previews and damaged parts; and its profile where that is large.
+def strip_metadata(source: Path | BinaryIO) -> tuple[io.BytesIO, bytes | None] | None:
+    """Return a PNG or JPEG without text, comments, previews and damaged parts, and its ICC profile if it is large.
 
-    None for other files. Text is skipped unread: no more memory is taken than the file's pixels have bytes.
+    None for other files. Skipped parts are not read into memory.
     """
     try:
         if isinstance(source, Path):
             with source.open("rb") as file:
-                return _bare(file)
-        return _bare(source)
+                return _strip(file)
+        return _strip(source)
     except (OSError, ValueError, struct.error):
         return None
 
 
-def _bare(file: BinaryIO) -> tuple[io.BytesIO, bytes | None] | None:
+def _strip(file: BinaryIO) -> tuple[io.BytesIO, bytes | None] | None:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     start = file.read(len(_PNG))
-    if size > _MOST_BYTES:
+    if size > _MAX_BYTES:
         return None
     if start == _PNG:
-        return _bare_png(file, size)
+        return _strip_png(file, size)
     if start.startswith(_JPEG):
         file.seek(2)
-        return _bare_jpeg(file.read()), None
+        return _strip_jpeg(file.read()), None
     return None
 
 
-def _bare_png(file: BinaryIO, size: int) -> tuple[io.BytesIO, bytes | None]:
+def _strip_png(file: BinaryIO, size: int) -> tuple[io.BytesIO, bytes | None]:
     kept, profile, colour = io.BytesIO(), None, 0
     kept.write(_PNG)
     while len(head := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
-        known = name in _PIXELS or name in _LOOKS or name == b"iCCP"
+        known = name in _PIXELS or name in _APPEARANCE or name == b"iCCP"
         if not known or (name not in _PIXELS and length > size - file.tell()):
             file.seek(length + 4, io.SEEK_CUR)
             continue
@@ -71,31 +71,31 @@ def _bare_png(file: BinaryIO, size: int) -> tuple[io.BytesIO, bytes | None]:
                 break
         elif struct.pack(">I", zlib.crc32(name + content)) == check:
             if name == b"iCCP":
-                profile = _unpacked(content)
-                if profile and len(profile) <= _PILLOWS_PROFILE:
+                profile = _decompress_profile(content)
+                if profile and len(profile) <= _MAX_PILLOW_PROFILE:
                     kept.write(head + content + check)
                     profile = None
-            elif length >= (_TRANSPARENT.get(colour, 1) if name == b"tRNS" else _LOOKS[name]):
+            elif length >= (_TRANSPARENT.get(colour, 1) if name == b"tRNS" else _APPEARANCE[name]):
                 kept.write(head + content + check)
     kept.seek(0)
     return kept, profile
 
 
-def _unpacked(content: bytes) -> bytes | None:
-    """The profile of an iCCP chunk; None where it is damaged or too large."""
-    _, found, packed = content.partition(b"\0")
-    if not found or packed[:1] != b"\0":
+def _decompress_profile(content: bytes) -> bytes | None:
+    """Return the profile of an iCCP chunk; None if it is damaged or too large."""
+    _, found, compressed = content.partition(b"\0")
+    if not found or compressed[:1] != b"\0":
         return None
-    unpacking = zlib.decompressobj()
+    decompressor = zlib.decompressobj()
     try:
-        profile = unpacking.decompress(packed[1:], _MOST_PROFILE)
+        profile = decompressor.decompress(compressed[1:], _MAX_PROFILE)
     except zlib.error:
         return None
-    return profile if unpacking.eof else None
+    return profile if decompressor.eof else None
 
 
-def _bare_jpeg(content: bytes) -> io.BytesIO:
-    """`content` is that of a JPEG after its first marker."""
+def _strip_jpeg(content: bytes) -> io.BytesIO:
+    """Strip a JPEG, given its `content` after the first marker."""
     kept = io.BytesIO()
     kept.write(_JPEG[:2])
     place = 0
@@ -104,7 +104,7 @@ def _bare_jpeg(content: bytes) -> io.BytesIO:
             place = max(content.find(b"\xff", place), place + 1)
             continue
         marker = content[place + 1]
-        if marker in (0x00, 0x01, 0xFF, _END) or 0xD0 <= marker <= 0xD7:  # no length follows
+        if marker in (0x00, 0x01, 0xFF, _END) or 0xD0 <= marker <= 0xD7:  # markers without length
             place += 1 if marker == 0xFF else 2
             continue
         if marker == _SCAN:

@@ -1,8 +1,8 @@
-"""All pairs of like pictures among millions, exactly, without comparing all with all.
+"""Finds all pairs of similar picture hashes among millions, exactly, without comparing every pair.
 
-Outlines that differ in at most d of 64 bits agree in at least one of d + 1 bands of bits: only pictures
-that share a band, and whose colours are near, are compared. DuckDB joins them, and puts on disk what does not fit
-into memory; the time grows with the distance: bands get shorter, and more pictures share one.
+Outlines with a Hamming distance of at most d (of 64 bits) are equal in at least one of d + 1 bands of bits, so only
+pictures that share a band and have similar colours are compared. DuckDB performs the join and spills to disk if needed.
+The time grows with the distance, because shorter bands are shared by more pictures.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from clip_italian.pictures.phash import COLOUR_DIGITS, COLOUR_TOLERANCE, FLAT, O
 from clip_italian.pipeline.database import database
 
 BITS = 64
-# A condition on the column `phash`: that it is a picture hash, and has an outline.
+# SQL condition: the column `phash` is a picture hash with an outline.
 SHAPED = (
     f"regexp_full_match(phash, '[0-9a-fA-F]{{{OUTLINE_DIGITS}}}-[0-9a-fA-F]{{{COLOUR_DIGITS}}}')"
     f" AND left(phash, {OUTLINE_DIGITS}) <> '{FLAT}'"
@@ -27,9 +27,9 @@ _COLOURS = range(COLOUR_DIGITS // 2)
 
 
 def near_pairs(hashes: Sequence[str], distance: int) -> list[tuple[int, int]]:
-    """Positions (first < second) of every two hashes that are `identity.alike` within `distance`, each once, sorted.
+    """Return the index pairs (first < second) of all hashes that are `phash.alike` within `distance`, sorted.
 
-    Raises ValueError for a text that is no picture hash.
+    Raises ValueError for a text that is not a picture hash.
     """
     for text in hashes:
         parts(text)
@@ -41,10 +41,10 @@ def near_pairs(hashes: Sequence[str], distance: int) -> list[tuple[int, int]]:
 
 
 def find_near(base: duckdb.DuckDBPyConnection, distance: int) -> None:
-    """Make the table `near` (earlier, later) of the table `looks` (row, phash): rows that are `identity.alike`.
+    """Create the table `near` (earlier, later) with the rows of the table `looks` (row, phash) that are `phash.alike`.
 
-    Of rows with one and the same hash only one should stand in `looks`: n of them make n² / 2 pairs. Rows whose
-    `phash` is no picture hash, or has no outline, are like none.
+    `looks` should contain each hash once, because n rows with equal hashes make n² / 2 pairs. Rows without a valid hash
+    or without an outline match nothing.
     """
     colours = ", ".join(f"('0x' || substr(phash, {OUTLINE_DIGITS + 2 + 2 * n}, 2))::UTINYINT AS c{n}" for n in _COLOURS)
     base.execute(
@@ -59,9 +59,10 @@ def find_near(base: duckdb.DuckDBPyConnection, distance: int) -> None:
 
 
 def find_leaders(base: duckdb.DuckDBPyConnection, rows: int) -> None:
-    """Make the table `replaced` (row, original) of the table `near`: rows that fit an earlier one which itself stays.
+    """Create the table `replaced` (row, original) from the table `near`: rows that match an earlier row that is kept.
 
-    No chains: what fits only a row that is replaced stays. Row numbers are below `rows`, a bit of memory each.
+    There are no chains: a row that matches only replaced rows is kept. Row numbers must be less than `rows`; each takes
+    one bit of memory.
     """
     base.execute("CREATE OR REPLACE TABLE replaced (row BIGINT, original BIGINT)")
     for batch in _replaced(base, rows):
@@ -70,11 +71,11 @@ def find_leaders(base: duckdb.DuckDBPyConnection, rows: int) -> None:
 
 
 def _replaced(base: duckdb.DuckDBPyConnection, rows: int) -> Iterator[pa.Table]:
-    """Of the pairs in `near` those whose earlier picture stays, one for each later picture."""
+    """Yield the pairs in `near` whose earlier picture is kept, one for each later picture."""
     gone = np.zeros(rows // 8 + 1, np.uint8)
     schema = pa.schema([("row", pa.int64()), ("original", pa.int64())])
     with base.cursor() as reading:
-        # An earlier picture that itself goes stands for nothing: in order of the later one, then of the earlier one.
+        # In this order, it is known whether the earlier picture is kept before its pairs are read.
         found = reading.sql("SELECT later, earlier FROM near ORDER BY later, earlier").to_arrow_reader(_READ)
         for batch in found:
             kept = []
@@ -86,9 +87,10 @@ def _replaced(base: duckdb.DuckDBPyConnection, rows: int) -> Iterator[pa.Table]:
 
 
 def _join(mask: int, seen: Sequence[int], distance: int) -> str:
-    """Adds the pairs that share this band and none of those `seen` before.
+    """Return SQL that adds the pairs that share this band and none of the bands in `seen`.
 
-    The first colour is cut into steps as wide as its tolerance: near ones are in one step, or in neighbouring ones.
+    The first colour is divided into steps as wide as its tolerance, so that similar colours are in the same or in
+    neighbouring steps.
     """
     step = COLOUR_TOLERANCE + 1
     near_colours = " AND ".join(f"greatest(a.c{n}, b.c{n}) - least(a.c{n}, b.c{n}) < {step}" for n in _COLOURS)
@@ -104,13 +106,13 @@ def _join(mask: int, seen: Sequence[int], distance: int) -> str:
 
 
 def _bands(count: int) -> list[int]:
-    """Masks of `count` bands that together cover all bits, as equal as can be."""
+    """Return the masks of `count` bands of nearly equal width that cover all bits."""
     edges = [BITS * i // count for i in range(count + 1)]
     return [(1 << high) - (1 << low) for low, high in pairwise(edges)]
 
 
-def packed(hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Outlines (n,) uint64 and colours (n, 6) uint8."""
+def to_arrays(hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Convert picture hashes to outlines (n,) uint64 and colours (n, 6) uint8."""
     outlines = np.empty(len(hashes), np.uint64)
     colours = np.empty((len(hashes), len(_COLOURS)), np.uint8)
     for start in range(0, len(hashes), _CHUNK):

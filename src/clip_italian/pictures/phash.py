@@ -1,18 +1,18 @@
-"""When two pictures are the same: a hash of outline and colour that survives recompression and resizing.
+"""Perceptual hash of outline and colour, robust to recompression and resizing.
 
-The outline is `imagehash.phash`: the signs of the 64 lowest frequencies of the grey picture. It knows
-no colour, so two emoji of one outline would count as one picture; the mean colours of the upper and
-the lower half are kept beside it. Measured on 800 photos (319,600 pairs) and distorted copies of them:
+The outline is `imagehash.phash`: the signs of the 64 lowest frequencies of the grey picture. Because it ignores colour,
+and would match two emoji with the same outline, the mean colours of the upper and the lower half are added. Measured on
+800 photos (319,600 pairs) and distorted copies of them:
 
-    distance      JPEG 50   half size   2 % cropped   different photos taken for the same
+    distance      JPEG 50   half size   2 % cropped   false matches
     0                681         750           189      0
     2                799         800           588      0
     4                800         800           760      0
     6                800         800           798      0
     10               800         800           800      0
 
-Two of the photos come as near as 14. Colours moved by at most 4 of 255 in the copies (8 where 4 % are
-cropped). A grey copy of a colour photo is another picture by its colours: 130 of 800 are found.
+The smallest distance between two different photos is 14. The colours of the copies differ by at most 4 of 255 (8 with
+4 % cropped). Grey copies of colour photos do not match because of their colours: 130 of 800 are found.
 """
 
 import imagehash
@@ -20,19 +20,19 @@ from PIL import Image
 
 OUTLINE_DIGITS = 16
 COLOUR_DIGITS = 12
-# Bits of 64 in which the outlines of two pictures that count as one may differ: see the table.
+# Maximum Hamming distance of the outlines of one picture, of 64 bits; see the table.
 DISTANCE = 4
-# Largest difference in a half's mean red, green or blue, of 255.
+# Maximum difference of the mean red, green or blue of a half, of 255.
 COLOUR_TOLERANCE = 8
-# Outline of a picture without one: it resembles nothing, since all such pictures would be alike.
+# Outline of a uniform picture. It matches nothing, because all uniform pictures would match each other.
 FLAT = "0" * OUTLINE_DIGITS
 _FLAT_RANGE = 4
 
 
 def picture_hash(image: Image.Image) -> str:
-    """16 hex digits of outline, "-", and 12 of colour (red, green, blue of the upper and the lower half)."""
+    """Return 16 hex digits of outline, "-", and 12 hex digits of colour (RGB of the upper and the lower half)."""
     picture = image.convert("RGB")
-    # imagehash reduces the grey picture in the same way; doing it first saves work on large ones.
+    # imagehash would do the same resize; doing it here saves work on large pictures.
     grey = picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
     darkest, lightest = grey.getextrema()
     assert isinstance(darkest, int) and isinstance(lightest, int)
@@ -41,9 +41,9 @@ def picture_hash(image: Image.Image) -> str:
 
 
 def alike(a: str, b: str, distance: int = DISTANCE) -> bool:
-    """Whether two hashes of `picture_hash` are of one picture: outlines and colours near each other.
+    """Return True if two hashes match: outlines within `distance`, and colours within `COLOUR_TOLERANCE`.
 
-    Never true of pictures without an outline.
+    Pictures without an outline never match.
     """
     if FLAT in (a[:OUTLINE_DIGITS], b[:OUTLINE_DIGITS]):
         return False
@@ -54,15 +54,15 @@ def alike(a: str, b: str, distance: int = DISTANCE) -> bool:
 
 
 def parts(text: str) -> tuple[int, bytes]:
-    """Outline (64 bits) and colours (6 bytes) of a hash; raises ValueError where it is none."""
+    """Split a hash into outline (64 bits) and colours (6 bytes). Raises ValueError if it is not a hash."""
     outline, dash, colours = text.partition("-")
     if len(outline) != OUTLINE_DIGITS or not dash or len(colours) != COLOUR_DIGITS:
-        raise ValueError(f"{text!r}: no picture hash, expected 16 hex digits, '-' and 12 more")
+        raise ValueError(f"{text!r}: not a picture hash; expected 16 hex digits, '-' and 12 hex digits")
     return int(outline, 16), bytes.fromhex(colours)
 
 
 def is_hash(text: str) -> bool:
-    """Whether a text is what `picture_hash` writes; another tool's hash is not."""
+    """Return True if a text has the format of `picture_hash`."""
     try:
         parts(text)
     except ValueError:

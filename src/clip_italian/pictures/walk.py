@@ -1,9 +1,9 @@
 # ruff: noqa: PTH110, PTH111, PTH112, PTH113, PTH116, PTH118, PTH119, PTH120, PTH122
-# os.path takes any text, where pathlib raises, and is faster for many names.
-"""The pictures below a folder: found by name or first bytes, through links, without thumbnails and system folders.
+# os.path accepts any text, where pathlib may raise, and is faster for many names.
+"""Finds the pictures below a folder, following links and skipping thumbnails and system folders.
 
-A file whose suffix is a picture's is taken for one. Of any other file the first bytes decide: a JPEG is a picture by
-any name, and media that are not read (raw, video, …) are counted.
+Files with a picture suffix count as pictures. All other files are recognised by their first bytes: a JPEG is a picture
+whatever its name, and unsupported media (raw, video, …) are counted.
 """
 
 import fnmatch
@@ -21,16 +21,17 @@ from clip_italian.files.names import as_stored, normal
 from clip_italian.pictures.decoding import SUFFIXES
 
 PICTURE = "picture"
-_HEAD = 32  # bytes that tell a format
+_HEAD = 32  # number of bytes that identify a format
 
-# Files and folders that systems, NAS and programs make: thumbnails, recycle bins, notes. Compared without case.
+# Files and folders created by operating systems, NAS devices and programs: thumbnails, recycle bins, notes.
+# Case-insensitive.
 SYSTEM = (
     "@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "@__thumb", ".@__thumb", "$RECYCLE.BIN",
     "RECYCLER", "System Volume Information", "Thumbs.db", "ehthumbs*.db", "desktop.ini", "._*", ".DS_Store",
     ".AppleDouble", "__MACOSX", "Network Trash Folder", "Temporary Items", ".Trash*", ".thumbnails", ".xvpics",
     "lost+found", "FOUND.[0-9][0-9][0-9]", "@tmp", "*.lrdata", "*.thm", "iPod Photo Cache",
 )  # fmt: skip
-# In the libraries of Apple's programs, smaller copies of the photos.
+# Folders with reduced copies of the photos in the libraries of Apple's programs.
 LIBRARY = "copies in a photo library"
 _LIBRARY = re.compile(
     r"\.photoslibrary[/\\](resources|private|scopes)$"
@@ -62,7 +63,7 @@ _OTHER = dict.fromkeys(_RAW, "raw") | {
         "pcx": ".pcx",
         "fits": ".fits",
         "vector": ".ai .cdr .emf .eps .wmf",
-        "tar": ".tar",  # a folder of them alone is one of shards
+        "tar": ".tar",  # see `holds_shards`
     }.items()
     for suffix in suffixes.split()
 }
@@ -101,11 +102,11 @@ _SOUND = frozenset((b"M4A ", b"M4B ", b"M4P "))
 
 @dataclass(frozen=True)
 class Choice:
-    """What is looked at below a folder.
+    """Selection of files and folders to walk.
 
-    `exclude` are patterns for names (`*.gif`, `private`) or, with a slash, for paths from the folder
-    (`2019/*/drafts`); with a slash at the end they fit folders only. `hidden` also takes names that begin with a dot,
-    and `SYSTEM`. Raises UsageError for an empty pattern.
+    `exclude` are patterns for names (`*.gif`, `private`), or with a slash for paths relative to the folder
+    (`2019/*/drafts`); patterns that end with a slash match folders only. `hidden` includes names that begin with a dot,
+    and those in `SYSTEM`. Raises UsageError for an empty pattern.
     """
 
     exclude: tuple[str, ...] = ()
@@ -113,18 +114,18 @@ class Choice:
 
     def __post_init__(self) -> None:
         if any(not one.strip("/ ") for one in self.exclude):
-            raise UsageError("--exclude: an empty pattern; give a name, a path below the folder, or one like *.gif")
+            raise UsageError("--exclude: empty pattern; give a name, a path below the folder, or a pattern like *.gif")
 
 
 @dataclass
-class Aside:
-    """Counts of what is no picture: `other` media by kind, `excluded` files and folders by what excluded them."""
+class Skipped:
+    """Counts of skipped entries: `other` media by kind, `excluded` files and folders by pattern."""
 
     other: Counter[str] = field(default_factory=Counter)
     excluded: Counter[str] = field(default_factory=Counter)
 
-    def add(self, more: "Aside") -> None:
-        """Count what another folder holds as well."""
+    def add(self, more: "Skipped") -> None:
+        """Add the counts of another folder."""
         self.other += more.other
         self.excluded += more.excluded
 
@@ -137,9 +138,9 @@ class Aside:
 
 
 @dataclass
-class FolderContents:
-    """What lies below a folder: pictures, sorted; each other medium and excluded entry with its kind or pattern;
-    what cannot be looked into, and why."""
+class Listing:
+    """Entries below a folder: sorted pictures, other media with their kind, excluded entries with the pattern, and
+    unreadable entries with the reason."""
 
     pictures: list[Path] = field(default_factory=list)
     other: list[tuple[Path, str]] = field(default_factory=list)
@@ -147,54 +148,54 @@ class FolderContents:
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
     @property
-    def aside(self) -> Aside:
-        """The rest, counted."""
-        return Aside(Counter(kind for _, kind in self.other), Counter(kind for _, kind in self.excluded))
+    def skipped(self) -> Skipped:
+        """Counts of other media and excluded entries."""
+        return Skipped(Counter(kind for _, kind in self.other), Counter(kind for _, kind in self.excluded))
 
 
 def find_pictures(folder: Path, choice: Choice | None = None) -> list[Path]:
-    """All picture files below a folder, sorted; raises UserError where there is none."""
-    return some(walk(folder, choice), folder).pictures
+    """Return all picture files below a folder, sorted. Raises UserError if there are none."""
+    return require_pictures(walk(folder, choice), folder).pictures
 
 
-def some(found: FolderContents, folder: Path) -> FolderContents:
-    """The same; raises UserError where there is no picture."""
-    if not found.pictures:
-        told = [str(found.aside)] if found.other or found.excluded else []
-        told += [f"{place}: {reason}" for place, reason in found.unreadable[:1]]
-        why = f" ({'; '.join(told)})" if told else ""
-        raise UserError(f"{folder}: no pictures in it{why}; give a folder with pictures")
-    return found
+def require_pictures(listing: Listing, folder: Path) -> Listing:
+    """Return the listing, or raise UserError if it has no pictures."""
+    if not listing.pictures:
+        reasons = [str(listing.skipped)] if listing.other or listing.excluded else []
+        reasons += [f"{place}: {reason}" for place, reason in listing.unreadable[:1]]
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        raise UserError(f"{folder}: no pictures found{why}; give a folder with pictures")
+    return listing
 
 
 def holds_shards(folder: Path) -> bool:
-    """Whether a folder is one of shards: it holds .tar files, and no picture lies in it or below it."""
+    """Return True for a folder of shards: with .tar files, and no pictures in it or below it."""
     return any(folder.glob("*.tar")) and not walk(folder).pictures
 
 
 def groups(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted, each a group of pictures; none that is hidden or a system's."""
-    return sorted(place for place in folder.iterdir() if not rubbish(place.name) and place.is_dir())
+    """Return the subfolders of a folder, sorted, without hidden and system folders; each is a group of pictures."""
+    return sorted(place for place in folder.iterdir() if not default_exclusion(place.name) and place.is_dir())
 
 
-def walk(folder: Path, choice: Choice | None = None) -> FolderContents:
-    """What lies below a folder; linked folders are followed, each real folder once, whatever leads back to it.
+def walk(folder: Path, choice: Choice | None = None) -> Listing:
+    """List the entries below a folder. Links to folders are followed, and each real folder is visited once.
 
-    Raises UserError where there is no such folder.
+    Raises UserError if the folder does not exist.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder with pictures")
     choice = choice or Choice()
-    fits = _Matcher(choice, str(folder))
-    found = _walk(folder, fits)
-    if fits.names:  # what is called exactly so is meant, and not what the brackets of its name would fit
-        found = _walk(folder, _Matcher(choice, str(folder), fits.names))
-    found.pictures.sort()
-    return found
+    matcher = _Matcher(choice, str(folder))
+    listing = _walk(folder, matcher)
+    if matcher.names:  # an entry has exactly this name, so the pattern is a name and its brackets are literal
+        listing = _walk(folder, _Matcher(choice, str(folder), matcher.names))
+    listing.pictures.sort()
+    return listing
 
 
-def _walk(folder: Path, fits: "_Matcher") -> FolderContents:
-    found = FolderContents()
+def _walk(folder: Path, matcher: "_Matcher") -> Listing:
+    listing = Listing()
     seen: set[str] = set()
     links: list[str] = []
     waiting = [(str(folder), os.path.realpath(folder))]
@@ -202,30 +203,30 @@ def _walk(folder: Path, fits: "_Matcher") -> FolderContents:
         place, real = waiting.pop()
         if real not in seen:
             seen.add(real)
-            inside = _look(place, fits, found, links)
+            inside = _scan(place, matcher, listing, links)
             waiting += [(below, os.path.join(real, os.path.basename(below))) for below in inside]
-        # Links come last, so that a folder has its own name where it has one below `folder`.
+        # Follow links last, so that a linked folder below `folder` is listed by its own path.
         while links and not waiting:
             link = heapq.heappop(links)
             target = os.path.realpath(link)
             if target in seen:
                 continue
             if Path(os.path.realpath(os.path.dirname(link))).is_relative_to(target):
-                found.unreadable.append((Path(link), "a link to a folder that it lies in; give that folder itself"))
+                listing.unreadable.append((Path(link), "a link to one of its parent folders; give that folder itself"))
             else:
                 waiting.append((link, target))
-    return found
+    return listing
 
 
-def _look(place: str, fits: "_Matcher", found: FolderContents, links: list[str]) -> list[str]:
-    """Sort what lies in one folder; return the folders in it."""
+def _scan(place: str, matcher: "_Matcher", listing: Listing, links: list[str]) -> list[str]:
+    """Add the entries of one folder to `listing` and `links`; return its subfolders."""
     folders: list[str] = []
     try:
         with os.scandir(place) as entries:
             inside = list(entries)
     except OSError as error:
-        reason = f"a folder that cannot be looked into ({error.strerror})"
-        found.unreadable.append((Path(place), reason))
+        reason = f"cannot read the folder ({error.strerror})"
+        listing.unreadable.append((Path(place), reason))
         return folders
     for entry in inside:
         suffix = os.path.splitext(entry.name)[1].lower()
@@ -237,21 +238,21 @@ def _look(place: str, fits: "_Matcher", found: FolderContents, links: list[str])
             broken = None
         except OSError as error:
             linked, folder, file, broken = False, False, suffix in SUFFIXES, error
-        if pattern := fits(entry, folder):
-            found.excluded.append((Path(entry.path), pattern))
+        if pattern := matcher(entry, folder):
+            listing.excluded.append((Path(entry.path), pattern))
         elif broken is not None and _is_link(entry):
-            found.unreadable.append((Path(entry.path), f"a link that leads nowhere ({broken.strerror})"))
+            listing.unreadable.append((Path(entry.path), f"a broken link ({broken.strerror})"))
         elif folder and linked:
             heapq.heappush(links, entry.path)
         elif folder:
             folders.append(entry.path)
         elif file and suffix in SUFFIXES:
-            found.pictures.append(Path(entry.path))
+            listing.pictures.append(Path(entry.path))
         elif file and (kind := sniff(entry.path)):
             if kind == PICTURE:
-                found.pictures.append(Path(entry.path))
+                listing.pictures.append(Path(entry.path))
             else:
-                found.other.append((Path(entry.path), kind))
+                listing.other.append((Path(entry.path), kind))
     return folders
 
 
@@ -263,9 +264,10 @@ def _is_link(entry: "os.DirEntry[str]") -> bool:
 
 
 class _Matcher:
-    """Says what excludes a file or folder, None where nothing does.
+    """Returns the pattern that excludes a file or folder, or None.
 
-    `names` collects patterns with brackets or stars that something is called exactly; those given are names only.
+    `names` collects patterns with brackets or stars that are also the exact name of an entry. Patterns passed as
+    `names` match by exact name only.
     """
 
     def __init__(self, choice: Choice, folder: str, names: Collection[str] = ()) -> None:
@@ -277,27 +279,27 @@ class _Matcher:
     def __call__(self, entry: "os.DirEntry[str]", folder: bool) -> str | None:
         name = entry.name
         for given, pattern in self._own:
-            if fit := pattern.fits(name, entry.path, self._root, folder):
-                if fit == _NAME and pattern.has_magic:
+            if match := pattern.match(name, entry.path, self._root, folder):
+                if match == _EXACT and pattern.has_magic:
                     self.names.add(given)
                 return given
         if self._hidden:
             return "._*" if name.startswith("._") and not folder and _head(entry.path)[:4] == _APPLE_DOUBLE else None
-        return rubbish(name) or (LIBRARY if folder and _LIBRARY.search(entry.path) else None)
+        return default_exclusion(name) or (LIBRARY if folder and _LIBRARY.search(entry.path) else None)
 
 
-def rubbish(name: str) -> str | None:
-    """What leaves a file or folder of this name out by default: one of `SYSTEM`, `HIDDEN`, or None."""
+def default_exclusion(name: str) -> str | None:
+    """Return what excludes a file or folder name by default: a pattern of `SYSTEM`, `HIDDEN`, or None."""
     if _NAMED.match(lower := name.casefold()):
         return next(one for one in SYSTEM if fnmatch.fnmatchcase(lower, one.casefold()))
     return HIDDEN if name.startswith(".") else None
 
 
-_NAME, _FIT = 2, 1  # called exactly so; what a pattern fits
+_EXACT, _MATCH = 2, 1  # match by exact name; match by pattern
 
 
 class _Pattern:
-    """A pattern of `Choice.exclude`, or just a name."""
+    """A pattern of `Choice.exclude`, or an exact name."""
 
     def __init__(self, given: str, only_name: bool) -> None:
         text = normal(given)
@@ -311,57 +313,57 @@ class _Pattern:
         texts = {self._text, self._anywhere} if self.has_magic else set()
         self._regex = re.compile("|".join(map(fnmatch.translate, texts)) or r"(?!)")
 
-    def fits(self, name: str, path: str, root: str, folder: bool) -> int:
-        """`_NAME`, `_FIT`, or 0."""
+    def match(self, name: str, path: str, root: str, folder: bool) -> int:
+        """Return `_EXACT`, `_MATCH`, or 0."""
         if self._folders and not folder:
             return 0
         inside = path.removeprefix(root).replace(os.sep, "/")
-        # "/thumbs" is a place on this machine, or begins at the folder, as in .gitignore.
+        # "/thumbs" is an absolute path, or relative to the folder as in .gitignore.
         texts = (path, "/" + inside) if self._absolute else (inside,) if self._path else (name,)
         for text in map(normal, texts):
             if text == self._text:
-                return _NAME
+                return _EXACT
             if self.has_magic and self._regex.match(text):
-                return _FIT
+                return _MATCH
         return 0
 
 
 def sniff(path: str | Path) -> str | None:
-    """The kind of a regular file by its first bytes, else by its suffix: `PICTURE`, "raw", "video" …; None: none."""
-    return kind(_head(path), os.path.splitext(path)[1].lower())
+    """Return the kind of a file by its first bytes or else its suffix: `PICTURE`, "raw", "video" …, or None."""
+    return kind_of(_head(path), os.path.splitext(path)[1].lower())
 
 
 def names_picture(given: str | Path) -> bool:
-    """Whether what somebody typed, or a path, is meant as a picture: a file, or a name that ends like a picture's.
+    """Return True if a path, or text that a user typed, means a picture: a file, or a name with a picture suffix.
 
-    Raises UserError for a file that is no picture.
+    Raises UserError for a file that is not a picture.
     """
     place = os.path.expanduser(given)
     if isinstance(given, Path) or os.path.splitext(place)[1].lower() in SUFFIXES:
-        return True  # where there is none, or it is damaged, decoding says so
+        return True  # decoding reports missing and damaged files
     place = str(as_stored(Path(place)))
     if not os.path.exists(place) or os.path.isdir(place):
         return False
-    found = sniff(place) if os.path.isfile(place) else None
-    if found != PICTURE:
+    kind = sniff(place) if os.path.isfile(place) else None
+    if kind != PICTURE:
         raise UserError(
-            f"{given}: a file here{f' ({found})' if found else ''}, but no picture that can be read; give a picture, "
-            "or search for words from another folder"
+            f"{given}: a file with this name exists{f' ({kind})' if kind else ''}, but it is not a picture; give a "
+            "picture, or run the text search from another folder"
         )
     return True
 
 
-def kind(head: bytes, suffix: str = "") -> str | None:
-    """As `sniff`, of a file that begins with these bytes, 32 of them if it has so many."""
+def kind_of(head: bytes, suffix: str = "") -> str | None:
+    """Return the kind of a file, as `sniff` does, from its first 32 bytes and its suffix."""
     if head.startswith(_TIFF):
-        return "raw" if suffix in _RAW else PICTURE  # raw files of most makers are TIFF files with a thumbnail first
-    for magic, told in _MAGIC:
+        return "raw" if suffix in _RAW else PICTURE  # most raw formats are TIFF files that start with a thumbnail
+    for magic, kind in _MAGIC:
         if head.startswith(magic):
-            return told
+            return kind
     if head[4:8] == b"ftyp":
         brand = head[8:12]
-        told = PICTURE if brand in _STILL else "raw" if brand == b"crx " else "video"
-        return None if brand in _SOUND else told
+        kind = PICTURE if brand in _STILL else "raw" if brand == b"crx " else "video"
+        return None if brand in _SOUND else kind
     if head[:4] == b"RIFF":
         return {b"WEBP": PICTURE, b"AVI ": "video"}.get(head[8:12])
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:

@@ -15,7 +15,7 @@ from PIL import Image
 from clip_italian.errors import UserError
 from clip_italian.models.encoder import SearchEncoder
 from clip_italian.models.load import load
-from clip_italian.pictures.decoding import PictureError, ahead, decode_bytes, read_bytes
+from clip_italian.pictures.decoding import PictureError, decode_bytes, prefetch, read_bytes
 from clip_italian.pictures.phash import packed, picture_hash
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search.commit import write_part
@@ -43,7 +43,7 @@ class Embed:
         encoder = self.encoder or _loaded(self.model, self.weights_hash)
         table = pq.read_table(self.todo, memory_map=True).slice(number * self.size, self.size)
         rows, vectors, left_out = [], [np.zeros((0, encoder.dim), np.float32)], []
-        for batch in ahead(table.to_pylist(), encoder.picture_batch, lambda row: _read(row, encoder)):
+        for batch in prefetch(table.to_pylist(), encoder.picture_batch, lambda row: _read(row, encoder)):
             good = []
             for row, result in batch:
                 if isinstance(result, PictureError):

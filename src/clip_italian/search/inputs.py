@@ -19,7 +19,7 @@ from clip_italian.files.names import as_stored
 from clip_italian.pairs import Pair
 from clip_italian.pictures.decoding import SUFFIXES
 from clip_italian.pictures.phash import packed
-from clip_italian.pictures.walk import Aside, Choice, holds_shards, some, walk
+from clip_italian.pictures.walk import Choice, Skipped, holds_shards, require_pictures, walk
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search.schema import MAX_NS, SCANNED
 from clip_italian.sources.folder import captions_of
@@ -126,7 +126,7 @@ class Roots:
 
 
 def scan(
-    path: Path, roots: Roots, choice: Choice | None = None, aside: Aside | None = None
+    path: Path, roots: Roots, choice: Choice | None = None, aside: Skipped | None = None
 ) -> Iterator[Entry | Reject]:
     """Entries of one input of any kind except "vectors". Raises UserError where it cannot be read.
 
@@ -134,15 +134,15 @@ def scan(
     """
     sort = kind(path)
     if sort == "folder":
-        return _folder(path.resolve(), roots, choice, aside or Aside())
+        return _folder(path.resolve(), roots, choice, aside or Skipped())
     return _pairs(path, roots) if sort == "pairs" else _shards(path, roots)
 
 
-def _folder(folder: Path, roots: Roots, choice: Choice | None, aside: Aside) -> Iterator[Entry | Reject]:
+def _folder(folder: Path, roots: Roots, choice: Choice | None, aside: Skipped) -> Iterator[Entry | Reject]:
     number = roots.add(folder)
     prefix = roots.prefix(number)
-    found = some(walk(folder, choice), folder)
-    aside.add(found.aside)
+    found = require_pictures(walk(folder, choice), folder)
+    aside.add(found.skipped)
     for path in found.pictures:
         inside = path.relative_to(roots.paths[number]).as_posix()
         readable = inside.encode(errors="replace").decode()

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter, label
 
 from clip_italian.languages import Language
 from clip_italian.models.encoder import MapEncoder, SearchEncoder
-from clip_italian.pictures.decoding import as_seen
+from clip_italian.pictures.decoding import as_displayed
 
 CELLS = 64  # of the heat map's longer side
 _SMOOTH = 1.0  # cells
@@ -76,11 +76,11 @@ class Windows:
 
 
 def locate(encoder: SearchEncoder, picture: Image.Image, query: str, language: Language) -> Located:
-    """Find words in a picture, turned upright (`decoding.as_seen`).
+    """Find words in a picture, turned upright (`decoding.as_displayed`).
 
     They are always found somewhere, since a heat map is relative.
     """
-    picture = as_seen(picture)
+    picture = as_displayed(picture)
     wanted, *neutral = encoder.encode_text([query, *language.neutral])
     direction = wanted - _NEUTRAL * np.mean(neutral, axis=0)
     small = picture
@@ -229,7 +229,7 @@ def means(grid: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 def overlay(picture: Image.Image, located: Located) -> Image.Image:
     """The picture in RGB, perhaps smaller, with heat, a white box with a dark edge, and a ring around the point."""
-    picture = as_seen(picture)
+    picture = as_displayed(picture)
     scale = min(1.0, LONGEST / max(picture.size))
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     shown = np.asarray(picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0), np.float32)

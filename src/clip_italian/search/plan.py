@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian.pictures.decoding import PictureError, ahead
+from clip_italian.pictures.decoding import PictureError, prefetch
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search import embed
 from clip_italian.search.commit import PART_ROWS_FILE
@@ -89,7 +89,7 @@ class Plan:
             " (SELECT size FROM existing WHERE sha256 IS NOT NULL UNION SELECT size FROM pending"
             " WHERE sha256 IS NOT NULL) ORDER BY n"
         ).to_arrow_table()
-        read = ahead(rows.to_pylist(), 64, lambda row: embed.digest(row["place"], embed.part_of(row)))
+        read = prefetch(rows.to_pylist(), 64, lambda row: embed.digest(row["place"], embed.part_of(row)))
         known = [(row["n"], found) for batch in read for row, found in batch if not isinstance(found, PictureError)]
         if not known:
             return

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from clip_italian.errors import UsageError, UserError
 from clip_italian.files.names import absolute, followed, normal
-from clip_italian.pictures.walk import rubbish
+from clip_italian.pictures.walk import default_exclusion
 from clip_italian.search.schema import absolute_path
 
 # From so many pictures of a folder gone at once, a missing disk is more likely than deleted files.
@@ -169,7 +169,7 @@ def _is_empty(folder: str) -> bool:
     """True where a folder exists and holds nothing but hidden and system files, as mount points do."""
     try:
         with os.scandir(folder) as inside:
-            return all(rubbish(one.name) for one in inside)
+            return all(default_exclusion(one.name) for one in inside)
     except OSError:
         return False
 

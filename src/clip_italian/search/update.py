@@ -18,7 +18,7 @@ from clip_italian import console
 from clip_italian.errors import UsageError, UserError
 from clip_italian.files.names import as_stored
 from clip_italian.models.encoder import SearchEncoder
-from clip_italian.pictures.walk import Aside, Choice
+from clip_italian.pictures.walk import Choice, Skipped
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.database import database
 from clip_italian.pipeline.rejects import Reject, read_rejects
@@ -66,7 +66,7 @@ class Change:
     embedded: int = 0
     removed: int = 0
     left_out: tuple[Reject, ...] = ()
-    aside: Aside = field(default_factory=Aside)
+    aside: Skipped = field(default_factory=Skipped)
     unmatched: tuple[str, ...] = ()
     kept: tuple[VanishedFolder, ...] = ()
 
@@ -227,7 +227,7 @@ def _update(
     before = _before(folder)
     done = list(finished_parts(workspace))
     run = _new_run(workspace)
-    choice, aside = Choice(tuple(manifest.exclude), manifest.hidden), Aside()
+    choice, aside = Choice(tuple(manifest.exclude), manifest.hidden), Skipped()
     rejects = write_scan(_scanned(sources, roots, run, model, pictures, choice, aside), run / "scan.parquet")
     manifest = manifest.model_copy(update={"roots": roots.paths})
     with pq.ParquetWriter(run / "existing.parquet", EXISTING, compression="zstd") as file:
@@ -288,8 +288,14 @@ def _keep_vanished(
 
 
 def _scanned(
-    sources: Sequence[Path], roots: Roots, run: Path, model: Model, pictures: Path | None, choice: Choice, aside: Aside
-) -> Iterator[Entry | Reject]:
+    sources: Sequence[Path],
+    roots: Roots,
+    run: Path,
+    model: Model,
+    pictures: Path | None,
+    choice: Choice,
+    aside: Skipped,
+) -> Iterator[Entry | Reject]:  # fmt: skip
     """Entries and rejects of all inputs; embeddings are written to parts in `run`."""
     for number, source in enumerate(sources):
         if inputs.kind(source) == "vectors":

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from PIL import Image, ImageFile, IptcImagePlugin, PngImagePlugin
 
 from clip_italian.pictures import dates
-from clip_italian.pictures.decoding import MAX_PIXELS, _know_heic
+from clip_italian.pictures.decoding import MAX_PIXELS, register_heic
 from clip_italian.sources import xmp
 from clip_italian.sources.text import decode, one_line
 
@@ -178,7 +178,7 @@ def _open(source: Path | bytes) -> ImageFile.ImageFile:
         with file:
             return Image.open(io.BytesIO(_PNG + b"".join(_png_chunks(file))))
     file.close()
-    _know_heic()
+    register_heic()
     return Image.open(source if isinstance(source, Path) else io.BytesIO(source))
 
 

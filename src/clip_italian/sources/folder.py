@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_italian.pairs import Pair, split_name
-from clip_italian.pictures.walk import Choice, some, walk
+from clip_italian.pictures.walk import Choice, require_pictures, walk
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources import embedded, sidecars, xmp
 from clip_italian.sources.tables import id_of
@@ -39,7 +39,7 @@ class Folder:
 
     def __call__(self, folder: Path) -> Iterator[Pair | Reject]:
         """Raises UserError where there is no picture."""
-        found = some(walk(folder, self.choice), folder)
+        found = require_pictures(walk(folder, self.choice), folder)
         for path in found.pictures:
             name = str(path.relative_to(folder)).encode(errors="replace").decode()
             rejects: list[Reject] = []

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import duckdb
 import pyarrow as pa
 
-from clip_italian.files.digests import NO_KEY, number
+from clip_italian.files.digests import NO_KEY, hash64
 from clip_italian.pictures import near
 from clip_italian.pictures.decoding import PictureError, open_picture
 from clip_italian.pictures.phash import picture_hash
@@ -24,8 +24,8 @@ def address_key(image: str) -> int:
     try:
         parts = urlsplit(image)
     except ValueError:
-        return number(image)
-    return number(f"{parts.netloc.lower()}{parts.path}?{parts.query}")
+        return hash64(image)
+    return hash64(f"{parts.netloc.lower()}{parts.path}?{parts.query}")
 
 
 def look(path: Path) -> str | None:

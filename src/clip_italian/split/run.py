@@ -133,7 +133,7 @@ def _look_at_part(number: int, folder: Path, source: Path, root: Path, plan: Pla
     table = {
         "row": pa.array(range(first, first + len(rows)), pa.int64()),
         "id": pa.array([pair.id for pair in rows], pa.string()),
-        "key": pa.array([digests.number(pair.id) for pair in rows], pa.uint64()),
+        "key": pa.array([digests.hash64(pair.id) for pair in rows], pa.uint64()),
         "address": pa.array([groups.address_key(pair.image) for pair in rows], pa.uint64()),
         "content": pa.array([content for _, content in seen], pa.uint64()),
         "phash": pa.array([pair.phash for pair in rows], pa.string()),

@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from clip_italian import pairs
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
-from clip_italian.files.digests import number
+from clip_italian.files.digests import hash64
 from clip_italian.pairs import Pair, concept
 from clip_italian.split.draw import held_out
 from clip_italian.train.pictures import FilePictures, Pictures
@@ -220,7 +220,7 @@ def _components(count: int, keys: Sequence[np.ndarray], captions: pa.Array | Non
 def _concepts(texts: pa.Array) -> np.ndarray:
     """A number from 0 per text, the same for texts of one concept."""
     distinct = texts.dictionary_encode()
-    keys = np.fromiter((number(concept(text)) for text in _each(distinct.dictionary)), np.uint64)
+    keys = np.fromiter((hash64(concept(text)) for text in _each(distinct.dictionary)), np.uint64)
     return _numbered(keys)[distinct.indices.to_numpy()]
 
 

@@ -20,7 +20,7 @@ import torch
 
 from clip_italian.errors import UserError
 from clip_italian.files import atomic, cache
-from clip_italian.files.digests import number
+from clip_italian.files.digests import hash64
 from clip_italian.pictures.decoding import PictureError, decode
 from clip_italian.pictures.leaks import Fingerprints
 from clip_italian.pictures.phash import picture_hash
@@ -133,7 +133,7 @@ class _Inspect:
             image = decode(io.BytesIO(content), self.pictures.name(row))
         except PictureError as error:
             return {"error": str(error)}
-        return {"content": number(content), "look": picture_hash(image)}
+        return {"content": hash64(content), "look": picture_hash(image)}
 
 
 def _reasons(errors: list[str]) -> str:

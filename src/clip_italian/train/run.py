@@ -29,7 +29,7 @@ from clip_italian.models_torch.copy_features import CopyFeatures
 from clip_italian.models_torch.devices import choose_device
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.hashes import settings_hash, tokenizer_hash
-from clip_italian.models_torch.projections import add_logit_bias
+from clip_italian.models_torch.towers import add_logit_bias
 from clip_italian.pictures import copies, leaks
 from clip_italian.train import cost, history
 from clip_italian.train.checkpoint import WHOLE, Checkpoint, Checkpoints
@@ -147,7 +147,7 @@ def _fingerprints(
 ) -> leaks.Fingerprints:
     """Fingerprints of the training pictures, for the model folder; features only in the process that writes it."""
     known = inspection.fingerprints(rows)
-    encoder = CopyFeatures.load_or_say() if recipe.data.copies and processes.is_main else None
+    encoder = CopyFeatures.load_or_warn() if recipe.data.copies and processes.is_main else None
     if encoder is None:
         return known
     chosen = inspection.distinct(rows)

@@ -1,19 +1,19 @@
-"""A BERT whose sentence vector is the masked mean of its last hidden states.
+"""BERT and XLM-RoBERTa with masked mean pooling: `pooler_output` is the mean of the last hidden states.
 
-The E5 family pools this way. A stock `BertModel` either lacks `pooler_output` or adds a
-pooler with random weights; this subclass computes it, so that the model takes the place of
-any other text tower in `VisionTextDualEncoderModel`.
+The E5 family, open_clip's XLM-R towers and most sentence encoders pool this way. The stock classes either lack
+`pooler_output` or add a pooler with random weights; with these subclasses such a model works as a text tower of
+`VisionTextDualEncoderModel`.
 """
 
 from typing import Any
 
 import torch
-from transformers import BertConfig, BertModel, PreTrainedConfig
+from transformers import BertConfig, BertModel, PreTrainedConfig, XLMRobertaConfig, XLMRobertaModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 
 class MeanPooling:
-    """Comes before a BERT-like class: no pooling layer, and `pooler_output` (batch, hidden) is the masked mean."""
+    """Mixin, listed before a BERT-like class: no pooling layer, masked mean as `pooler_output` (batch, hidden)."""
 
     def __init__(self, config: PreTrainedConfig, add_pooling_layer: bool = False) -> None:
         super().__init__(config, add_pooling_layer=add_pooling_layer)  # type: ignore[call-arg]
@@ -25,7 +25,7 @@ class MeanPooling:
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPoolingAndCrossAttentions | tuple[Any, ...]:
-        """Encode token ids (batch, length); positions where the mask is 0 do not count."""
+        """Encode token ids (batch, length); masked positions are excluded from the mean."""
         stock: Any = super()
         outputs = stock.forward(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
         outputs.pooler_output = masked_mean(outputs.last_hidden_state, attention_mask)
@@ -33,15 +33,27 @@ class MeanPooling:
 
 
 class MeanPooledBertConfig(BertConfig):
-    """Configuration of `MeanPooledBertModel`: the same fields as BERT's."""
+    """Configuration of `MeanPooledBertModel`, with the same fields as BERT's."""
 
     model_type = "mean_pooled_bert"
 
 
 class MeanPooledBertModel(MeanPooling, BertModel):
-    """BERT without a pooling layer; `pooler_output` (batch, hidden) is the masked mean."""
+    """BERT with masked mean pooling."""
 
     config_class = MeanPooledBertConfig
+
+
+class MeanPooledXLMRobertaConfig(XLMRobertaConfig):
+    """Configuration of `MeanPooledXLMRobertaModel`, with the same fields as XLM-RoBERTa's."""
+
+    model_type = "mean_pooled_xlm_roberta"
+
+
+class MeanPooledXLMRobertaModel(MeanPooling, XLMRobertaModel):
+    """XLM-RoBERTa with masked mean pooling."""
+
+    config_class = MeanPooledXLMRobertaConfig
 
 
 def masked_mean(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
