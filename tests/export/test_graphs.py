@@ -125,7 +125,7 @@ def copy(folders, tmp_path):
 
 def test_eight_bits(sources, copy):
     source, before = sources["dual"], (copy / "text.onnx").stat().st_size
-    settings = to_onnx.shrink(source, copy, exported.read(copy))
+    settings = to_onnx.quantise_graphs(source, copy, exported.read(copy))
     found = OnnxEncoder.load(copy)
     # Without VNNI a processor's sums of products in 8 bits overflow, and what comes second is taken.
     first = "MatMul by channel" in settings.text.quantised
@@ -143,7 +143,7 @@ def test_eight_bits(sources, copy):
 def test_less_is_quantised_where_the_most_is_too_much(sources, copy):
     graph, expected = exported.read(copy).text, sources["dual"].encoder.encode_text(TEXTS)
     before = (copy / "text.onnx").read_bytes()
-    assert to_onnx.first_good(copy, graph, lambda _: -expected, expected) == graph
+    assert to_onnx.first_accepted(copy, graph, lambda _: -expected, expected) == graph
     assert (copy / "text.onnx").read_bytes() == before
     for good, names, products in (
         (1, ("MatMul by block", "Gather"), {"MatMulNBits"}),
@@ -151,7 +151,7 @@ def test_less_is_quantised_where_the_most_is_too_much(sources, copy):
     ):
         (copy / "text.onnx").write_bytes(before)
         answers = iter([*[-expected] * good, expected])
-        found = to_onnx.first_good(copy, graph, lambda _, answers=answers: next(answers), expected)
+        found = to_onnx.first_accepted(copy, graph, lambda _, answers=answers: next(answers), expected)
         assert found.precision == "int8" and found.quantised == names
         there = {node.op_type for node in onnx.load(copy / "text.onnx").graph.node}
         assert there & {"MatMulInteger", "MatMulNBits"} == products
@@ -159,18 +159,18 @@ def test_less_is_quantised_where_the_most_is_too_much(sources, copy):
 
 def test_eight_bits_that_lose_too_much_are_refused(sources, copy, monkeypatch):
     monkeypatch.setattr(parity, "LEAST_COSINE", 1.1)
-    with pytest.raises(UserError, match="in 8 bits neither graph keeps a cosine") as caught:
-        to_onnx.shrink(sources["dual"], copy, exported.read(copy))
+    with pytest.raises(UserError, match="no quantised graph has a cosine") as caught:
+        to_onnx.quantise_graphs(sources["dual"], copy, exported.read(copy))
     assert "\n" not in str(caught.value)
 
 
 def test_embeddings_that_are_too_far_write_nothing(sources, folders, tmp_path, monkeypatch):
     # The graphs of a model with other weights.
-    wrong = lambda _, folder: to_onnx.measured(  # noqa: E731
+    wrong = lambda _, folder: to_onnx.measure_parity(  # noqa: E731
         sources["dual"], Path(shutil.copytree(folders["clip"], folder)), exported.read(folder)
     )
     monkeypatch.setattr(to_onnx, "write", wrong)
-    with pytest.raises(UserError, match=r"image\.onnx: its embeddings differ by") as caught:
+    with pytest.raises(UserError, match=r"image\.onnx: the embeddings differ by") as caught:
         to_onnx.export(sources["dual"], tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -179,7 +179,7 @@ def test_embeddings_that_are_too_far_write_nothing(sources, folders, tmp_path, m
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_openvino_gives_the_same_embeddings(precision, sources, copy):
     source = sources["dual"]
-    settings = to_openvino.translate(source, copy, exported.read(copy), precision)
+    settings = to_openvino.convert(source, copy, exported.read(copy), precision)
     assert {path.suffix for path in copy.glob("image*")} == {".xml", ".bin"}
     found = load.load(copy)
     tolerance = 1e-3 if precision == "float32" else 0.05
@@ -194,7 +194,7 @@ def test_an_openvino_file_states_its_precision(precision, hint, sources, copy):
     """As docs/release.md has it for programs of one's own: read from the file, handed to `compile_model`."""
     import openvino
 
-    to_openvino.translate(sources["dual"], copy, exported.read(copy), precision)
+    to_openvino.convert(sources["dual"], copy, exported.read(copy), precision)
     core = openvino.Core()
     for name in ("image.xml", "text.xml"):
         model = core.read_model(copy / name)
@@ -229,7 +229,7 @@ def test_damaged_settings_are_one_line_and_training_refuses_graphs(folders, tmp_
 
 
 def test_the_sample_is_the_same_each_time_and_like_photos():
-    first, second = parity.made_up(5), parity.made_up(5)
+    first, second = parity.synthetic(5), parity.synthetic(5)
     assert all(one.tobytes() == other.tobytes() for one, other in zip(first, second, strict=True))
     assert len({picture.size for picture in first}) == 5
     grey = np.asarray(first[0].convert("L"), float)
@@ -245,7 +245,7 @@ def test_a_sample_from_a_folder(tmp_path):
     assert len(Sample.of(IT, tmp_path).pictures) == 3
     for number in (1, 2):
         (tmp_path / f"{number}.png").unlink()
-    with pytest.raises(UserError, match="1 pictures that can be read"):
+    with pytest.raises(UserError, match=r"too few readable pictures \(1\)"):
         Sample.of(IT, tmp_path)
 
 

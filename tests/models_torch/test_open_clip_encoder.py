@@ -73,14 +73,14 @@ def test_the_conversion_of_xlm_roberta_gives_the_same_without_the_library(peers)
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("unknown", "open_clip has no model 'ViT-B-33'; there is ViT-B-32"),
-        ("no tag", "name its weights too: open_clip:ViT-B-32/TAG (openai"),
+        ("unknown", "open_clip has no model 'ViT-B-33'; similar names: ViT-B-32"),
+        ("no tag", "name the weights too: open_clip:ViT-B-32/TAG (openai"),
         ("wrong tag", "'laion9' is not a known tag"),
         ("unreachable", "Failed to download weights for tag 'laion5b_s13b_b90k'"),
-        ("no weights", "no weights in it (*.safetensors, *.bin, *.pth)"),
+        ("no weights", "no weights (*.safetensors, *.bin, *.pth)"),
         ("no folder", "/nowhere"),
-        ("broken", "its weights are damaged"),
-        ("other shape", "check the name, and that these are its weights"),
+        ("broken", "damaged weights"),
+        ("other shape", "check the name and that the weights belong to it"),
     ],
 )
 def test_what_is_missing_is_one_clear_line(peers, what, words):

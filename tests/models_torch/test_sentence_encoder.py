@@ -83,10 +83,10 @@ def test_what_does_not_fit_is_one_clear_line(folders, tmp_path, tiny_folder, mon
     for name, words in (
         (f"sentence-transformers:{other}", "does not embed pictures; name an image model too"),
         (f"sentence-transformers:{other},{pictures}", "text embeddings have 16 dimensions, image embeddings 24"),
-        (f"sentence-transformers:{tiny_folder},{pictures}", "no model of sentence-transformers (no modules.json)"),
-        (f"sentence-transformers:{tmp_path / 'none'},{pictures}", "no model of sentence-transformers"),
-        (f"sentence-transformers:{texts},{pictures}", "cannot load the model by sentence-transformers"),
-        ("mclip", "clip-ViT-B-32-multilingual-v1: no model of sentence-transformers"),
+        (f"sentence-transformers:{tiny_folder},{pictures}", "not a sentence-transformers model (no modules.json)"),
+        (f"sentence-transformers:{tmp_path / 'none'},{pictures}", "not a sentence-transformers model"),
+        (f"sentence-transformers:{texts},{pictures}", "sentence-transformers cannot load the model"),
+        ("mclip", "clip-ViT-B-32-multilingual-v1: not a sentence-transformers model"),
     ):
         with pytest.raises(UserError) as caught:
             load(name)

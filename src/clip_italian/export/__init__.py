@@ -1,6 +1,6 @@
-"""Models in other libraries' formats, and checkpoints of others in ours: one module a format.
+"""Exports models to the formats of other libraries, with one module per format.
 
-| format | module | read by |
+| format | module | loaded with |
 |---|---|---|
 | `hf` | `hf` | plain `transformers` |
 | `onnx` | `onnx` | onnxruntime, and `OnnxEncoder` |

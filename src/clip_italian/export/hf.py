@@ -1,7 +1,7 @@
-"""A folder that plain `transformers` loads: no package of ours is needed, so that all classes must be its own.
+"""Exports a folder that `transformers` loads without this package, so all classes must be from `transformers`.
 
-Beside the weights lie the tokenizer, cut at the model's longest text, and a processor for both inputs, so that
-`AutoModel`, `AutoTokenizer`, `AutoImageProcessor` and `AutoProcessor` open it.
+In addition to the weights, it contains the tokenizer, which truncates to the model's maximum length, and a processor
+for both inputs, so that `AutoModel`, `AutoTokenizer`, `AutoImageProcessor` and `AutoProcessor` can load it.
 """
 
 import copy
@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from clip_italian.errors import UserError
-from clip_italian.export.texts import spelling
+from clip_italian.export.texts import add_lowercasing
 from clip_italian.files.atomic import staged
 from clip_italian.models.folders import INFO_FILE
 from clip_italian.models_torch.dual_encoder import DualEncoder
@@ -31,7 +31,7 @@ _OURS = "clip_italian."
 
 
 def export(encoder: DualEncoder, name: str, folder: Path) -> None:
-    """Write the folder. Raises UserError for a model with classes of ours."""
+    """Write the folder. Raises UserError if the model has classes of this package."""
     check(encoder, name)
     with staged(folder) as temporary:
         encoder.save(temporary)
@@ -39,29 +39,29 @@ def export(encoder: DualEncoder, name: str, folder: Path) -> None:
 
 
 def check(encoder: DualEncoder, name: str) -> None:
-    """Raise UserError where a class of the model is none of `transformers`' own."""
+    """Raise UserError if the model has a class that is not from `transformers`."""
     parts = encoder.parts
     ours = [type(one).__name__ for one in (encoder.model, parts.vision, parts.text) if _OURS in type(one).__module__]
     if ours:
         raise UserError(
-            f"{name}: holds classes of clip-italian ({', '.join(ours)}), which plain transformers does not know; "
+            f"{name}: uses classes of clip-italian ({', '.join(ours)}), which plain transformers does not know; "
             "export it --to onnx or openvino"
         )
 
 
 def write_inputs(encoder: DualEncoder, folder: Path) -> None:
-    """Tokenizer and processor as others use them: cut at the longest text, small letters where the model wants them."""
+    """Write tokenizer and processor for use without this package: with truncation, and lowercasing if needed."""
     tokenizer = copy.deepcopy(encoder.tokenizer)
     tokenizer.model_max_length = encoder.max_tokens
-    spelling(encoder, tokenizer)
+    add_lowercasing(encoder, tokenizer)
     processor = _processor(encoder.model)(image_processor=encoder.image_processor, tokenizer=tokenizer)
     processor.save_pretrained(folder)
-    # `AutoImageProcessor` finds preprocessing here, whatever the processor's file holds.
+    # `AutoImageProcessor` reads its own file, whatever the processor's file contains.
     encoder.image_processor.save_pretrained(folder)
-    info = folder / INFO_FILE
-    told = json.loads(info.read_text(encoding="utf-8"))
-    told["tokenizer_sha256"] = tokenizer_hash(tokenizer)
-    info.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    file = folder / INFO_FILE
+    info = json.loads(file.read_text(encoding="utf-8"))
+    info["tokenizer_sha256"] = tokenizer_hash(tokenizer)
+    file.write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _processor(model: Any) -> Any:

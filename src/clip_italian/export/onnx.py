@@ -1,12 +1,12 @@
-"""A folder with two ONNX graphs and all that is needed to use them, in whatever language.
+"""Exports a folder with two ONNX graphs and everything needed to use them from any programming language.
 
-    image.onnx, text.onnx        dynamic batch; texts of any length
-    tokenizer.json               with cutting and padding in it
-    preprocessor_config.json     what is done to pictures, as `transformers` writes it
-    export.json                  opset, sizes, source, and how far the embeddings are from the source's
-    clip_italian.json            what the source tells of itself: recipe, data, metrics
+    image.onnx, text.onnx        dynamic batch size and text length
+    tokenizer.json               with truncation and padding
+    preprocessor_config.json     image preprocessing, in the format of `transformers`
+    export.json                  opset, sizes, source, and the difference to the source's embeddings
+    clip_italian.json            metadata of the source: recipe, data, metrics
 
-Nothing takes its place before its embeddings of a sample have been compared with the source's.
+The folder is written only if its embeddings of a sample match the source's.
 """
 
 import json
@@ -30,12 +30,12 @@ from clip_italian.models.onnx import OnnxEncoder
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.hashes import settings_hash
 
-_NOT_YET = Parity(sample=0, largest_difference=0.0, least_cosine=1.0, mean_cosine=1.0)
+_UNMEASURED = Parity(sample=0, largest_difference=0.0, least_cosine=1.0, mean_cosine=1.0)
 
 
 @dataclass(frozen=True)
 class Source:
-    """The model that is exported, what it is called, and the sample that the result is measured on."""
+    """Model to export, its name, and the sample to compare the result on."""
 
     encoder: DualEncoder
     name: str
@@ -43,17 +43,17 @@ class Source:
 
 
 def export(source: Source, folder: Path, quantised: bool = False) -> Exported:
-    """Write the folder, with weights in 8 bits where `quantised`. Returns what `export.json` says.
+    """Write the folder, with int8 weights if `quantised`. Returns the content of `export.json`.
 
-    Raises UserError where the embeddings are too far from the model's, or the architecture cannot be expressed.
+    Raises UserError if the embeddings differ too much from the model's, or if the architecture cannot be exported.
     """
     with staged(folder) as temporary:
         settings = write(source, temporary)
-        return shrink(source, temporary, settings) if quantised else settings
+        return quantise_graphs(source, temporary, settings) if quantised else settings
 
 
 def write(source: Source, folder: Path) -> Exported:
-    """Write a folder that is not there yet, in float32. Raises UserError as `export`."""
+    """Write a new folder in float32. Raises UserError as `export` does."""
     encoder, sample = source.encoder, source.sample
     folder.mkdir()
     texts.write(encoder, folder / exported.TOKENIZER_FILE)
@@ -66,16 +66,16 @@ def write(source: Source, folder: Path) -> Exported:
         "text": graphs.write_text(encoder, encoder.tokenize(sample.texts[:2]), files["text"]),
     }
     plain = {
-        name: Graph(file=file.name, inputs=inputs[name], precision="float32", parity=_NOT_YET)
+        name: Graph(file=file.name, inputs=inputs[name], precision="float32", parity=_UNMEASURED)
         for name, file in files.items()
     }
     settings = describe(source, "onnx", plain["image"], plain["text"])
     write_settings(folder, settings)
-    return measured(source, folder, settings)
+    return measure_parity(source, folder, settings)
 
 
 def describe(source: Source, kind: str, image: Graph, text: Graph) -> Exported:
-    """What `export.json` says, before anything was measured."""
+    """Return the content of `export.json`, with the graphs as given."""
     encoder, facts = source.encoder, source.encoder.facts()
     libraries = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "clip-italian")
     used = [name for name in libraries if name != "openvino" or kind == "openvino"]
@@ -102,21 +102,24 @@ def describe(source: Source, kind: str, image: Graph, text: Graph) -> Exported:
 
 
 def weights_hash(encoder: DualEncoder, image: Graph, text: Graph) -> str:
-    """The source's own hash where all is in float32, since the embeddings are the same; else another one."""
+    """Return the source's hash if both graphs are in float32, because the embeddings are equal, or else a new one."""
     changes = {"image": (image.precision, image.quantised), "text": (text.precision, text.quantised)}
     if all(precision == "float32" for precision, _ in changes.values()):
         return encoder.weights_hash
     return settings_hash({"source": encoder.weights_hash} | changes)
 
 
-def measured(source: Source, folder: Path, settings: Exported) -> Exported:
-    """`settings` with the parity of the folder's graphs, also written. Raises UserError where it is not enough."""
-    found = parity.compare(OnnxEncoder.load(folder), source.encoder, source.sample)
-    graphs_now = []
-    for graph, one in zip((settings.image, settings.text), found, strict=True):
-        parity.check(graph.file, one, lossless=graph.precision == "float32")
-        graphs_now.append(graph.model_copy(update={"parity": one}))
-    settings = settings.model_copy(update={"image": graphs_now[0], "text": graphs_now[1]})
+def measure_parity(source: Source, folder: Path, settings: Exported) -> Exported:
+    """Measure the graphs against the source, write and return the updated settings.
+
+    Raises UserError if the embeddings differ too much.
+    """
+    measured = parity.compare(OnnxEncoder.load(folder), source.encoder, source.sample)
+    updated = []
+    for graph, result in zip((settings.image, settings.text), measured, strict=True):
+        parity.check(graph.file, result, lossless=graph.precision == "float32")
+        updated.append(graph.model_copy(update={"parity": result}))
+    settings = settings.model_copy(update={"image": updated[0], "text": updated[1]})
     write_settings(folder, settings)
     return settings
 
@@ -127,43 +130,45 @@ def write_settings(folder: Path, settings: Exported) -> None:
 
 
 def write_json(file: Path, content: object) -> None:
-    """Readable JSON."""
+    """Write indented JSON."""
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def shrink(source: Source, folder: Path, settings: Exported) -> Exported:
-    """Put the weights of a folder's graphs into 8 bits, as far as the sample's embeddings bear it.
+def quantise_graphs(source: Source, folder: Path, settings: Exported) -> Exported:
+    """Quantise the weights of both graphs to 8 bits, as far as the embeddings of the sample stay close enough.
 
-    Returns what `export.json` says then. Raises UserError where they bear nothing.
+    Returns the new content of `export.json`. Raises UserError if neither graph can be quantised.
     """
     encoder = source.encoder
     plain = OnnxEncoder.load(folder)
     sample = source.sample
-    image = first_good(
+    image = first_accepted(
         folder, settings.image, lambda run: replace(plain, image_graph=run).encode_images(sample.pictures),
         encoder.encode_images(sample.pictures),
     )  # fmt: skip
-    text = first_good(
+    text = first_accepted(
         folder, settings.text, lambda run: replace(plain, text_graph=run).encode_text(sample.texts),
         encoder.encode_text(sample.texts),
     )  # fmt: skip
     if not image.quantised and not text.quantised:
         raise UserError(
-            f"{source.name}: in 8 bits neither graph keeps a cosine of {parity.LEAST_COSINE:g}, or has anything to "
-            "quantise; nothing was written, export without --quantise"
+            f"{source.name}: no quantised graph has a cosine of {parity.LEAST_COSINE:g} or more to the source; "
+            "nothing was written, export without --quantise"
         )
     changed = describe(source, "onnx", image, text)
     write_settings(folder, changed)
-    return measured(source, folder, changed)
+    return measure_parity(source, folder, changed)
 
 
-def first_good(folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray) -> Graph:
-    """Replace a graph's file by its smallest version that is good enough; the graph itself where none is."""
+def first_accepted(
+    folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray
+) -> Graph:
+    """Replace a graph by its first quantised version that is accurate enough; returns it unchanged if there is none."""
     file = folder / graph.file
-    with tempfile.TemporaryDirectory(dir=folder.parent) as room:
-        for candidate, kinds in quantise.attempts(file, Path(room)):
-            found = parity.of(embed(runtimes.onnx(candidate, torch.get_num_threads())), expected)
-            if found.least_cosine >= parity.LEAST_COSINE:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as directory:
+        for candidate, kinds in quantise.attempts(file, Path(directory)):
+            result = parity.of(embed(runtimes.onnx(candidate, torch.get_num_threads())), expected)
+            if result.least_cosine >= parity.LEAST_COSINE:
                 precision: Precision = "int8"
                 candidate.replace(file)
                 return graph.model_copy(update={"precision": precision, "quantised": kinds})

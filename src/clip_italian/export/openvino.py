@@ -1,6 +1,6 @@
-"""A folder as `onnx` writes it, with the graphs in OpenVINO's format: image.xml and text.xml, weights in .bin beside.
+"""Exports the folder of `export.onnx` with graphs in OpenVINO's format: image.xml and text.xml, weights in .bin files.
 
-OpenVINO's core reads them from ONNX. `openvino.convert_model` is not used, because it reports its use to its makers.
+OpenVINO's core reads the graphs from ONNX. `openvino.convert_model` is not used, because it reports its use to Intel.
 """
 
 from pathlib import Path
@@ -14,16 +14,16 @@ from clip_italian.models.runtimes import openvino_core, precision_hint
 
 
 def export(source: Source, folder: Path, precision: Precision = "float32") -> Exported:
-    """Write the folder; `precision` "bf16" has it computed so where the processor can.
+    """Write the folder; with `precision` "bf16" the graphs run in bf16 on processors that support it.
 
-    Returns what `export.json` says. Raises UserError as `onnx.export` does, and where OpenVINO is missing.
+    Returns the content of `export.json`. Raises UserError as `onnx.export` does, and if OpenVINO is missing.
     """
     with staged(folder) as temporary:
-        return translate(source, temporary, onnx.write(source, temporary), precision)
+        return convert(source, temporary, onnx.write(source, temporary), precision)
 
 
-def translate(source: Source, folder: Path, settings: Exported, precision: Precision) -> Exported:
-    """Replace a folder's ONNX graphs; returns what `export.json` says then."""
+def convert(source: Source, folder: Path, settings: Exported, precision: Precision) -> Exported:
+    """Replace the ONNX graphs of a folder by OpenVINO graphs; returns the new content of `export.json`."""
     core = openvino_core(folder)
     import openvino as ov
 
@@ -33,7 +33,7 @@ def translate(source: Source, folder: Path, settings: Exported, precision: Preci
         target = file.with_suffix(".xml")
         try:
             model = core.read_model(file)
-            # Told to whoever reads the file: `compile_model` itself takes bf16 where the processor has it.
+            # A hint for other readers of the file; without it, `compile_model` uses bf16 where available.
             model.set_rt_info(precision_hint(precision), ["runtime_options", "INFERENCE_PRECISION_HINT"])
             ov.save_model(model, target, compress_to_fp16=False)
         except RuntimeError as error:
@@ -44,4 +44,4 @@ def translate(source: Source, folder: Path, settings: Exported, precision: Preci
         graphs.append(graph.model_copy(update={"file": target.name, "precision": precision}))
     settings = onnx.describe(source, "openvino", *graphs)
     onnx.write_settings(folder, settings)
-    return onnx.measured(source, folder, settings)
+    return onnx.measure_parity(source, folder, settings)

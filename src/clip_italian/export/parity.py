@@ -1,6 +1,7 @@
-"""A sample of texts and pictures, and how far a model's embeddings of it are from another's."""
+"""Compares the embeddings of two models on a sample of texts and pictures."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,30 +17,33 @@ from clip_italian.pictures.walk import find_pictures
 
 LARGEST_DIFFERENCE = 1e-3
 LEAST_COSINE = 0.99
-_LABELS, _LONG = 24, 200  # of the language's names of ImageNet's classes
+_LABELS, _LONG = 24, 200  # number of ImageNet labels used as texts, and joined to one long text
 _PICTURES = 16
 _SIZES = ((320, 240), (240, 320), (500, 333), (64, 64), (200, 600))  # width, height
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Texts of all lengths, one of them longer than any model reads, and pictures."""
+    """Texts of all lengths, one of them longer than any model's maximum, and pictures."""
 
     texts: tuple[str, ...]
     pictures: tuple[Image.Image, ...]
 
     @classmethod
     def of(cls, language: Language, folder: Path | None = None) -> "Sample":
-        """Queries and labels of a language; pictures of a folder, or made up. Raises UserError."""
+        """Return queries and labels of a language, and pictures of a folder or synthetic ones.
+
+        Raises UserError if the folder has fewer than two readable pictures.
+        """
         labels = [one.label for one in language.imagenet]
         texts = [*language.paper_queries, *labels[:: max(1, len(labels) // _LABELS)], " ".join(labels[:_LONG])]
-        return cls(tuple(texts), tuple(made_up(_PICTURES) if folder is None else _from(folder)))
+        return cls(tuple(texts), tuple(synthetic(_PICTURES) if folder is None else _from_folder(folder)))
 
 
-def made_up(count: int) -> list[Image.Image]:
-    """Pictures with the statistics of photos: noise in colour whose strength falls with its frequency, equal each time.
+def synthetic(count: int) -> list[Image.Image]:
+    """Return reproducible pictures of coloured 1/f noise.
 
-    A photo's spectrum falls as one over the frequency (Field 1987); white noise is like nothing that a model sees.
+    The amplitude spectrum of photos falls with 1/f (Field 1987); white noise is unlike any input of a model.
     """
     random = np.random.default_rng(0)
     pictures = []
@@ -49,14 +53,14 @@ def made_up(count: int) -> list[Image.Image]:
         frequency[0, 0] = 1.0  # the mean is set below
         noise = np.fft.fft2(random.standard_normal((3, height, width)), axes=(1, 2)) / frequency
         waves = np.fft.ifft2(noise, axes=(1, 2)).real
-        waves = np.tensordot(random.dirichlet(np.ones(3), 3), waves, axes=1)  # colours go together
+        waves = np.tensordot(random.dirichlet(np.ones(3), 3), waves, axes=1)  # correlate the channels
         waves = (waves - waves.mean()) / waves.std() * random.uniform(30, 70) + random.uniform(60, 190, (3, 1, 1))
         pictures.append(Image.fromarray(np.clip(waves, 0, 255).astype(np.uint8).transpose(1, 2, 0)))
     return pictures
 
 
 def compare(model: SearchEncoder, source: SearchEncoder, sample: Sample) -> tuple[Parity, Parity]:
-    """How far `model` is from `source` on pictures and on texts."""
+    """Return the parity of `model` with `source` on pictures and on texts."""
     return (
         of(model.encode_images(sample.pictures), source.encode_images(sample.pictures)),
         of(model.encode_text(sample.texts), source.encode_text(sample.texts)),
@@ -64,7 +68,7 @@ def compare(model: SearchEncoder, source: SearchEncoder, sample: Sample) -> tupl
 
 
 def of(found: np.ndarray, expected: np.ndarray) -> Parity:
-    """How far unit embeddings (n, dim) are from others."""
+    """Return the parity of unit embeddings (n, dim) with the expected ones."""
     cosines = np.sum(found.astype(np.float64) * expected, axis=1)
     return Parity(
         sample=len(found),
@@ -75,32 +79,31 @@ def of(found: np.ndarray, expected: np.ndarray) -> Parity:
 
 
 def check(name: str, parity: Parity, lossless: bool) -> None:
-    """Raise UserError for a graph that is not as good as it must be: 1e-3 in float32, else a cosine of 0.99."""
-    if lossless and not parity.largest_difference <= LARGEST_DIFFERENCE:  # nan is no good either
+    """Raise UserError if embeddings differ by more than 1e-3 (float32), or have a cosine below 0.99."""
+    if lossless and not parity.largest_difference <= LARGEST_DIFFERENCE:  # also rejects NaN
         raise UserError(
-            f"{name}: its embeddings differ by {parity.largest_difference:.1e} from the model's, more than "
+            f"{name}: the embeddings differ by {parity.largest_difference:.1e} from the model's, more than "
             f"{LARGEST_DIFFERENCE:g}; nothing was written, please report the model's architecture"
         )
     if not parity.least_cosine >= LEAST_COSINE:
         raise UserError(
-            f"{name}: cosine {parity.least_cosine:.3f} to float32 for the worst of {parity.sample} samples, less than "
+            f"{name}: minimum cosine {parity.least_cosine:.3f} to float32 over {parity.sample} samples, less than "
             f"{LEAST_COSINE:g}; nothing was written, export without --quantise"
         )
 
 
-def _from(folder: Path) -> list[Image.Image]:
-    found: list[Image.Image] = []
-    errors: list[PictureError] = []
-    for path in _spread(find_pictures(folder)):
-        try:
-            found.append(open_picture(path, at_least=600))
-        except PictureError as error:
-            errors.append(error)
-    if len(found) < 2:
-        raise UserError(f"{folder}: {len(found)} pictures that can be read; measuring needs some, 50 are better")
-    return found
+def _from_folder(folder: Path) -> list[Image.Image]:
+    pictures: list[Image.Image] = []
+    for path in _evenly_spaced(find_pictures(folder)):
+        with suppress(PictureError):
+            pictures.append(open_picture(path, at_least=600))
+    if len(pictures) < 2:
+        raise UserError(
+            f"{folder}: too few readable pictures ({len(pictures)}); give a folder with 2 or more, better 50"
+        )
+    return pictures
 
 
-def _spread(paths: Sequence[Path], most: int = 100) -> list[Path]:
-    """At most so many, from all over the list."""
+def _evenly_spaced(paths: Sequence[Path], most: int = 100) -> list[Path]:
+    """Return at most `most` paths at equal distances in the list."""
     return [paths[at] for at in np.unique(np.linspace(0, len(paths) - 1, most).round().astype(int))] if paths else []

@@ -1,9 +1,9 @@
-"""Weights of a graph in 8 bits, for onnxruntime: matrix products and tables, as much as the embeddings can bear.
+"""8-bit quantisation of matrix products and embedding tables in ONNX graphs, for onnxruntime.
 
-By channel, matrix products keep one scale for each output channel, and onnxruntime takes their inputs in 8 bits with
-one scale for all: twice as fast as float32 where the processor multiplies bytes, and good enough for a ViT-B/32, but
-not for small models (docs/release.md). By block, there is a scale for every 32 weights, and for as many inputs: no
-faster than float32, but a quarter of its size. Convolutions stay in float32.
+Per channel: weights have one scale per output channel, and onnxruntime quantises the inputs with a single scale. This
+is twice as fast as float32 on processors with int8 instructions, and accurate enough for a ViT-B/32, but not for small
+models (docs/release.md). Per block: one scale for every 32 weights and every 32 inputs. This is not faster than
+float32, but a quarter of its size. Convolutions stay in float32.
 """
 
 from collections.abc import Iterator
@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from clip_italian.errors import UserError
-from clip_italian.export.graphs import IN_ONE_FILE, quiet
+from clip_italian.export.graphs import SINGLE_FILE_LIMIT, quiet
 
 _BLOCK = 32
 _PRODUCTS = ("MatMul", "Gemm")
-_INTEGER = 4  # onnxruntime's accuracy level for products in int8
+_INT8_LEVEL = 4  # onnxruntime's accuracy level for int8 products
 
 _BY_CHANNEL, _BY_BLOCK, _TABLES = "MatMul by channel", "MatMul by block", "Gather"
 
-# From the fastest to what changes least.
+# From the fastest to the most accurate.
 KINDS: tuple[tuple[str, ...], ...] = ((_BY_CHANNEL, _TABLES), (_BY_BLOCK, _TABLES), (_TABLES,))
 
 
-def attempts(source: Path, room: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Quantised versions of a graph, the fastest first, written to `room`; with the kinds of nodes that changed.
+def attempts(source: Path, folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Write quantised versions of a graph to `folder`, fastest first; yields each with the quantised node types.
 
-    Those in which nothing would change are left out. Raises UserError where onnxruntime is missing.
+    Versions that would not change the graph are skipped. Raises UserError if onnx is missing.
     """
     try:
         import onnx
@@ -40,14 +40,14 @@ def attempts(source: Path, room: Path) -> Iterator[tuple[Path, tuple[str, ...]]]
         if not there or frozenset(there) == before:
             continue
         before = frozenset(there)
-        target = room / f"{source.stem}-{'-'.join(there)}.onnx".lower().replace(" ", "-")
+        target = folder / f"{source.stem}-{'-'.join(there)}.onnx".lower().replace(" ", "-")
         with quiet():
             _quantise(source, target, there)
         yield target, there
 
 
 def _has_weights(node: Any, kind: str, weights: set[str]) -> bool:
-    """Whether a node multiplies by, or looks up in, weights that are part of the graph."""
+    """Return True if a node is a product or lookup of the given kind with constant weights."""
     product = node.op_type in _PRODUCTS and kind != _TABLES
     if not (product or node.op_type == kind) or len(node.input) < 2:
         return False
@@ -59,7 +59,7 @@ def _quantise(source: Path, target: Path, kinds: tuple[str, ...]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
-    big = source.stat().st_size > IN_ONE_FILE or source.with_name(source.name + ".data").exists()
+    big = source.stat().st_size > SINGLE_FILE_LIMIT or source.with_name(source.name + ".data").exists()
     step = source
     by_channel = [*(_PRODUCTS if _BY_CHANNEL in kinds else ()), *([_TABLES] if _TABLES in kinds else [])]
     if by_channel:
@@ -70,7 +70,11 @@ def _quantise(source: Path, target: Path, kinds: tuple[str, ...]) -> None:
         )  # fmt: skip
     if _BY_BLOCK in kinds:
         settings = DefaultWeightOnlyQuantConfig(
-            block_size=_BLOCK, is_symmetric=True, accuracy_level=_INTEGER, bits=8, op_types_to_quantize=("MatMul",)
+            block_size=_BLOCK,
+            is_symmetric=True,
+            accuracy_level=_INT8_LEVEL,
+            bits=8,
+            op_types_to_quantize=("MatMul",),
         )
         quantiser = MatMulNBitsQuantizer(onnx.load(step), algo_config=settings)
         quantiser.process()

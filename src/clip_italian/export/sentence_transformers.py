@@ -1,7 +1,7 @@
-"""A folder that `SentenceTransformer` loads, for texts and pictures alike: see `hf`, with unit length on top.
+"""Exports a folder for `SentenceTransformer`, which embeds texts and pictures; based on the export of `hf`.
 
-What the library reads is written by itself: its generic `Transformer` module takes the features of the joint model by
-name, and `Normalize` follows.
+The library writes the folder itself: its generic `Transformer` module calls the feature methods of the joint model, and
+`Normalize` scales the output to unit length.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from clip_italian.files.atomic import staged
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.towers import reads_padding
 
-# The methods that all joint models of `transformers` have.
+# Methods of every joint model of `transformers`.
 _MODALITIES = {
     modality: {"method": f"get_{modality}_features", "method_output_name": "pooler_output"}
     for modality in ("text", "image")
@@ -21,7 +21,7 @@ _MODALITIES = {
 
 
 def export(encoder: DualEncoder, name: str, folder: Path) -> None:
-    """Write the folder. Raises UserError for a model with classes of ours, or without the library."""
+    """Write the folder. Raises UserError if the model has classes of this package, or the library is missing."""
     hf.check(encoder, name)
     try:
         from sentence_transformers import SentenceTransformer
@@ -39,7 +39,7 @@ def export(encoder: DualEncoder, name: str, folder: Path) -> None:
 
 
 def _padding(encoder: DualEncoder) -> dict[str, Any]:
-    """SigLIP reads padding: its texts have one length."""
+    """Return tokenizer arguments: truncation, and for SigLIP padding to a fixed length."""
     if not reads_padding(encoder.model):
         return {"max_length": encoder.max_tokens}
     return {"padding": "max_length", "max_length": encoder.max_tokens, "return_attention_mask": False}

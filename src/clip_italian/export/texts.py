@@ -1,4 +1,4 @@
-"""Tokenizers that need nothing else to give what `DualEncoder.tokenize` gives."""
+"""Exports tokenizers that reproduce `DualEncoder.tokenize` without this package."""
 
 import copy
 import json
@@ -12,8 +12,8 @@ from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.towers import reads_padding
 
 
-def spelling(encoder: DualEncoder, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Put small letters, which `DualEncoder` makes before SigLIP 2's tokenizer, into the tokenizer itself."""
+def add_lowercasing(encoder: DualEncoder, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Add lowercasing to the tokenizer if `DualEncoder` does it before tokenization (SigLIP 2)."""
     if encoder.lowers:
         backend = _backend(tokenizer)
         before = [] if backend.normalizer is None else [backend.normalizer]
@@ -21,12 +21,12 @@ def spelling(encoder: DualEncoder, tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def write(encoder: DualEncoder, file: Path) -> None:
-    """Write `tokenizer.json` with padding and cutting in it: `Tokenizer.from_file(…).encode_batch(…)` is enough.
+    """Write `tokenizer.json` with truncation and padding, for use with `Tokenizer.from_file(…).encode_batch(…)`.
 
-    Raises UserError for a tokenizer that the `tokenizers` library does not run.
+    Raises UserError if the tokenizer is not one of the `tokenizers` library.
     """
     ready = copy.deepcopy(encoder.tokenizer)
-    spelling(encoder, ready)
+    add_lowercasing(encoder, ready)
     backend = _backend(ready)
     backend.enable_truncation(encoder.max_tokens, direction=ready.truncation_side)
     backend.enable_padding(
@@ -40,7 +40,6 @@ def _backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
         raise UserError(
-            f"{type(tokenizer).__name__}: a tokenizer that cannot be written as tokenizer.json; "
-            "use a fast one with this model"
+            f"{type(tokenizer).__name__}: cannot be written as tokenizer.json; use a fast tokenizer with this model"
         )
     return backend

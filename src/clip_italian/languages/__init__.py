@@ -1,4 +1,4 @@
-"""What the rest of the package needs to know of a language: one value per language, one file each."""
+"""Language data for the rest of the package: one `Language` per language, in a file of its own."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ DEFAULT = "it"
 
 @dataclass(frozen=True)
 class ImageClass:
-    """A class of ImageNet-1k: its WordNet id (n01440764), its label with article, and other names with article."""
+    """A class of ImageNet-1k: WordNet id (n01440764), label and synonyms, each with its article."""
 
     wordnet: str
     label: str
@@ -22,9 +22,9 @@ class ImageClass:
 
 @dataclass(frozen=True)
 class Thing:
-    """Something that the probes draw: an OpenMoji drawing by its code, and how it is called; `gender` is m, f or n.
+    """An object in the pictures of the probes: code of its OpenMoji drawing, name, and grammatical gender (m, f or n).
 
-    `paints` are the drawing's fills that a colour replaces, from light to dark; a thing that has none keeps its own.
+    `paints` are the fill colours that can be replaced, from light to dark; empty if the object is not recoloured.
     """
 
     code: str
@@ -38,9 +38,9 @@ class Thing:
 class Probes:
     """Words and grammar of the probes (`evaluate probe`, `evaluate bias`).
 
-    Every function returns the ways to say one thing, whose embeddings are averaged. `counted` gets a thing and
-    1 to 6, `coloured` a thing and one of `colours` (name: #rrggbb), `related` a thing, one of "left", "right", "above",
-    "below", and the thing that stands there. `person` is the neutral prompt that `people` are compared with.
+    Each function returns equivalent phrases, whose embeddings are averaged. `counted` gets a thing and a number from 1
+    to 6, `coloured` a thing and one of `colours` (name: #rrggbb), `related` a thing, its position ("left", "right",
+    "above" or "below") and the thing that it is relative to. `person` is the neutral prompt to compare `people` with.
     """
 
     things: tuple[Thing, ...]
@@ -54,9 +54,9 @@ class Probes:
 
 @dataclass(frozen=True)
 class SheetWords:
-    """What a page of found pictures says beside them: templates take `count`, `score` or `probability`.
+    """Texts of a contact sheet, as templates for `count`, `score` or `probability`.
 
-    `point` is the decimal one, `quoted` puts a query into the language's quotation marks.
+    `point` is the decimal separator; `quoted` adds the quotation marks of the language to a query.
     """
 
     found: str
@@ -71,21 +71,22 @@ class SheetWords:
 
 @dataclass(frozen=True, kw_only=True)
 class Language:
-    """Names, prompts and small grammar of one language; docs/languages.md says how to add one.
+    """Words, prompts and grammar of a language. docs/languages.md shows how to add one.
 
-    `with_article` turns a bare noun phrase into a caption ("mela" → "una mela");
-    `describe_emoji` turns a CLDR emoji name into a natural caption; `describe_stamp` tidies
-    the sentence beside a Tux Paint stamp, or returns None where it says nothing of the picture.
+    `with_article` turns a bare noun phrase into a caption ("mela" → "una mela"). `describe_emoji` turns a CLDR emoji
+    name into a caption. `describe_stamp` turns the sentence of a Tux Paint stamp into a caption, or returns None if it
+    does not describe the picture.
 
-    `paper_queries` are those that the paper shows; `sheet` is what contact sheets say.
-    `neutral` are prompts that name nothing, which labels and queries are compared with. `function_words` say nothing
-    of a picture by themselves (articles, prepositions that do not name a place, conjunctions);
-    `number_words` are numbers written out, which word lists tend to lack. `deepl_code` and `marian_model` are what
-    `translate` uses, `flores_code` is the language's name in FLORES-200 and so in NLLB's tokenizer.
+    `paper_queries` are the queries shown in the paper. `sheet` are the texts of contact sheets. `neutral` are prompts
+    without content, to compare labels and queries with. `function_words` are words without visual meaning (articles,
+    conjunctions, prepositions other than those of place). `number_words` are numerals, which word lists often lack.
+    `deepl_code` and `marian_model` are used by `translate`; `flores_code` is the code in FLORES-200 and in NLLB's
+    tokenizer.
 
-    Optional: `page` are the words of the web page, which is in English without them. `imagenet` are the 1,000 classes
-    of ImageNet-1k in their usual order. `footnote_words` stand in brackets in encyclopaedias ("[nota 3]").
-    `spacy_pipelines` are tried in turn by name. `capital_nouns` says that all nouns are written with a capital.
+    Optional: `page` are the texts of the web page, which default to English. `imagenet` are the 1,000 classes of
+    ImageNet-1k in the usual order. `footnote_words` are words in bracketed notes of encyclopaedias ("[nota 3]").
+    `spacy_pipelines` are names of pipelines, the first installed of which is used. `capital_nouns` is True if all nouns
+    are capitalised.
     """
 
     code: str
@@ -114,26 +115,26 @@ class Language:
 
 
 def image_classes(file: str) -> tuple[ImageClass, ...]:
-    """The classes in a table that lies beside the language files: index, WordNet id, label, synonyms by "; "."""
+    """Read a table in this folder with index, WordNet id, label, and synonyms separated by "; "."""
     rows = (Path(__file__).parent / file).read_text(encoding="utf-8").splitlines()[1:]
     fields = (row.split("	") for row in rows)
     return tuple(ImageClass(wordnet, label, tuple(others.split("; "))) for _, wordnet, label, others in fields)
 
 
 def page_words(file: str) -> dict[str, str]:
-    """The web page's words in a table that lies beside the language files: those of templates/serve/words.json."""
+    """Read the texts of the web page from a JSON file in this folder, with the keys of templates/serve/words.json."""
     words: dict[str, str] = json.loads((Path(__file__).parent / file).read_text(encoding="utf-8"))
     return words
 
 
 def available() -> list[str]:
-    """Codes of the languages in the package."""
+    """Return the codes of all languages."""
     return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
 
 
 def get(code: str) -> Language:
-    """The language of an ISO 639-1 code; raises UsageError for one that has no file here."""
+    """Return the language with an ISO 639-1 code. Raises UsageError if there is none."""
     if code not in available():
-        raise UsageError(f"language {code!r}: not known; there is {', '.join(available())}")
+        raise UsageError(f"language {code!r}: unknown; available: {', '.join(available())}")
     language: Language = import_module(f"{__name__}.{code}").LANGUAGE
     return language

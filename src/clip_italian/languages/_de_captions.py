@@ -9,7 +9,7 @@ import re
 from clip_italian.languages._de_grammar import capitalise, with_article, written
 from clip_italian.languages._tidy import by_pattern, tidy_sentence
 
-# There is one of it, or the bare name needs a noun to make sense.
+# Unique things, and names that need another noun to make sense.
 _WHOLE = {
     "sonne": "die Sonne",
     "sonne mit gesicht": "die Sonne mit einem Gesicht",
@@ -87,7 +87,7 @@ _HAIR = {
     "blondes haar": "mit blondem Haar",
 }
 
-# Countries and their like that are no neuter names without article, in the genitive as after "die Flagge".
+# Countries and regions that are not neuter or take an article, in the genitive, as after "die Flagge".
 _GENITIVES = {
     **{name: f"der {name.title()}" for name in (
         "antarktis", "bahamas", "schweiz", "slowakei", "türkei", "ukraine", "mongolei",
@@ -127,7 +127,7 @@ _SMALL_IN_NAMES = frozenset({"und", "da"})
 
 
 def describe_emoji(name: str) -> str:
-    """A caption for a CLDR name: "8.30 uhr" → "eine Uhr, die halb neun zeigt"."""
+    """Return a caption for a CLDR name: "8.30 uhr" → "eine Uhr, die halb neun zeigt"."""
     name = name.strip()
     if name in _WHOLE:
         return _WHOLE[name]
@@ -160,7 +160,7 @@ def _either(male: str) -> str:
 
 
 def _family(members: str) -> str:
-    # "1" becomes "ein", as written; a word gets its capital.
+    # "1" becomes "ein"; nouns are capitalised.
     words = [
         capitalise(_COUNTS.get(word, word)) if word[0].isalpha() else _COUNTS.get(word, word)
         for word in members.split()
@@ -227,13 +227,13 @@ _BEGINS_SMALL = frozenset(
 
 
 def describe_stamp(sentence: str) -> str | None:
-    """Tidy a stamp's sentence: "Ein roter Apfel." → "ein roter Apfel"; None where it describes no picture."""
+    """Turn the sentence of a stamp into a caption: "Ein roter Apfel." → "ein roter Apfel"; None if it is not one."""
     caption = tidy_sentence(sentence, _BEGINS_SMALL.__contains__)
-    return None if caption is None else _MENDED.get(caption, caption)
+    return None if caption is None else _CORRECTIONS.get(caption, caption)
 
 
-# Articles that the stamps have wrong.
-_MENDED = {
+# Wrong articles in the stamps, with their corrections.
+_CORRECTIONS = {
     "ein Ingwerwurzel": "eine Ingwerwurzel",
     "ein Wassermelone": "eine Wassermelone",
     "ein weiße Hose": "eine weiße Hose",

@@ -1,7 +1,7 @@
-"""German nouns: which words are nouns (they have capitals), their gender, and their article.
+"""German nouns: recognition, capitalisation, gender and article.
 
-Gender is not written in a word. Before a noun stands an adjective that shows it ("rotes Herz", "roter Punkt"), or
-the noun's end is in a table, or it ends in a way that has a gender; the last part of a compound decides.
+The gender is determined by an adjective before the noun ("rotes Herz", "roter Punkt"), else by a table of word endings,
+else by rules for suffixes. In a compound, the last part decides.
 """
 
 import re
@@ -24,7 +24,7 @@ _ARTICLES = frozenset(
 _ENDINGS = ("es", "er", "em", "en", "e")
 _PARTICIPLE = re.compile(r"\w+(?:end|elnd|ernd)(?:es|er|e)")
 _SHOWN = {"es": "n", "er": "m"}
-# Ends of words that have a gender by rule, longest first.
+# Suffixes with a fixed gender, longest first.
 _RULES = sorted(
     (
         (end, gender)
@@ -41,7 +41,7 @@ INDEFINITE = {"m": "ein", "f": "eine", "n": "ein"}
 
 
 def is_adjective(word: str, following: str | None) -> bool:
-    """Whether a lower-case word is an inflected adjective of the noun (or adjective) that follows."""
+    """Return True if a lower-case word is an inflected adjective of the following noun or adjective."""
     if word in ADJECTIVES and following is not None:
         return True
     if following is None or following in SMALL or following[0].isdigit() or word in NOUNS_LIKE_ADJECTIVES:
@@ -56,7 +56,7 @@ def is_adjective(word: str, following: str | None) -> bool:
 
 
 def nouns_of(words: list[str]) -> list[bool]:
-    """Which words of a phrase are nouns. Words with a capital are; in a phrase that has some, the others are none."""
+    """Return for each word of a phrase whether it is a noun; if some are capitalised, exactly those are."""
     if any(word[:1].isupper() for word in words):
         return [word[:1].isupper() for word in words]
     return [
@@ -68,7 +68,7 @@ def nouns_of(words: list[str]) -> list[bool]:
 
 
 def capitalise(noun: str) -> str:
-    """ "apfel" → "Apfel", "back-pfeil" → "Back-Pfeil", "dvd" → "DVD"."""
+    """Capitalise a noun: "apfel" → "Apfel", "back-pfeil" → "Back-Pfeil", "dvd" → "DVD"."""
     return "-".join(_ABBREVIATIONS.get(part, part[:1].upper() + part[1:]) for part in noun.split("-"))
 
 
@@ -80,7 +80,7 @@ def _last_part(noun: str) -> str:
 
 
 def gender(noun: str) -> str:
-    """m, f or n: by the table of ends of words, longest first, then by rules."""
+    """Return the gender (m, f or n) by the longest ending in the table, or else by the rules."""
     word = _last_part(noun)
     known = next((GENDERS[end] for end in _ends(word) if end in GENDERS), None)
     ruled = (name for end, name in _RULES if word.endswith(end) and len(word) > len(end) + 1)
@@ -88,12 +88,12 @@ def gender(noun: str) -> str:
 
 
 def _ends(word: str) -> list[str]:
-    """All ends of a word, longest first; the whole word also with "^"."""
+    """Return all endings of a word, longest first, starting with the whole word marked by "^"."""
     return [f"^{word}", *(word[at:] for at in range(len(word)))]
 
 
 def is_plural(noun: str) -> bool:
-    """Whether the word is a plural, as "Augen"; "Fenster" and the like, which are both, count as singular."""
+    """Return True for plurals such as "Augen"; words that are also singulars, such as "Fenster", are not plurals."""
     word = _last_part(noun)
     ends = set(_ends(word))
     if ends & PLURALS:
@@ -105,7 +105,7 @@ def is_plural(noun: str) -> bool:
 
 
 def head_of(words: list[str], nouns: list[bool]) -> int | None:
-    """Where the noun is that the phrase is about: after a leading participle, else the first one."""
+    """Return the index of the head noun: the noun after a leading participle, or else the first noun."""
     for at, word in enumerate(words[:-1]):
         if word in _PREPOSITIONS and at and nouns[at - 1]:
             break
@@ -118,7 +118,7 @@ _PREPOSITIONS = frozenset("mit in im ohne von vor über auf hinter nach für bei
 
 
 def kind(words: list[str], nouns: list[bool]) -> str | None:
-    """Gender of a phrase (m, f, n), p for a plural, or None where no article fits."""
+    """Return the gender of a phrase (m, f or n), p for a plural, or None if it takes no article."""
     head = head_of(words, nouns)
     if head is None or words[head].lower() in BARE:
         return None
@@ -131,15 +131,15 @@ def kind(words: list[str], nouns: list[bool]) -> str | None:
 
 
 def written(phrase: str) -> str:
-    """The phrase with capitals at its nouns: "nach oben" → "nach oben", "kein trinkwasser" → "kein Trinkwasser"."""
+    """Capitalise the nouns of a phrase: "nach oben" → "nach oben", "kein trinkwasser" → "kein Trinkwasser"."""
     words = phrase.split()
     return " ".join(capitalise(word) if noun else word for word, noun in zip(words, nouns_of(words), strict=True))
 
 
 def with_article(phrase: str) -> str:
-    """Put the indefinite article before a bare noun phrase, and capitals at its nouns: "rotes herz" → "ein rotes Herz".
+    """Add the indefinite article to a noun phrase and capitalise its nouns: "rotes herz" → "ein rotes Herz".
 
-    Plurals have none in German; substances, games, and phrases that begin with an article or a number stay as they are.
+    Plurals, substances, games, and phrases that begin with an article or a number get no article.
     """
     words = phrase.split()
     text = written(phrase)

@@ -1,11 +1,11 @@
-"""German words that the rules of `_de_grammar` need to be told of."""
+"""Exceptions to the rules in `_de_grammar`."""
 
 
 def _by_gender(**words: str) -> dict[str, str]:
     return {word: gender for gender, listed in words.items() for word in listed.split()}
 
 
-# Nouns by the end of the word, where the rules say otherwise: "rad" is for Fahrrad, too; "^" is where a word begins.
+# Genders that differ from the rules, by the end of the word: "rad" also matches Fahrrad; "^" is the start of a word.
 GENDERS = _by_gender(
     m="""
     affe hase löwe ochse bulle drache käse falke rabe junge kunde bote buchstabe name experte sauropode zombie
@@ -45,7 +45,7 @@ GENDERS = _by_gender(
     gewicht gehäuse sushi ^om mittel besteck echo ziel wassereis speiseeis
     """,
 )  # fmt: skip
-# Plurals that simplemma's table does not tell by their dictionary form, and singulars that it takes for plurals.
+# Plurals that simplemma's lemmas do not reveal, and singulars that they make look like plurals.
 PLURALS = frozenset(
     """
     socken augen fische herzen ketten personen puppen quellen ballettschuhe tatzenabdrücke maracas reisbällchen
@@ -56,7 +56,7 @@ PLURALS = frozenset(
 SINGULARS = frozenset(
     "hyazinthe mandarine grille schütze mate schwester fluss spaten narzisse schmiede dinosaurier".split()
 )  # fmt: skip
-# Substances, games, and what is no thing: no article.
+# Substances, games and abstract nouns, without article.
 BARE = frozenset(
     """
     bacon badminton bowling camping lacrosse football baseball basketball softball volleyball rugby kricket
@@ -69,7 +69,7 @@ BARE = frozenset(
     minderjährige gepäckausgabe gepäckaufbewahrung zollkontrolle passkontrolle vibrationsmodus zufallsmodus
     """.split()
 )
-# Read as a noun where a noun follows, and read as an adjective though simplemma knows a noun so written.
+# Nouns that look like adjectives, and adjectives that simplemma also knows as nouns.
 NOUNS_LIKE_ADJECTIVES = frozenset("taube rose bubble sake orange dame haare".split())
 ADJECTIVES = frozenset(
     """
@@ -78,7 +78,7 @@ ADJECTIVES = frozenset(
     alte alter japanische hoher
     """.split()
 )
-# Written small and no adjectives that are inflected: function words, places, colours, verbs, numbers.
+# Words in lower case that are not inflected adjectives: function words, places, colours, verbs, numbers.
 SMALL = frozenset(
     """
     ab aber als am an auf aus bei beim bis das dem den der des die durch ein eine einem einen einer eines für gegen

@@ -1,4 +1,4 @@
-"""What the probes draw and say in German: numbers, colours, places, and neutral prompts about people."""
+"""Probes in German: numbers, colours, positions, and neutral prompts about people."""
 
 from clip_italian.languages import Probes, Thing
 from clip_italian.languages._de_grammar import INDEFINITE
@@ -51,7 +51,7 @@ _ENDINGS = {"m": "er", "f": "e", "n": "es"}
 _NUMBERS = ("zwei", "drei", "vier", "fünf", "sechs")
 _PLACES = {"left": "links von", "right": "rechts von", "above": "über", "below": "unter"}
 _DEFINITE = {"m": "der", "f": "die", "n": "das"}
-# After the words of place stands the dative.
+# Prepositions of place take the dative.
 _DATIVE = {"m": ("einem", "dem"), "f": ("einer", "der"), "n": ("einem", "dem")}
 _DATIVE_NOUNS = {"Elefant": "Elefanten", "Herz": "Herzen"}
 
@@ -88,7 +88,7 @@ PROBES = Probes(
     coloured=coloured,
     related=related,
     person="ein Foto von einer Person",
-    # "Person" is said of everybody, and so are verbs and adjectives after it.
+    # "Person" is used for all genders, and so are the verbs and adjectives that follow.
     people=tuple(
         f"ein Foto von einer {what}"
         for what in (

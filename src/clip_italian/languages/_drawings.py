@@ -1,13 +1,13 @@
-"""What the probes draw, whatever the language: OpenMoji's drawings and the paints of colours.
+"""Drawings and colours of the probes, for all languages.
 
-Each drawing shows one of it (OpenMoji's sock shows two).
+The drawings are from OpenMoji; each shows a single object (OpenMoji's sock, for example, shows two).
 """
 
 from collections.abc import Callable, Sequence
 
 from clip_italian.languages import Thing
 
-# These can be recognised in any colour; the fills that a colour replaces, from light to dark.
+# Objects that are recognisable in any colour, with the fill colours to replace, from light to dark.
 _PAINTABLE = {
     "apple": ("1F34E", "#ea5a47", "#d22f27"),
     "car": ("1F697", "#ea5a47"),
@@ -38,21 +38,21 @@ _PAINTS = {
 
 
 def things(words: str) -> tuple[Thing, ...]:
-    """The things in a language: lines of drawing, singular, plural and gender (m, f, n), like "apple mela mele f"."""
-    named = (line.split() for line in words.strip().splitlines())
-    return tuple(Thing(*_drawn(drawing), singular, plural, gender) for drawing, singular, plural, gender in named)
+    """Parse lines of drawing, singular, plural and gender (m, f or n), such as "apple mela mele f"."""
+    rows = (line.split() for line in words.strip().splitlines())
+    return tuple(Thing(*_drawing(name), singular, plural, gender) for name, singular, plural, gender in rows)
 
 
-def _drawn(drawing: str) -> tuple[str, tuple[str, ...]]:
+def _drawing(drawing: str) -> tuple[str, tuple[str, ...]]:
     code, *paints = _PAINTABLE.get(drawing) or (_OTHERS[drawing],)
     return code, tuple(paints)
 
 
 def counting(one: Callable[[Thing], str], numbers: Sequence[str]) -> Callable[[Thing, int], tuple[str, ...]]:
-    """`Probes.counted` of a language that sets the numbers from two on before the plural: "una mela", "tre mele"."""
+    """Return `Probes.counted` for languages that put numbers before the plural: "una mela", "tre mele"."""
     return lambda thing, number: (one(thing) if number == 1 else f"{numbers[number - 2]} {thing.plural}",)
 
 
 def paints(**names: str) -> dict[str, str]:
-    """Colours by their names in a language: `paints(red="rosso")` → {"rosso": "#d22f27"}."""
+    """Map the names of colours in a language to their values: `paints(red="rosso")` → {"rosso": "#d22f27"}."""
     return {names[colour]: paint for colour, paint in _PAINTS.items()}

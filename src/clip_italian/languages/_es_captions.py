@@ -12,7 +12,7 @@ from clip_italian.languages._tidy import by_pattern, tidy_sentence
 _SIGNS = frozenset(
     "acuario aries cáncer capricornio géminis leo libra ofiuco piscis sagitario escorpio tauro virgo".split()
 )
-# There is one of it, or the bare name needs a noun to make sense.
+# Unique things, and names that need another noun to make sense.
 _WHOLE = {
     "sol": "el sol",
     "sol con cara": "el sol con una cara",
@@ -66,7 +66,7 @@ _WHOLE = {
 _HOURS = "doce una dos tres cuatro cinco seis siete ocho nueve diez once doce".split()
 _HOUR = "|".join(_HOURS)
 
-# Countries and their like that take an article after "bandera de", and those with small words of their own.
+# Countries and regions with an article after "bandera de", or with words in lower case.
 _OF = {
     "antártida": "de la Antártida",
     "bahamas": "de las Bahamas",
@@ -106,7 +106,7 @@ _SMALL = frozenset({"y", "de", "del", "la", "las", "los"})
 
 
 def describe_emoji(name: str) -> str:
-    """A caption for a CLDR name: "ocho y media" → "un reloj que marca las ocho y media"."""
+    """Return a caption for a CLDR name: "ocho y media" → "un reloj que marca las ocho y media"."""
     name = name.strip()
     if name in _WHOLE:
         return _WHOLE[name]
@@ -173,9 +173,9 @@ _BEGINS_SMALL = frozenset(
 
 
 def describe_stamp(sentence: str) -> str | None:
-    """Tidy a stamp's sentence: "Una manzana roja." → "una manzana roja"; None where it describes no picture.
+    """Turn the sentence of a stamp into a caption: "Una manzana roja." → "una manzana roja"; None if it is not one.
 
-    The exclamation marks of "¡Un globo!" go, and those inside stay.
+    Enclosing exclamation marks, as in "¡Un globo!", are removed; others are kept.
     """
     text = sentence.strip()
     if text.startswith("¡") and text.endswith("!"):

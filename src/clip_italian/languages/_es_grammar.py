@@ -1,4 +1,4 @@
-"""Articles of Spanish nouns, by the end of the word and tables of those that do otherwise."""
+"""Spanish articles, by the ending of the noun and tables of exceptions."""
 
 _FEMININE_ENDS = ("a", "ción", "sión", "gión", "dad", "tad", "tud", "umbre", "triz")
 _MASCULINE = frozenset(
@@ -20,13 +20,13 @@ _FEMININE = frozenset(
     matriz lente nieve liebre ave chinche esfinge menorá tribu mamá mantis pirámide dinamo libido web
     """.split()
 )
-# Feminine, but "un" in the singular, since they begin with a stressed a.
+# Feminine nouns with "un" in the singular, because they begin with a stressed a.
 _STRESSED = frozenset(
     """
     agua águila ala alma ancla ave arma aula arpa hacha hada ánfora área alga asa arca hambre ama ansia habla haba
     """.split()
 )
-# They end in s and are one.
+# Singulars that end in s.
 _SINGULAR = frozenset(
     """
     paraguas salvavidas marcapáginas pintalabios portapapeles paracaídas sacacorchos abrelatas lavavajillas cactus
@@ -38,7 +38,7 @@ _SINGULAR = frozenset(
     """.split()
 )
 _PLURAL = frozenset("esquís sofás bebés menús cafés tés pies clips".split())
-# Substances, games, verbs and what is no thing: no article.
+# Substances, games, verbs and abstract nouns, without article.
 _BARE = frozenset(
     """
     adn arroz bádminton beicon béisbol bolos borrar bruma cocinar comida copyright críquet camping detener expulsar
@@ -59,7 +59,7 @@ _BEFORE_NOUNS = frozenset("gran grandes doble triple".split())
 
 
 def is_feminine(word: str) -> bool:
-    """Whether a noun, singular or plural, is feminine."""
+    """Return True if a noun, singular or plural, is feminine."""
     for one in (word, _singular(word)):
         if one in _MASCULINE:
             return False
@@ -69,7 +69,7 @@ def is_feminine(word: str) -> bool:
 
 
 def is_plural(word: str) -> bool:
-    """Whether a noun is a plural: it ends in s after a vowel without accent, and is no "paraguas"."""
+    """Return True for plurals: nouns in s after an unaccented vowel, except words such as "paraguas"."""
     return (
         word not in _SINGULAR and len(word) > 3 and (word.endswith(("as", "es", "is", "os", "us")) or word in _PLURAL)
     )
@@ -86,10 +86,10 @@ def _singular(word: str) -> str:
 
 
 def with_article(phrase: str) -> str:
-    """Put the indefinite article before a bare noun phrase: "manzana roja" → "una manzana roja".
+    """Add the indefinite article to a noun phrase: "manzana roja" → "una manzana roja".
 
-    Plurals get "unos" or "unas"; substances, games, phrases that are no noun and those that begin with an article or
-    a number stay as they are.
+    Plurals get "unos" or "unas". Substances, games, other parts of speech, and phrases that begin with an article or a
+    number get no article.
     """
     words = phrase.lower().split()
     first = words[0].strip(",.;:")

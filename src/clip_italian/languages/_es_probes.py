@@ -1,4 +1,4 @@
-"""What the probes draw and say in Spanish: numbers, colours, places, and neutral prompts about people."""
+"""Probes in Spanish: numbers, colours, positions, and neutral prompts about people."""
 
 from clip_italian.languages import Probes, Thing
 from clip_italian.languages._drawings import counting, paints, things
@@ -41,7 +41,7 @@ _THINGS = things(
     door puerta puertas f
     """
 )
-# Masculine and feminine of one thing.
+# Masculine and feminine singular.
 _COLOURS = {
     "rojo": "roja", "amarillo": "amarilla", "verde": "verde", "naranja": "naranja", "marrón": "marrón",
     "negro": "negra", "gris": "gris", "azul": "azul", "morado": "morada", "rosa": "rosa",
@@ -87,7 +87,7 @@ PROBES = Probes(
     coloured=coloured,
     related=related,
     person="una foto de una persona",
-    # "Persona" is said of everybody, and what follows has one form for all: verbs, and adjectives in -e and the like.
+    # "Persona" is used for all genders, and so are the following verbs and adjectives.
     people=tuple(
         f"una foto de una persona {what}"
         for what in (

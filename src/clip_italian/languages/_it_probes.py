@@ -1,4 +1,4 @@
-"""What the probes draw and say in Italian: numbers, colours, places, and neutral prompts about people."""
+"""Probes in Italian: numbers, colours, positions, and neutral prompts about people."""
 
 from clip_italian.languages import Probes, Thing
 from clip_italian.languages._drawings import counting, paints, things
@@ -43,7 +43,7 @@ _THINGS = things(
     """
 )
 
-# Masculine and feminine of one thing; "arancione" and "marrone" have one form, the last three never change.
+# Masculine and feminine singular; "arancione" and "marrone" have one form, the last three are invariable.
 _COLOURS = {
     "rosso": "rossa", "giallo": "gialla", "verde": "verde", "arancione": "arancione", "marrone": "marrone",
     "nero": "nera", "grigio": "grigia", "blu": "blu", "viola": "viola", "rosa": "rosa",
@@ -94,7 +94,7 @@ PROBES = Probes(
     coloured=coloured,
     related=related,
     person="una foto di una persona",
-    # "Persona" is said of everybody, and what follows has one form for all: verbs, and adjectives in -e.
+    # "Persona" is used for all genders, and so are the following verbs and adjectives in -e.
     people=tuple(
         f"una foto di una persona {what}"
         for what in (

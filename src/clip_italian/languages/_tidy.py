@@ -1,17 +1,17 @@
-"""What captions of drawings have in common in all languages: names of emoji, and sentences beside Tux Paint stamps."""
+"""Helpers of all languages for captions from emoji names and sentences of Tux Paint stamps."""
 
 import re
 from collections.abc import Callable, Iterable
 
-_LONGEST = 90  # characters; longer ones tell a story
+_LONGEST = 90  # characters; longer sentences do not describe the picture
 _SPEECH = ("–", "-", ",", '"', "«", "“", "„")
 
 
 def tidy_sentence(sentence: str, begins_small: Callable[[str], bool]) -> str | None:
-    """A stamp's sentence as a caption: "Una mela rossa." → "una mela rossa".
+    """Turn the sentence of a stamp into a caption: "Una mela rossa." → "una mela rossa".
 
-    `begins_small` says of the first word, in lower case, whether captions write it small: articles and numbers.
-    Returns None for what describes no picture: jokes on the tombstones, rules of a game.
+    `begins_small` is called with the first word, in lower case, and returns True if captions do not capitalise it, as
+    with articles and numbers. Returns None for sentences that do not describe the picture, such as rules of a game.
     """
     text = " ".join(sentence.split()).rstrip(". ")
     if not text or len(text) > _LONGEST or text.startswith(_SPEECH):
@@ -20,7 +20,7 @@ def tidy_sentence(sentence: str, begins_small: Callable[[str], bool]) -> str | N
 
 
 def by_pattern(name: str, patterns: Iterable[tuple[re.Pattern[str], Callable[..., str]]]) -> str | None:
-    """What the first pattern that fits the whole name makes of its groups; None where none fits."""
+    """Call the function of the first pattern that matches the whole name with its groups; None if none matches."""
     for pattern, make in patterns:
         if match := pattern.fullmatch(name):
             return make(*match.groups())

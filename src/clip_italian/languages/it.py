@@ -1,8 +1,8 @@
 """Italian: articles, captions for emoji and stamps, prompts.
 
-Emoji names (Unicode CLDR) are bare noun phrases without article or capitals: "mela rossa",
-"bandiera francia", "ore due e mezza". The functions here make captions of them. Gender and
-number follow the ending of the first word; the tables list the words that do otherwise.
+Emoji names (Unicode CLDR) are noun phrases without article or capitals: "mela rossa", "bandiera francia", "ore due e
+mezza". The functions in this module turn them into captions. Gender and number follow the ending of the first word; the
+tables list the exceptions.
 """
 
 import re
@@ -12,7 +12,7 @@ from clip_italian.languages._it_articles import indefinite, of_definite
 from clip_italian.languages._it_probes import PROBES
 from clip_italian.languages._tidy import by_pattern, tidy_sentence
 
-# First words of names, by what the ending does not say. The rest follows -o/-a/-i/-e.
+# Words whose gender or number does not follow from the ending (-o, -a, -i, -e).
 _MASCULINE = frozenset(
     """
     agente alce altoparlante aquilone ascensore barbiere barile bastone bicchiere bicipite bisonte boccale bue
@@ -52,7 +52,7 @@ _PLURAL = {
     "soldi": "dei", "sorgenti": "delle", "spaghetti": "degli", "uomini": "degli", "jeans": "dei", "slip": "degli",
     "popcorn": "dei", "brindisi": "un", "divisori": "dei", "moai": "un",
 }  # fmt: skip
-# Substances, games and the like: no article at all ("neve", "pallacanestro").
+# Substances, games and abstract nouns, without article ("neve", "pallacanestro").
 _BARE = frozenset(
     """
     neve sale pane carne bubble love lacrosse tennis cricket hockey football bowling badminton ping floppy copyright
@@ -61,7 +61,7 @@ _BARE = frozenset(
     allattare spara atterraggio decollo
     """.split()
 )
-# There is one of it, or the bare name needs a noun to make sense.
+# Unique things, and names that need another noun to make sense.
 _UNIQUE = {
     "sole": "il sole",
     "babbo natale": "Babbo Natale",
@@ -84,7 +84,7 @@ _UNIQUE = {
     "nebbioso": "un cielo nebbioso",
 }
 
-# Countries that take no article after "bandiera di"; and those that are not singular.
+# Countries without article after "bandiera di", then plural ones.
 _NO_ARTICLE = frozenset(
     """
     andorra anguilla antigua aruba barbados bermuda capo ceuta cipro clipperton cuba curaçao diego dominica el gibuti
@@ -126,10 +126,10 @@ _LOWERCASE = frozenset({"e", "ed", "di", "del", "degli", "da"})
 
 
 def with_article(phrase: str) -> str:
-    """Put the indefinite article before a bare noun phrase: "mela rossa" → "una mela rossa".
+    """Add the indefinite article to a noun phrase: "mela rossa" → "una mela rossa".
 
-    Plurals get the partitive ("delle patatine fritte"); substances, games, phrases that
-    are no noun and those that begin with an article or a number stay as they are.
+    Plurals get the partitive ("delle patatine fritte"). Substances, games, other parts of speech, and phrases that
+    begin with an article or a number get no article.
     """
     first = phrase.split()[0].lower().replace("’", "'")
     if first in _BARE | _LEADING_ARTICLES | _NUMBER_WORDS or first.startswith(("un'", "l'")):
@@ -146,7 +146,7 @@ def _is_feminine(word: str) -> bool:
 
 
 def describe_emoji(name: str) -> str:
-    """A caption for a CLDR name: "ore due" → "un orologio che segna le due"."""
+    """Return a caption for a CLDR name: "ore due" → "un orologio che segna le due"."""
     name = name.strip()
     if caption := by_pattern(name, _EMOJI_PATTERNS):
         return caption
@@ -184,7 +184,7 @@ def _describe_flag(country: str) -> str:
 
 
 def _of_country(country: str, first: str) -> str:
-    """ "di" joined to the article that the country takes, with the space or apostrophe after it."""
+    """Return "di" contracted with the article of the country, with the space or apostrophe after it."""
     plural = _PLURAL_COUNTRIES.get(country) or _PLURAL_COUNTRIES.get(first)
     if plural:
         return f"{plural} "
@@ -199,9 +199,9 @@ def _capitalise(word: str) -> str:
 
 
 def describe_stamp(sentence: str) -> str | None:
-    """Tidy a stamp's sentence: "Una mela rossa." → "una mela rossa".
+    """Turn the sentence of a stamp into a caption: "Una mela rossa." → "una mela rossa".
 
-    Returns None for what describes no picture: jokes on the tombstones, rules of a game.
+    Returns None for sentences that do not describe the picture, such as rules of a game.
     """
     return tidy_sentence(sentence, lambda first: first in _ARTICLES or first.startswith(("un'", "l'")))
 
