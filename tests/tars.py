@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_tar(path: Path, members: Mapping[str, bytes | str]) -> Path:
-    """A tar of files by name; content that is a text makes a link to it. Its folder is made if missing."""
+    """Write a tar with files by name; content of type str makes a link. Creates the folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as archive:
         for name, content in members.items():

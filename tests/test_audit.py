@@ -1,4 +1,4 @@
-"""`make audit`: what fails it, and what it names."""
+"""`make audit`: exit codes and output."""
 
 import json
 import runpy
@@ -21,7 +21,7 @@ UNKNOWN = {
 
 @pytest.fixture
 def audit(tmp_path, monkeypatch, capsys):
-    """Run the script on such a report; returns exit code and output."""
+    """Run the script on a report; returns exit code and output."""
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", [str(AUDIT), *map(str, arguments)])
@@ -38,40 +38,40 @@ def report(tmp_path, *dependencies):
     return file
 
 
-def test_what_is_not_known_is_named_and_does_not_fail(audit, tmp_path):
+def test_unknown_packages_are_named_and_do_not_fail(audit, tmp_path):
     code, out = audit(report(tmp_path, UNKNOWN, GOOD))
     assert code == 0
     assert "albucore (0.0.23)" in out
     assert "1 of 2 packages audited, 0 known weaknesses" in out
 
 
-def test_weaknesses_fail_it_with_a_line_each(audit, tmp_path):
+def test_each_vulnerability_fails_with_a_line(audit, tmp_path):
     code, out = audit(report(tmp_path, UNKNOWN, WEAK, GOOD))
     assert code == 1
     assert "requests 2.0.0: PYSEC-1, CVE-2; fixed in 2.1, 3.0\n" in out
     assert "albucore" in out and "2 of 3 packages audited, 1 known weaknesses" in out
 
 
-def test_nothing_audited_is_said(audit, tmp_path):
+def test_an_empty_audit_is_reported(audit, tmp_path):
     code, out = audit(report(tmp_path, UNKNOWN))
     assert (code, "careful: nothing could be audited" in out) == (0, True)
 
 
 def program(tmp_path, body):
-    """Stands for pip-audit: a shell script."""
+    """Write a shell script that replaces pip-audit."""
     file = tmp_path / "pip-audit"
     file.write_text(f"#!/bin/sh\n{body}\n")
     file.chmod(0o755)
     return file
 
 
-def test_a_failure_of_the_program_itself_is_another(audit, tmp_path):
+def test_a_failure_of_the_program_has_another_exit_code(audit, tmp_path):
     code, out = audit(program(tmp_path, "echo 'no network' >&2; exit 1"), "constraints.txt")
     assert code == 2
     assert "no network" in out and "could not be made" in out
 
 
-def test_the_programs_report_is_read_whatever_its_code(audit, tmp_path):
+def test_the_report_is_read_whatever_the_exit_code(audit, tmp_path):
     made = report(tmp_path, WEAK)
     copy = f'while [ "$1" != --output ]; do shift; done; cp {made} "$2"; exit 1'
     code, out = audit(program(tmp_path, copy), "constraints.txt")

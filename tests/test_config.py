@@ -31,7 +31,7 @@ def test_overrides_reach_nested_keys_and_list_items(recipe):
     assert settings.model.logit_scale == 12.0
 
 
-def test_paths_are_found_as_they_are_stored(recipe, tmp_path):
+def test_paths_are_found_up_to_normalisation(recipe, tmp_path):
     (tmp_path / "citta\u0300").mkdir()
     (tmp_path / "citta\u0300" / "p.jsonl").write_text("")
     typed = tmp_path / "citt\u00e0"
@@ -52,14 +52,14 @@ def test_paths_are_found_as_they_are_stored(recipe, tmp_path):
         ("seed=abc", "seed"),
     ],
 )
-def test_wrong_settings_are_named_in_one_line(recipe, override, words):
+def test_wrong_settings_are_one_line_errors(recipe, override, words):
     with pytest.raises(UsageError) as caught:
         load_recipe(recipe, [override])
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file_and_broken_toml(tmp_path):
+def test_a_missing_file_and_invalid_toml_are_errors(tmp_path):
     with pytest.raises(UsageError, match="no such recipe"):
         load_recipe(tmp_path / "none.toml")
     broken = tmp_path / "b.toml"
@@ -77,17 +77,17 @@ def test_two_towers_have_no_base():
     again = Recipe.model_validate(recipe.model_dump(mode="json"))
     assert again == recipe
     older = recipe.model_dump(mode="json")
-    older["model"]["base"] = "mini"  # what older versions wrote
+    older["model"]["base"] = "mini"  # as written by older versions
     assert Recipe.model_validate(older) == recipe
 
 
 @pytest.mark.parametrize("name", ["paper", "paper-code"])
-def test_the_papers_recipes_name_two_towers_and_nothing_else(name):
+def test_the_papers_recipes_name_only_two_towers(name):
     model = load_recipe(name).model.model_dump()
     assert model["base"] is None and model["vision"] and model["text"]
 
 
-def test_a_base_beside_two_towers_is_refused():
+def test_a_base_with_two_towers_is_an_error():
     with pytest.raises(UsageError, match="base cannot be combined with vision and text"):
         load_recipe("paper", ["model.base=some/model"])
     assert load_recipe("mini").model.base == "mini"

@@ -1,4 +1,4 @@
-"""What the command prints reaches streams of any encoding."""
+"""Console output with streams of any encoding."""
 
 import io
 import sys
@@ -29,7 +29,7 @@ def printed(monkeypatch, encoding, errors):
         ("latin-1", b"caff\xe8 ?? a? b? ?"), ("ascii", b"caff? ?? a? b? ?"),
     ],
 )  # fmt: skip
-def test_what_an_encoding_lacks_is_replaced(monkeypatch, encoding, expected):
+def test_unencodable_characters_are_replaced(monkeypatch, encoding, expected):
     assert printed(monkeypatch, encoding, "strict") == expected
 
 
@@ -37,22 +37,22 @@ def test_what_an_encoding_lacks_is_replaced(monkeypatch, encoding, expected):
     ("encoding", "expected"),
     [("utf-8", "caffè 日本 a".encode() + b"\xff b? \xe2\x80\xa6"), ("ascii", b"caff? ?? a\xff b? ?")],
 )
-def test_bytes_of_file_names_come_out_as_they_are_in_the_locale_c(monkeypatch, encoding, expected):
+def test_bytes_of_file_names_are_unchanged_in_the_c_locale(monkeypatch, encoding, expected):
     assert printed(monkeypatch, encoding, "surrogateescape") == expected
 
 
-def test_another_way_that_was_chosen_stays(monkeypatch):
+def test_other_error_handlers_are_kept(monkeypatch):
     assert printed(monkeypatch, "ascii", "backslashreplace") == rb"caff\xe8 \u65e5\u672c a\udcff b\ud83d \u2026"
 
 
-def test_streams_that_are_none_or_no_files_are_left_alone(monkeypatch):
+def test_missing_and_replaced_streams_are_ignored(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     console.replace_unencodable()
     assert sys.stdout is None
 
 
-def test_tables_are_drawn_in_what_the_encoding_has(monkeypatch):
+def test_tables_use_characters_of_the_encoding(monkeypatch):
     from rich.table import Table
 
     raw = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Nothing leaves the machine: what the system saw of a whole session, and what offline mode refuses."""
+"""No data leaves the machine: a system call trace of a session, and offline mode."""
 
 import ipaddress
 import os
@@ -35,7 +35,7 @@ _ALSO_FINE = ("/dev", "/proc")
 
 
 def addresses(trace: str) -> set[str]:
-    """HOST:PORT of everything that a trace connects or sends to; loopback apart, unless it is asked for names."""
+    """Return HOST:PORT of all connections in a trace, except loopback unless it is a name server."""
     found = set()
     for line in trace.splitlines():
         for match in _ADDRESS.finditer(line):
@@ -46,7 +46,7 @@ def addresses(trace: str) -> set[str]:
 
 
 def written(trace: str, room: Path) -> set[Path]:
-    """What a trace of a process working in `room` opened for writing, made, moved or linked, where that succeeded."""
+    """Return the paths that a process in `room` successfully opened for writing, created, moved or linked."""
     found = set()
     for line in trace.splitlines():
         call, _, rest = line.partition("(")
@@ -57,7 +57,7 @@ def written(trace: str, room: Path) -> set[Path]:
             if result[2] and (call == "creat" or _WRITES.search(rest)):
                 found.add(Path(result[2]))
         elif call not in ("connect", "sendto", "sendmsg", "sendmmsg"):
-            # The last path is what is made.
+            # The last path is the new one.
             folders = re.findall(r"(?:AT_FDCWD|\d+)<([^>]*)>", rest)
             found.add(Path(folders[-1] if folders else room, re.findall(r'"((?:[^"\\]|\\.)*)"', rest)[-1]))
     return found
@@ -65,7 +65,7 @@ def written(trace: str, room: Path) -> set[Path]:
 
 @pytest.fixture
 def session(tmp_path, shapes, tiny_folder):
-    """Runs the commands of `traced.py` below strace in an empty HOME, and gives the trace and its room."""
+    """Run the commands of `traced.py` with strace and an empty HOME; returns the trace and its folder."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: apt-get install strace")
 
@@ -75,7 +75,7 @@ def session(tmp_path, shapes, tiny_folder):
             (room / name).mkdir(parents=True)
         for name in ("cerchio-rosso-0", "quadrato-blu-1", "triangolo-nero-2"):
             shutil.copy(shapes.parent / "images" / f"{name}.png", room / "pictures")
-        # Not this process's environment: it may have CI, HF_HUB_OFFLINE and the package's own defaults.
+        # A clean environment: this process may have CI, HF_HUB_OFFLINE and the package's defaults.
         environment = {
             "PATH": os.environ["PATH"], "HOME": str(room / "home"), "TMPDIR": str(room / "tmp"),
             "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8",
@@ -94,17 +94,17 @@ def session(tmp_path, shapes, tiny_folder):
 
 
 @pytest.mark.integration
-def test_a_session_connects_to_nothing_and_writes_nothing_elsewhere(session):
+def test_a_session_makes_no_connections_and_writes_only_expected_files(session):
     trace, room = session()
     made = written(trace, room / "out")
-    # The trace sees what there is to see: an index on the disk, and the request to the service.
+    # The trace contains the expected events: an index on disk, and the request to the service.
     assert room / "out" / "located.jpg" in made and 'inet_addr("127.0.0.1")' in trace
     assert addresses(trace) == set()
     allowed = (room / "out", room / "tmp", room / "home" / ".cache" / "clip-italian", *map(Path, _ALSO_FINE))
     assert sorted(str(path) for path in made if not any(path.is_relative_to(one) for one in allowed)) == []
 
 
-def test_the_reader_of_traces_knows_leaks():
+def test_the_trace_parser_detects_leaks():
     trace = """connect(3<s>, {sa_family=AF_INET, sin_port=htons(443), sin_addr=inet_addr("52.1.2.3")}, 16) = -1 E
 connect(3<s>, {sa_family=AF_INET6, sin6_port=htons(443), inet_pton(AF_INET6, "2a00::1", &sin6_addr)}, 28) = 0
 connect(3<s>, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("127.0.0.53")}, 16) = 0
@@ -119,7 +119,7 @@ renameat2(AT_FDCWD</w>, "b", AT_FDCWD</w>, "e", 0) = 0"""
     assert {str(path) for path in written(trace, Path("/w"))} == {"/w/b", "/home/x/.cache/Microsoft", "/w/d", "/w/e"}
 
 
-def test_defaults_are_set_and_what_the_user_set_is_respected(monkeypatch):
+def test_defaults_are_set_and_existing_variables_kept(monkeypatch):
     for name in privacy.OPT_OUTS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
@@ -129,7 +129,7 @@ def test_defaults_are_set_and_what_the_user_set_is_respected(monkeypatch):
     assert found == privacy.OPT_OUTS | {"ORT_DISABLE_TELEMETRY": "0", "RAY_USAGE_STATS_ENABLED": "1"}
 
 
-def test_openvino_reports_only_for_who_agreed(tmp_path, monkeypatch):
+def test_openvino_reports_only_after_opt_in(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.delitem(sys.modules, "openvino_telemetry", raising=False)
     (tmp_path / "intel").mkdir()
@@ -163,13 +163,13 @@ def test_libraries_read_the_defaults():
         ("http://localhost@example.org/", False), ("auto", False), ("http://[broken", False),
     ],
 )  # fmt: skip
-def test_what_is_on_this_machine(address, here):
+def test_loopback_addresses(address, here):
     assert privacy.is_loopback(address) is here
 
 
 @pytest.fixture
 def offline(monkeypatch, cache):
-    """Offline mode; a connection that is tried all the same fails the test with the address."""
+    """Enable offline mode; an attempted connection fails the test with its address."""
     monkeypatch.setenv(privacy.OFFLINE, "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
 
@@ -262,7 +262,7 @@ ACCESSES = {
 
 
 @pytest.mark.parametrize("access", ACCESSES)
-def test_offline_mode_refuses_in_one_line_before_any_connection(access, offline, tmp_path):
+def test_offline_mode_raises_before_any_connection(access, offline, tmp_path):
     if access == "stamps" and not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         pytest.skip("no apt-get here: the stamps cannot be had")
     with pytest.raises(UserError, match="CLIP_ITALIAN_OFFLINE=1") as caught:
@@ -270,13 +270,13 @@ def test_offline_mode_refuses_in_one_line_before_any_connection(access, offline,
     assert "\n" not in str(caught.value)
 
 
-def test_offline_mode_leaves_what_is_here_alone(offline, tiny_folder):
+def test_offline_mode_allows_local_access(offline, tiny_folder):
     assert DualEncoder.load(tiny_folder).dim > 0
     check_hub(str(tiny_folder))
     privacy.refuse_offline("the service", "", "http://127.0.0.1:7860")
 
 
-def test_offline_mode_takes_libraries_with_it(monkeypatch):
+def test_offline_mode_applies_to_libraries(monkeypatch):
     import huggingface_hub.constants
 
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):

@@ -1,4 +1,4 @@
-"""Every recipe of the package is read, and its patterns cover the model it names, at full size but without memory."""
+"""Packaged recipes are valid, and their patterns cover the parameters of their full-size models (on meta device)."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def count(named):
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
-def test_every_recipe_is_valid_and_says_what_it_costs(path):
+def test_every_recipe_is_valid_and_states_its_cost(path):
     recipe = load_recipe(path)
     text = path.read_text(encoding="utf-8")
     header = text[: text.index('language = "it"')]
@@ -67,7 +67,7 @@ def test_the_papers_recipe_has_its_values():
     assert [stage.cached for stage in code.stage] == [False, False]
 
 
-def test_random_towers_read_captions_in_both_casings():
+def test_random_towers_embed_captions_in_both_casings():
     for name, capital in (("paper", True), ("paper-code", False)):
         with torch.device("meta"):
             tokenizer = load_base(load_recipe(name, ["model.init=random"]).model).tokenizer

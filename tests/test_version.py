@@ -1,4 +1,4 @@
-"""One version everywhere: the package's."""
+"""The package's version is the same everywhere."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_citation_and_changelog_agree():
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", day)
 
 
-def test_the_command_tells_it(capsys):
+def test_the_command_prints_it(capsys):
 
     with pytest.raises(SystemExit) as stop:
         app(["--version"])

@@ -1,4 +1,4 @@
-"""What `make wheel` does, from building to the README's lines in an environment that has nothing else."""
+"""`make wheel`: builds the wheel and runs the lines of the README in a clean environment."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[1] / ".ci" / "wheel"
 
 
 @pytest.mark.slow
-def test_the_wheel_runs_outside_of_the_repository(real_assets, tmp_path):
+def test_the_wheel_runs_outside_the_repository(real_assets, tmp_path):
     chosen = {"PYTHON": sys.executable, "CLIP_ITALIAN_CACHE": str(real_assets), "TMPDIR": str(tmp_path)}
     environment = os.environ | chosen
     done = subprocess.run([SCRIPT], cwd=tmp_path, env=environment, text=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""The ordinary commands in one process, to be run below strace: `python tests/traced.py MODEL PICTURES ROOM`.
+"""Runs common commands in one process, for use with strace: `python tests/traced.py MODEL PICTURES ROOM`.
 
 MODEL is a model folder, PICTURES a folder of them; all output goes into the folder ROOM.
 """
@@ -18,7 +18,7 @@ def run(*arguments):
 
 
 def served(index):
-    """What one request for words gets from the service, on a free port."""
+    """Send one text search to the service on a free port and return the response."""
     import uvicorn
 
     from clip_italian.serve.app import create

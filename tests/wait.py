@@ -1,4 +1,4 @@
-"""Wait for what another thread or process does, and never for ever."""
+"""Waits for other threads and processes, with a timeout."""
 
 import subprocess
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def until(condition: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 60) -> None:
-    """Return once `condition()` holds; fail after `seconds`, or when `process`, which is to bring it about, ends."""
+    """Wait until `condition()` is true; fail after `seconds`, or if `process` ends before."""
     limit = time.monotonic() + seconds
     while not condition():
         assert process is None or process.poll() is None, "it ended before what was waited for"

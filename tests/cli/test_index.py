@@ -197,4 +197,4 @@ def test_what_is_left_out_of_a_folder(run, tmp_path, tiny_folder):
     (photos / "note").write_text("un gatto")
     for arguments in ((photos / "note",), ("un gatto", "--not", photos / "film.mp4")):
         code, out, err = run("search", tmp_path / "idx", *arguments)
-        assert (code, out, err.count("\n"), "but no picture" in err) == (1, "", 1, True)
+        assert (code, out, err.count("\n"), "but it is not a picture" in err) == (1, "", 1, True)

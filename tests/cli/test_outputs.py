@@ -91,5 +91,5 @@ def test_a_place_where_nothing_may_be_written_is_named(run, shapes, tiny_folder,
     assert built[0] == 0, built[2]
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
     code, _, err = run("search", tmp_path / "idx", "un gatto", "--html", tmp_path / "sheet.html")
-    said = f"clip-italian: {tmp_path}/sheet.html: {os.strerror(number)}; choose another place, or change who may"
+    said = f"clip-italian: {tmp_path}/sheet.html: {os.strerror(number)}; choose another path, or change its permissions"
     assert code == 1 and err.startswith(said) and err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The code that docs/contributing.md shows, put into a copy of the package: it passes ruff, and its own tests pass."""
+"""The code in docs/contributing.md, applied to a copy of the package, passes ruff and its own tests."""
 
 import os
 import re
@@ -20,7 +20,7 @@ TESTS = [name for _, name, _ in BLOCKS if name.startswith("tests/")]
 
 @pytest.fixture(scope="module")
 def patched(tmp_path_factory):
-    """A copy of package and tests in which everything that the page shows is done, as a contributor would."""
+    """A copy of package and tests with all changes on the page applied."""
     room = tmp_path_factory.mktemp("contributed")
     for name in ("src", "tests"):
         shutil.copytree(ROOT / name, room / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -30,7 +30,7 @@ def patched(tmp_path_factory):
             assert not (room / name).exists(), f"{name} is there already"
             (room / name).write_text(code, encoding="utf-8")
         else:
-            # Line numbers may have moved since the page was written; what stands around the change may not.
+            # git accepts changed line numbers, but not changed context.
             done = subprocess.run(["git", "apply", "-"], cwd=room, input=code, text=True, capture_output=True)
             assert done.returncode == 0, f"{name}: {done.stderr}"
     guide = (ROOT / "docs" / "languages.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Links between the repository's own pages lead somewhere, as GitHub sees them; MkDocs checks the site."""
+"""Links between the pages of the repository are valid on GitHub; MkDocs checks those of the site."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def text_of(path):
 
 
 def anchors(path):
-    """What GitHub makes of headings: small letters, words joined by "-", nothing else but "_"."""
+    """Return the anchors that GitHub generates for headings: lower case, words joined by "-", and "_"."""
     headings = re.findall(r"^#+ (.*)$", text_of(path), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 

@@ -1,4 +1,4 @@
-"""Every module, file and symbol of this project that the docs name exists."""
+"""Modules, files and symbols of this project in the docs exist."""
 
 import re
 from importlib import import_module
@@ -24,7 +24,7 @@ TO_BE_WRITTEN = re.compile(r"fr\.py|remote_encoder|sources[./]flickr|test_stutte
 
 
 def resolves(name: str) -> bool:
-    """True where a dotted name below the package is a module, or an attribute of one."""
+    """Return True if a dotted name in the package is a module or an attribute of one."""
     parts = name.split(".")
     for cut in range(len(parts), 0, -1):
         module = ".".join(parts[:cut])
@@ -43,7 +43,7 @@ def resolves(name: str) -> bool:
 
 
 def exists(file: str) -> bool:
-    """True for a path from the repository, the package or the tests."""
+    """Return True for an existing path relative to the repository, the package or the tests."""
     return any((room / file).is_file() for room in (ROOT, SOURCE, ROOT / "src", ROOT / "tests"))
 
 

@@ -1,4 +1,4 @@
-"""README.md and README.it.md show the same commands, code, figures and links."""
+"""README.md and README.it.md have the same commands, code, figures and links."""
 
 import re
 from pathlib import Path
@@ -11,13 +11,13 @@ COMMENT = re.compile(r"\s{2,}# .*")  # each in its language
 
 
 def code(text):
-    """Lines of all blocks of code, without comments."""
+    """Return the lines of all code blocks, without comments."""
     blocks = ("".join(match) for match in BLOCK.findall(text))
     return [[COMMENT.sub("", line).strip() for line in block.splitlines() if line.strip()] for block in blocks]
 
 
 def tables(text):
-    """Rows of tables without their first column, which is words."""
+    """Return the rows of tables without their first column, which is text."""
     return [line.split("|")[2:] for line in text.splitlines() if re.match(r"\|[^|]*\|.*\d", line)]
 
 

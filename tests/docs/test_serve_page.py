@@ -1,4 +1,4 @@
-"""The unit of docs/serve.md is one that systemd takes; the container is given what it is built from, and no more."""
+"""The unit in docs/serve.md is valid for systemd; the container's build context has only the needed files."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ OPTIONS = set(re.findall(r"--[a-z-]+", CliRunner().invoke(app, ["serve", "--help
 
 
 def in_context(path):
-    """Whether Docker sends a file: .dockerignore's last pattern that fits it or a folder above decides."""
+    """Return True if Docker sends a file: the last pattern in .dockerignore that matches it or a parent decides."""
     sent = True
     for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         pattern = line.lstrip("!")

@@ -1,4 +1,4 @@
-"""What the hooks of the site make of links and of files outside of docs/."""
+"""The site's hooks for links and for files outside docs/."""
 
 import importlib.util
 import json

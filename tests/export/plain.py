@@ -1,4 +1,4 @@
-"""Run where `import clip_italian` fails: embeds by another library alone, and prints what it got as JSON.
+"""Embeds with another library and prints the result as JSON; runs where `import clip_italian` fails.
 
 Standard input is JSON: `texts`, `picture` (a file) and `jobs`, pairs of a format of `clip-italian export` and a folder.
 """

@@ -1,4 +1,4 @@
-"""The exported graphs against the model they were made of, run by onnxruntime and OpenVINO themselves."""
+"""Exported graphs, run with onnxruntime and OpenVINO directly, compared to their source model."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ WIDE = Image.new("RGB", (90, 40), "orange")
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """A vision-text dual encoder with a ViT and a BERT, a CLIP and a SigLIP, each made once."""
+    """A vision-text dual encoder with a ViT and a BERT, a CLIP, and a SigLIP."""
     room = tmp_path_factory.mktemp("models")
     processor = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False)
     DualEncoder(tiny_model(), tiny_tokenizer(), processor, {"recipe": "tiny"}).save(room / "dual")
@@ -48,7 +48,7 @@ def sources(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folders(sources, tmp_path_factory):
-    """Their folders of two graphs."""
+    """The exported folders of `sources`."""
     room = tmp_path_factory.mktemp("onnx")
     for kind, source in sources.items():
         to_onnx.export(source, room / kind)
@@ -80,7 +80,7 @@ def test_tokenizer_json_alone_gives_the_same_tokens(kind, sources, folders):
 
 
 @pytest.mark.parametrize("kind", ["dual", "clip", "siglip"])
-def test_an_onnx_encoder_takes_the_models_place(kind, sources, folders):
+def test_an_onnx_encoder_replaces_the_model(kind, sources, folders):
     encoder, found = sources[kind].encoder, load.load(folders[kind])
     assert isinstance(found, OnnxEncoder)
     assert np.allclose(found.encode_text(TEXTS), encoder.encode_text(TEXTS), atol=1e-5)
@@ -96,7 +96,7 @@ def test_an_onnx_encoder_takes_the_models_place(kind, sources, folders):
         found.encode_text("un gatto")
 
 
-def test_a_service_shares_it(sources, folders):
+def test_a_service_shares_an_encoder(sources, folders):
     shared = SharedEncoder(load.load(folders["clip"]))
     try:
         assert np.allclose(shared.encode_text(TEXTS), sources["clip"].encoder.encode_text(TEXTS), atol=1e-5)
@@ -106,28 +106,28 @@ def test_a_service_shares_it(sources, folders):
         shared.close()
 
 
-def test_the_folder_tells_what_it_is(sources, folders):
+def test_the_folder_describes_itself(sources, folders):
     settings = exported.read(folders["dual"])
     for name, graph in (("image", settings.image), ("text", settings.text)):
         opsets = {one.domain: one.version for one in onnx.load(folders["dual"] / f"{name}.onnx").opset_import}
         assert opsets[""] == settings.opset
         assert graph.precision == "float32" and graph.parity.largest_difference < 1e-3 and graph.parity.sample > 10
-    assert settings.source == "dual"  # not where it lay
+    assert settings.source == "dual"  # the name without the path
     assert settings.source_weights_sha256 == sources["dual"].encoder.weights_hash
     assert isinstance(load.load_rival(str(folders["dual"]), IT, torch.device("cpu")), OnnxEncoder)
 
 
 @pytest.fixture
 def copy(folders, tmp_path):
-    """A copy of the vision-text dual encoder's folder."""
+    """A copy of the exported folder of the vision-text dual encoder."""
     return Path(shutil.copytree(folders["dual"], tmp_path / "copy"))
 
 
-def test_eight_bits(sources, copy):
+def test_quantised_graphs(sources, copy):
     source, before = sources["dual"], (copy / "text.onnx").stat().st_size
     settings = to_onnx.quantise_graphs(source, copy, exported.read(copy))
     found = OnnxEncoder.load(copy)
-    # Without VNNI a processor's sums of products in 8 bits overflow, and what comes second is taken.
+    # On processors without VNNI, int8 sums overflow, and the second attempt is used.
     first = "MatMul by channel" in settings.text.quantised
     assert settings.text.precision == "int8" and (first or "MatMul by block" in settings.text.quantised)
     product = "MatMulInteger" if first else "MatMulNBits"
@@ -136,11 +136,11 @@ def test_eight_bits(sources, copy):
     cosines = np.sum(found.encode_text(source.sample.texts) * source.encoder.encode_text(source.sample.texts), axis=1)
     assert cosines.min() == pytest.approx(settings.text.parity.least_cosine, abs=1e-6)
     assert 0.99 <= cosines.min() < 1 - 1e-7
-    # An index of the one is none of the other.
+    # The two models cannot share an index.
     assert found.weights_hash == settings.weights_sha256 != source.encoder.weights_hash
 
 
-def test_less_is_quantised_where_the_most_is_too_much(sources, copy):
+def test_less_is_quantised_if_accuracy_requires_it(sources, copy):
     graph, expected = exported.read(copy).text, sources["dual"].encoder.encode_text(TEXTS)
     before = (copy / "text.onnx").read_bytes()
     assert to_onnx.first_accepted(copy, graph, lambda _: -expected, expected) == graph
@@ -157,15 +157,15 @@ def test_less_is_quantised_where_the_most_is_too_much(sources, copy):
         assert there & {"MatMulInteger", "MatMulNBits"} == products
 
 
-def test_eight_bits_that_lose_too_much_are_refused(sources, copy, monkeypatch):
+def test_quantised_graphs_that_lose_too_much_are_errors(sources, copy, monkeypatch):
     monkeypatch.setattr(parity, "LEAST_COSINE", 1.1)
     with pytest.raises(UserError, match="no quantised graph has a cosine") as caught:
         to_onnx.quantise_graphs(sources["dual"], copy, exported.read(copy))
     assert "\n" not in str(caught.value)
 
 
-def test_embeddings_that_are_too_far_write_nothing(sources, folders, tmp_path, monkeypatch):
-    # The graphs of a model with other weights.
+def test_embeddings_that_differ_write_nothing(sources, folders, tmp_path, monkeypatch):
+    # Graphs of a model with other weights.
     wrong = lambda _, folder: to_onnx.measure_parity(  # noqa: E731
         sources["dual"], Path(shutil.copytree(folders["clip"], folder)), exported.read(folder)
     )
@@ -191,7 +191,7 @@ def test_openvino_gives_the_same_embeddings(precision, sources, copy):
 
 @pytest.mark.parametrize(("precision", "hint"), [("float32", "f32"), ("bf16", "bf16")])
 def test_an_openvino_file_states_its_precision(precision, hint, sources, copy):
-    """As docs/release.md has it for programs of one's own: read from the file, handed to `compile_model`."""
+    """Read the precision from the file and pass it to `compile_model`, as docs/release.md describes."""
     import openvino
 
     to_openvino.convert(sources["dual"], copy, exported.read(copy), precision)
@@ -210,7 +210,7 @@ def test_an_openvino_file_states_its_precision(precision, hint, sources, copy):
 
 
 @pytest.mark.parametrize("file", ["image.onnx", "text.onnx", "tokenizer.json"])
-def test_a_folder_that_lacks_a_file_is_one_line(file, copy):
+def test_a_missing_file_is_an_error(file, copy):
     (copy / file).unlink()
     with pytest.raises(UserError, match=f"{file} is missing; export the model again"):
         load.load(copy)
@@ -220,7 +220,7 @@ def test_a_folder_that_lacks_a_file_is_one_line(file, copy):
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_settings_are_one_line_and_training_refuses_graphs(folders, tmp_path):
+def test_damaged_settings_and_training_on_graphs_are_errors(folders, tmp_path):
     with pytest.raises(UserError, match="an exported model"):
         DualEncoder.load(folders["dual"])
     (tmp_path / "export.json").write_text('{"version": 2}')
@@ -228,13 +228,13 @@ def test_damaged_settings_are_one_line_and_training_refuses_graphs(folders, tmp_
         load.load(tmp_path)
 
 
-def test_the_sample_is_the_same_each_time_and_like_photos():
+def test_the_synthetic_sample_is_reproducible_and_like_photos():
     first, second = parity.synthetic(5), parity.synthetic(5)
     assert all(one.tobytes() == other.tobytes() for one, other in zip(first, second, strict=True))
     assert len({picture.size for picture in first}) == 5
     grey = np.asarray(first[0].convert("L"), float)
     assert 15 < grey.std() < 90
-    # Neighbours are alike, as in photos.
+    # Neighbouring pixels are correlated, as in photos.
     assert np.corrcoef(grey[:, 1:].ravel(), grey[:, :-1].ravel())[0, 1] > 0.7
 
 

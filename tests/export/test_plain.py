@@ -1,4 +1,4 @@
-"""What plain transformers and sentence-transformers make of the exported folders, without this package."""
+"""Exported folders, loaded with transformers and sentence-transformers without this package."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outside(models, tmp_path_factory):
-    """Folders and embeddings (texts, pictures) by another process, in which this package cannot be imported."""
+    """Folders, and embeddings (texts, pictures) by another process that cannot import this package."""
     room = tmp_path_factory.mktemp("exported")
     PICTURE.save(room / "picture.png")
     folders = {(way, kind): room / f"{way}-{kind}" for way in EXPORTS for kind in KINDS}
@@ -61,14 +61,14 @@ def outside(models, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", EXPORTS)
-def test_others_get_the_same_embeddings(way, kind, models, outside):
+def test_other_libraries_get_the_same_embeddings(way, kind, models, outside):
     _, texts, pictures = outside[way, kind]
     assert np.allclose(texts, models[kind].encode_text(TEXTS), atol=1e-5)
     assert np.allclose(pictures, models[kind].encode_images([PICTURE]), atol=1e-5)
 
 
 def _odd(room):
-    """Pictures that Pillow's plain `convert` reads otherwise than a person sees them."""
+    """Pictures that Pillow's `convert` decodes differently from viewers."""
     photo = draw_shape("cerchio", "red", 1).resize((80, 60))
     steps = np.linspace(0, 65_535, 80)[None, :].repeat(60, axis=0).astype(np.uint16)
     seen = np.zeros((60, 80), np.uint8)
@@ -84,7 +84,7 @@ def _odd(room):
 
 
 def _snippet():
-    """The function of docs/release.md that opens a picture by Pillow alone."""
+    """The function in docs/release.md that opens a picture with only Pillow."""
     page = (Path(__file__).parents[2] / "docs" / "release.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(def opened.*?)```", page, re.DOTALL)
     scope = {"np": np, "Image": Image}
@@ -93,7 +93,7 @@ def _snippet():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_odd_pictures_agree_when_opened_as_the_guide_says(kind, models, outside, tmp_path):
+def test_unusual_pictures_agree_when_opened_as_in_the_guide(kind, models, outside, tmp_path):
     from sentence_transformers import SentenceTransformer
 
     paths = _odd(tmp_path)
@@ -102,28 +102,28 @@ def test_odd_pictures_agree_when_opened_as_the_guide_says(kind, models, outside,
     for opened in (open_picture, _snippet()):
         found = theirs.encode([opened(path) for path in paths])
         assert (ours * found).sum(1) == pytest.approx(1, abs=1e-3)
-    pictures = [path for path in paths if path.suffix != ".tif"]  # which the library takes for a text
+    pictures = [path for path in paths if path.suffix != ".tif"]  # the library treats this path as text
     rows = [paths.index(path) for path in pictures]
     by_path = (ours[rows] * theirs.encode([str(path) for path in pictures])).sum(1)
-    told = {"rgba.png", "la.png", "grey16.png"}  # the limit that the guide states, and no other
+    told = {"rgba.png", "la.png", "grey16.png"}  # the only exceptions, as the guide states
     assert {path.name for path, cosine in zip(pictures, by_path, strict=True) if cosine < 0.999} <= told
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_a_model_folder_of_ours_too(kind, models, outside):
+def test_the_folder_is_also_a_model_folder(kind, models, outside):
     again = DualEncoder.load(outside["hf", kind][0])
     assert again.weights_hash == models[kind].weights_hash and again.max_tokens == models[kind].max_tokens
 
 
 @pytest.mark.parametrize("export", [hf.export, sentence_transformers.export])
-def test_classes_of_ours_are_refused_in_one_line(export, tmp_path, tiny_encoder):
+def test_classes_of_this_package_are_errors(export, tmp_path, tiny_encoder):
     tiny_encoder.model.text_model.__class__ = MeanPooledBertModel
     with pytest.raises(UserError, match=r"clip-italian \(MeanPooledBertModel\)") as caught:
         export(tiny_encoder, "mine", tmp_path / "out")
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
-def test_small_letters_are_in_the_tokenizer_that_is_written(tmp_path, monkeypatch):
+def test_the_written_tokenizer_lowercases(tmp_path, monkeypatch):
     encoder = DualEncoder.load(kinds.folder("siglip", tmp_path / "siglip"))
     monkeypatch.setattr(type(encoder), "lowers", True)
     hf.export(encoder, "siglip", tmp_path / "out")

@@ -13,7 +13,7 @@ from clip_italian.files import assets, atomic, digests
 
 @pytest.fixture
 def wheel(tmp_path, monkeypatch, cache):
-    """A small wheel, and a pip that delivers it; `deliveries` counts them."""
+    """A small wheel, and a fake pip that provides it; `deliveries` counts the downloads."""
     source = tmp_path / "small.whl"
     with zipfile.ZipFile(source, "w") as archive:
         archive.writestr("small/data.bin", b"12345")
@@ -30,7 +30,7 @@ def wheel(tmp_path, monkeypatch, cache):
     return asset, deliveries
 
 
-def test_fetched_once_verified_and_cached(wheel):
+def test_a_wheel_is_downloaded_once_verified_and_cached(wheel):
     asset, deliveries = wheel
     first = assets.fetch(asset)
     assert assets.fetch(asset) == first
@@ -42,21 +42,21 @@ def test_fetched_once_verified_and_cached(wheel):
 @pytest.mark.parametrize(
     "damage", [lambda p: p.write_bytes(p.read_bytes()[:-3]), lambda p: p.write_bytes(b""), lambda p: p.unlink()]
 )
-def test_a_damaged_file_is_fetched_again(wheel, damage):
+def test_a_damaged_file_is_downloaded_again(wheel, damage):
     asset, deliveries = wheel
     damage(assets.fetch(asset))
     assert digests.sha256_of(assets.fetch(asset)) == asset.sha256
     assert len(deliveries) == 2
 
 
-def test_a_file_with_another_hash_is_refused_and_leaves_nothing(wheel, cache):
+def test_a_file_with_another_hash_is_an_error_and_leaves_nothing(wheel, cache):
     wrong = assets.Wheel("small", "1.0", "0" * 64, "data", "MIT", "home")
     with pytest.raises(UserError, match="sha256"):
         assets.fetch(wrong)
     assert not list((cache / "assets").iterdir())
 
 
-def test_member_is_unpacked_once_and_mended(wheel):
+def test_member_is_extracted_once_and_repaired(wheel):
     asset, _ = wheel
     path = assets.member(asset, "small/data.bin")
     assert path.read_bytes() == b"12345"
@@ -64,7 +64,7 @@ def test_member_is_unpacked_once_and_mended(wheel):
     assert assets.member(asset, "small/data.bin").read_bytes() == b"12345"
 
 
-def test_no_network_is_one_clear_line(cache, monkeypatch):
+def test_no_network_is_a_one_line_error(cache, monkeypatch):
     def run(command, **_):
         return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: No matching distribution found\n")
 
@@ -105,7 +105,7 @@ def test_staged_replaces_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize("is_folder", [True, False])
-def test_staged_never_replaces_a_folder_of_something_else(tmp_path, is_folder):
+def test_staged_never_replaces_an_unrelated_folder(tmp_path, is_folder):
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "a.jpg").write_text("precious")
@@ -120,7 +120,7 @@ def test_staged_never_replaces_a_folder_of_something_else(tmp_path, is_folder):
 
 
 @pytest.mark.parametrize("place", ["model.safetensors", "model/0_CLIPModel/model.safetensors"])
-def test_weights_are_for_those_whom_the_umask_lets_read(place, tmp_path):
+def test_weights_get_the_permissions_of_the_umask(place, tmp_path):
     target = tmp_path / place.partition("/")[0]
     before = os.umask(0o027)
     try:
@@ -134,7 +134,7 @@ def test_weights_are_for_those_whom_the_umask_lets_read(place, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
-def test_an_error_in_staged_tells_what_was_to_be_written(tmp_path):
+def test_an_error_in_staged_names_the_target(tmp_path):
     with pytest.raises(OSError, match="No space left") as caught, atomic.staged(tmp_path / "out"):
         raise OSError(28, "No space left on device")
     assert caught.value.__notes__ == [str(tmp_path / "out")]

@@ -1,4 +1,4 @@
-"""Names in Unicode forms NFC and NFD: equal when compared, opened as they are stored."""
+"""Names in the Unicode forms NFC and NFD are compared and found on disk."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from clip_italian.files.names import as_stored, followed, normal
 NFC, NFD = "perch\u00e9", "perche\u0301"
 
 
-def test_names_that_look_alike_are_equal():
+def test_names_are_equal_up_to_normalisation():
     assert normal(NFC) == normal(NFD) == NFC
     assert normal("plain[1].jpg") == "plain[1].jpg"
 
 
 @pytest.mark.parametrize(("stored", "typed"), [(NFC, NFD), (NFD, NFC), (NFC, NFC)])
-def test_a_path_is_found_as_it_is_stored(tmp_path, monkeypatch, stored, typed):
+def test_a_path_is_found_up_to_normalisation(tmp_path, monkeypatch, stored, typed):
     file = tmp_path / stored / "a[1]" / f"{stored}.jpg"
     file.parent.mkdir(parents=True)
     file.write_text("x")
@@ -25,7 +25,7 @@ def test_a_path_is_found_as_it_is_stored(tmp_path, monkeypatch, stored, typed):
     assert as_stored(Path("..", tmp_path.name, typed)) == Path("..", tmp_path.name, stored)
 
 
-def test_what_exists_or_is_not_there_stays_as_typed(tmp_path):
+def test_existing_and_missing_paths_are_unchanged(tmp_path):
     for name in (NFC, NFD):
         (tmp_path / name).mkdir()
     assert as_stored(tmp_path / NFC) == tmp_path / NFC, "both are there: each is its own"
@@ -38,7 +38,7 @@ def test_what_exists_or_is_not_there_stays_as_typed(tmp_path):
     assert as_stored(tmp_path / f"{NFC}2") == tmp_path / f"{NFC}2"
 
 
-def test_links_in_a_path_are_followed_down_to_each_folder(tmp_path, monkeypatch):
+def test_links_are_resolved_for_each_folder(tmp_path, monkeypatch):
     (tmp_path / "disk" / NFD).mkdir(parents=True)
     (tmp_path / "disk" / NFD / "l").symlink_to("..")
     (tmp_path / "disk" / "a.png").symlink_to("b.png")

@@ -47,7 +47,7 @@ def listed(text):
 def test_articles(phrase):
     noun = phrase.split()[-1]
     assert de.with_article(noun) == phrase
-    assert de.with_article(noun.lower()) == phrase  # as CLDR and folders have it: capitals are found, too
+    assert de.with_article(noun.lower()) == phrase  # without capitals, as in CLDR and folder names
 
 
 @pytest.mark.parametrize(
@@ -148,14 +148,14 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS, min_size=1, max_size=6).map(" ".join))
-def test_an_article_is_put_once_and_no_word_is_lost(phrase):
+def test_an_article_is_added_once_and_no_word_is_lost(phrase):
     said = de.with_article(phrase)
     assert said.lower().removeprefix("eine ").removeprefix("ein ") == phrase
     assert de.with_article(said) == said
 
 
 @given(st.text(min_size=1).filter(str.strip))
-def test_any_text_gets_through(text):
+def test_any_text_is_accepted(text):
     assert de.with_article(text)
     assert de.describe_emoji(text)
     caption = de.describe_stamp(text)

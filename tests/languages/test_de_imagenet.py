@@ -9,17 +9,17 @@ from tests.languages.test_de import COCO, EVERYDAY, listed
 
 CLASSES = languages.get("de").imagenet
 NAMES = [name for one in CLASSES for name in (one.label, *one.synonyms)]
-UNINFLECTED = {"rosa", "leuchtend", "rot", "frei"}  # and adverbs
+UNINFLECTED = {"rosa", "leuchtend", "rot", "frei"}  # including adverbs
 PREPOSITIONS = set("am an auf aus bei beim für im in mit ohne über unter vom von wie zu zum zur".split())
 
 
 def head(name: str) -> tuple[str, str] | None:
-    """(article, noun) of a name that has an article and no second noun beside the first ("ein Vogel Strauß")."""
+    """Return (article, noun) of a name with an article and no apposition ("ein Vogel Strauß")."""
     match = re.fullmatch(r"(eine?) (?:[a-zäöüß]\S* )*([A-ZÄÖÜ]\S*)(?: [a-zäöüß].*)?", name)
     return (match[1], match[2].lower()) if match else None
 
 
-def test_nouns_have_capitals():
+def test_nouns_are_capitalised():
     assert [name for name in NAMES if not re.search(r"\b[A-ZÄÖÜ]", name) and "iPod" not in name] == []
 
 
@@ -35,7 +35,7 @@ def test_adjectives_agree_with_their_article():
 
 
 def test_a_compound_has_the_gender_of_its_last_part():
-    """Looked up among the names themselves and in lists written before: a Königskrabbe is feminine as a Krabbe is."""
+    """Compare with the other names and earlier lists: Königskrabbe is feminine like Krabbe."""
     known = {}
     for name in (*NAMES, *listed(COCO), *listed(EVERYDAY)):
         found = head(name)
@@ -49,12 +49,12 @@ def test_a_compound_has_the_gender_of_its_last_part():
         for part in (noun[at:] for at in range(1, len(noun) - 3))
         if part in known and known[part] != articles
     }
-    assert wrong == {("giraffe", "affe"), ("wasserkaraffe", "affe")}  # no apes
+    assert wrong == {("giraffe", "affe"), ("wasserkaraffe", "affe")}  # not apes
 
 
 @pytest.mark.parametrize(
     ("number", "wordnet", "label"),
-    # By the WordNet entry, those first that a translation word by word gets wrong.
+    # Chosen from the WordNet entries, mostly where a literal translation is wrong.
     [
         (0, "n01440764", "eine Schleie"), (5, "n01496331", "ein Zitterrochen"), (8, "n01514859", "eine Henne"),
         (10, "n01530575", "ein Bergfink"), (13, "n01534433", "ein Junko"), (21, "n01608432", "ein Milan"),

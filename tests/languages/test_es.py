@@ -127,7 +127,7 @@ WORDS = st.sampled_from("manzana pera casa rojo grande con y de ojos águila 3 h
 
 
 @given(st.lists(WORDS, min_size=1, max_size=6).map(" ".join))
-def test_an_article_is_put_once_and_no_word_is_lost(phrase):
+def test_an_article_is_added_once_and_no_word_is_lost(phrase):
     said = es.with_article(phrase)
     assert said == phrase or said.split(maxsplit=1)[1] == phrase
     assert es.with_article(said) == said
@@ -135,7 +135,7 @@ def test_an_article_is_put_once_and_no_word_is_lost(phrase):
 
 @given(st.text(min_size=1).filter(str.strip))
 @example(":")
-def test_any_text_gets_through(text):
+def test_any_text_is_accepted(text):
     assert es.with_article(text)
     assert es.describe_emoji(text)
     caption = es.describe_stamp(text)

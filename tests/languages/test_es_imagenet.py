@@ -64,7 +64,7 @@ def test_articles_agree_in_number():
 
 @pytest.mark.parametrize(
     ("number", "wordnet", "label"),
-    # By the WordNet entry, those first that a translation word by word gets wrong.
+    # Chosen from the WordNet entries, mostly where a literal translation is wrong.
     [
         (0, "n01440764", "una tenca"), (5, "n01496331", "un pez torpedo"), (8, "n01514859", "una gallina"),
         (10, "n01530575", "un pinzón real"), (13, "n01534433", "un pájaro junco"), (21, "n01608432", "un milano"),

@@ -1,4 +1,4 @@
-"""What every language file gives, so that the rest of the package can rely on it."""
+"""Properties of every language file that the rest of the package relies on."""
 
 import json
 import string
@@ -18,13 +18,13 @@ def placeholders(text):
     return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
 
-def test_there_are_three():
+def test_three_languages_are_available():
     assert CODES == ["de", "es", "it"]
     assert languages.DEFAULT in CODES
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_fields_are_filled(code):
+def test_fields_are_not_empty(code):
     language = languages.get(code)
     assert language.code == code
     assert all(prompt.count("{}") == 1 for prompt in (*language.prompts, language.drawing_prompt))
@@ -43,7 +43,7 @@ def test_fields_are_filled(code):
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_sheet_words_take_their_figures(code):
+def test_sheet_words_are_templates(code):
     words = languages.get(code).sheet
     assert "3" in words.found.format(count=3)
     assert "2" in words.copies.format(count=2)
@@ -54,7 +54,7 @@ def test_sheet_words_take_their_figures(code):
 
 
 @pytest.mark.parametrize("code", [code for code in CODES if languages.get(code).page])
-def test_page_words_are_those_of_the_english_page(code):
+def test_page_words_have_the_keys_of_the_english_page(code):
     words = languages.get(code).page
     assert set(words) == set(ENGLISH) | HINTS
     for name, english in ENGLISH.items():
@@ -63,8 +63,8 @@ def test_page_words_are_those_of_the_english_page(code):
 
 
 @pytest.mark.parametrize("code", [code for code in CODES if languages.get(code).probes])
-def test_probes_tell_all_apart(code):
-    """Every way to say a number, a colour or a place is said of one of them only."""
+def test_probes_are_distinct(code):
+    """Each phrase for a number, colour or position is used for only one of them."""
     probes = languages.get(code).probes
     assert len(probes.things) >= 30
     for field in ("code", "singular"):
@@ -82,13 +82,13 @@ def test_probes_tell_all_apart(code):
         assert len(set(ways)) == len(ways)
 
 
-def test_unknown_language_names_the_known_ones():
+def test_an_unknown_language_is_an_error_with_the_known_ones():
     with pytest.raises(UsageError, match="there is de, es, it"):
         languages.get("xx")
 
 
-def test_the_guides_language_works():
-    """The French file that docs/languages.md shows."""
+def test_the_language_of_the_guide_works():
+    """The French file in docs/languages.md."""
     guide = (Path(__file__).parents[2] / "docs" / "languages.md").read_text(encoding="utf-8")
     code = guide.split("```python\n")[1].split("```")[0]
     assert code.count("\n") <= 45

@@ -1,4 +1,4 @@
-"""The labels of ImageNet's classes in every language that has them: whole, told apart, clean, in that language."""
+"""Labels of ImageNet's classes in every language that has them: complete, unique, clean, and in that language."""
 
 import re
 from collections import Counter
@@ -56,7 +56,7 @@ BORROWED = {
 
 
 def named(code: str) -> list[tuple[int, str]]:
-    """(class, name) of all labels and synonyms."""
+    """Return (class, name) of all labels and synonyms."""
     classes = enumerate(languages.get(code).imagenet)
     return [(number, name) for number, one in classes for name in (one.label, *one.synonyms)]
 
@@ -73,8 +73,8 @@ def test_a_thousand_classes_in_wordnets_order(code):
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_no_name_is_given_twice(code):
-    """Nor to two classes with another article: a picture would have two right answers."""
+def test_names_are_unique(code):
+    """Names of two classes must differ in more than the article, or a picture would have two correct labels."""
     names = named(code)
     assert [name for name, count in Counter(name.casefold() for _, name in names).items() if count > 1] == []
     classes: dict[str, set[int]] = {}
@@ -91,7 +91,7 @@ def test_names_are_clean(code):
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_no_english_is_left(code):
+def test_no_english_remains(code):
     allowed = set(BORROWED[code].split())
     words = {word.lower() for _, name in named(code) for word in re.findall(r"[^\W\d_]{2,}", name)}
     english = {word for word in words if told(word, "en") and not told(word, code)}
@@ -100,5 +100,5 @@ def test_no_english_is_left(code):
 
 
 def told(word: str, code: str) -> bool:
-    """Whether simplemma's table has the word, as German nouns with a capital, too."""
+    """Return True if simplemma knows the word, also capitalised for German nouns."""
     return simplemma.is_known(word, lang=code) or (code == "de" and simplemma.is_known(word.capitalize(), lang=code))

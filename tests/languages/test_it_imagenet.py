@@ -11,7 +11,7 @@ NAMES = [(number, name) for number, one in enumerate(CLASSES) for name in (one.l
 
 
 def articles(noun: str) -> set[str]:
-    """The articles that may stand before a word, whatever its gender; written for this test."""
+    """Return the possible articles before a word, for any gender; independent of the package."""
     word = noun.lower()
     if re.match(r"i[aeou]|y[aeou]", word):  # iena, iurta; yorkshire
         return {"uno", "una", "degli", "delle", "della"}
@@ -31,7 +31,7 @@ def test_articles_agree_with_the_sound_that_follows():
 
 @pytest.mark.parametrize(
     ("number", "wordnet", "label"),
-    # By the WordNet entry, those first that a translation word by word gets wrong.
+    # Chosen from the WordNet entries, mostly where a literal translation is wrong.
     [
         (0, "n01440764", "una tinca"), (5, "n01496331", "una torpedine"), (8, "n01514859", "una gallina"),
         (10, "n01530575", "una peppola"), (13, "n01534433", "un uccello junco"), (21, "n01608432", "un nibbio"),

@@ -1,4 +1,4 @@
-"""What the probes say, against Italian written by hand."""
+"""Phrases of the probes, compared to Italian written by hand."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_places(first, relation, second, said):
     assert it.related(THINGS[first], relation, THINGS[second]) == said
 
 
-def test_things_can_be_told_apart():
+def test_things_have_distinct_names():
     for field in ("code", "singular", "plural"):
         names = [getattr(thing, field) for thing in PROBES.things]
         assert len(set(names)) == len(names) >= 30

@@ -1,7 +1,7 @@
-"""No module but the language files knows Italian: neither its words nor its codes.
+"""Only the language files contain Italian words and language codes.
 
-Looked at are the strings of the code and the templates. Docstrings and comments are documentation, and a recipe is an
-experiment in one language that says which: both may be in Italian.
+The test reads strings in the code and the templates. Docstrings and comments are documentation, and a recipe is an
+experiment in one language: they may contain Italian.
 """
 
 import ast
@@ -18,16 +18,16 @@ PACKAGE = Path(clip_italian.__file__).parent
 NAME = re.compile(r"clip[-_]italian", re.IGNORECASE)  # the package's own
 CODES = {"it", "ita", "italian", "italiano", "italiana"}
 
-# What is Italian by its nature, and why.
+# Allowed Italian words, with the reason.
 ALLOWED = {
-    # Il Post is an Italian newspaper: its pages, tables and credits are read here and nowhere else.
+    # Il Post is an Italian newspaper; only these modules read its pages, tables and credits.
     "sources/ilpost.py": {"foto", "immagine", "testo"},
     "sources/credits.py": {"foto", "alla", "dai", "degli", "del", "della", "dal"},
-    # What phones and cameras of Italians write where a caption belongs, and call their files.
+    # Default captions and file names of phones and cameras set to Italian.
     "sources/embedded.py": {"foto", "senza"},
-    # Function words of Spanish and Portuguese that Italian has, too.
+    # Function words of Spanish and Portuguese that are also Italian.
     "clean/language_id.py": {"con", "del", "una", "pelo"},
-    # A folder that a device's program makes.
+    # A folder created by a program for a device.
     "pictures/walk.py": {"ipod"},
     # The published data set MSCOCO-IT and its files captions_ita_*.json.
     "sources/mscoco_it.py": {"it"},
@@ -38,7 +38,7 @@ ALLOWED = {
     # The paper's text towers, by their names at the Hub: dbmdz/bert-base-italian-xxl-cased.
     "models_torch/single_towers.py": {"italian"},
     "models_torch/flax_checkpoint.py": {"italian"},
-    # A country (ISO 3166), where a machine stands.
+    # A country code (ISO 3166) for the location of a machine.
     "config.py": {"ita"},
     "train/cost.py": {"ita"},
     # The help names the language that the project is about.
@@ -47,7 +47,7 @@ ALLOWED = {
 
 
 def italian_words():
-    """Function words and numbers of Italian, and the other words of its language file that are no English ones."""
+    """Return Italian function words and numerals, and other words of its language file that are not English."""
     italian = languages.get("it")
     texts = [
         *italian.function_words, *italian.number_words, *italian.prompts, *italian.neutral, italian.drawing_prompt,
@@ -76,7 +76,7 @@ ITALIAN = italian_words() - {
 
 
 def strings(path):
-    """(line, text) of a file: of code all string literals but docstrings, of templates and the like each line."""
+    """Yield (line, text) of a file: string literals of code, except docstrings, and each line of other files."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
         yield from enumerate(text.splitlines(), 1)
@@ -94,7 +94,7 @@ def strings(path):
 
 
 def told(text):
-    """Italian words and codes in a text: "it" only where it is no English pronoun, alone or joined to something."""
+    """Return Italian words and codes in a text; "it" only if it is not the English pronoun."""
     plain = NAME.sub("", text)
     words = set(re.findall(r"[^\W\d_]+", plain.lower()))
     found = words & ((ITALIAN | CODES) - {"it"})
@@ -117,7 +117,7 @@ def test_no_italian_outside_the_language_files(path):
     assert found == set()
 
 
-def test_nothing_is_allowed_in_vain():
+def test_every_exception_is_needed():
     for name, words in ALLOWED.items():
         used = set().union(*(told(text) for _, text in strings(PACKAGE / name)))
         assert words <= used, (name, words - used)
@@ -148,6 +148,6 @@ def test_the_search_knows_english(text):
     assert not told(text)
 
 
-def test_there_is_enough_to_search_for():
+def test_enough_words_are_searched():
     assert len(ITALIAN) > 800
     assert len(FILES) > 200

@@ -1,4 +1,4 @@
-"""Several models on the same files: each file is decoded once, and each model gives what it gives alone."""
+"""Several models on the same files: each file is decoded once, with the same embeddings as with a single model."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def files(tmp_path):
     return paths
 
 
-def test_every_file_is_decoded_once_for_all(files, tmp_path, tiny_encoder, monkeypatch):
+def test_every_file_is_decoded_once_for_all_models(files, tmp_path, tiny_encoder, monkeypatch):
     encoders = [tiny_encoder, *(DualEncoder.load(kinds.folder(kind, tmp_path / kind)) for kind in ("clip", "siglip"))]
     alone = [encoder.encode_files(files) for encoder in encoders]
     opened = []
@@ -39,12 +39,12 @@ def test_every_file_is_decoded_once_for_all(files, tmp_path, tiny_encoder, monke
     assert {mine.shape[1] for mine in vectors} == {24, 40}
 
 
-def test_nothing_in_nothing_out(tmp_path, tiny_encoder):
+def test_empty_input_gives_empty_output(tmp_path, tiny_encoder):
     done, (vectors,), errors = encode_files([tiny_encoder], [tmp_path / "none.png"])
     assert (done, vectors.shape, len(errors)) == ([], (0, 24), 1)
 
 
-def test_large_photos_are_decoded_smaller_and_embedded_alike(tmp_path, tiny_encoder, monkeypatch):
+def test_reduced_decoding_gives_nearly_the_same_embeddings(tmp_path, tiny_encoder, monkeypatch):
     side = tiny_encoder.at_least
     assert side == 2 * min(tiny_encoder.preprocess(Image.new("RGB", (90, 70))).shape[1:])
     rough = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -67,7 +67,7 @@ def test_large_photos_are_decoded_smaller_and_embedded_alike(tmp_path, tiny_enco
 
 
 @pytest.mark.parametrize("kind", ["RGB", "L", "RGBA"])
-def test_pictures_handed_in_are_turned_as_files_are(kind, tmp_path, tiny_encoder):
+def test_orientation_is_applied_to_images_as_to_files(kind, tmp_path, tiny_encoder):
     path = tmp_path / "turned.png"
     exif = Image.Exif()
     exif[0x0112] = 6

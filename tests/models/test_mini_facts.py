@@ -1,4 +1,4 @@
-"""What the package knows of `mini`, tried with a tiny model in its place."""
+"""Facts about `mini`, tested with a tiny model instead."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ from tests.train.test_cost import part
 
 @pytest.fixture
 def heads(tmp_path, tiny_folder, monkeypatch):
-    """A heads file, and the tiny model as `mini`."""
+    """A heads file, with the tiny model as `mini`."""
     path = tmp_path / "package" / "mini_heads.safetensors"
     path.parent.mkdir()
     path.write_bytes(b"heads")
@@ -37,7 +37,7 @@ def test_evaluate_refuses_the_pictures_that_mini_was_trained_on(heads, shapes):
         check({"mini": encoder}, {paths[4]: "seen", paths[53]: "new"}, "test.jsonl")
 
 
-def test_the_card_of_mini_tells_its_facts(heads):
+def test_the_card_of_mini_has_its_facts(heads):
     result = {
         "format": 1, "kind": "retrieval", "name": "mini", "model": {}, "bootstrap": {},
         "data": {"source": "photos/captions.jsonl", "fingerprint": "abc"}, "folds": {"count": 5},
@@ -58,19 +58,19 @@ def test_the_card_of_mini_tells_its_facts(heads):
     assert 'DualEncoder.load("mini")' in text
 
 
-def test_without_facts_nothing_is_told(heads):
+def test_without_facts_info_is_empty(heads):
     assert mini.info() == {}
     assert "training data" in gather("mini").missing
 
 
-def test_facts_of_other_heads_are_refused(heads):
+def test_facts_of_other_heads_are_errors(heads):
     mini_facts.write(heads, {}, [], {})
     heads.write_bytes(b"others")
     with pytest.raises(UserError, match="does not belong to"):
         DualEncoder.load("mini")
 
 
-def test_damaged_facts_are_one_line(heads):
+def test_damaged_facts_are_errors(heads):
     path = mini_facts.write(heads, {}, [], {})
     whole = path.read_bytes()
     more = json.dumps(json.loads(gzip.decompress(whole)) | {"unknown": 1})
@@ -80,6 +80,6 @@ def test_damaged_facts_are_one_line(heads):
             mini.info()
 
 
-def test_the_packaged_facts_are_of_the_packaged_heads():
+def test_the_packaged_facts_belong_to_the_packaged_heads():
     if mini_facts.read(mini.HEADS) is None:
         pytest.skip("the package tells nothing of its mini yet")

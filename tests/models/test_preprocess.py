@@ -34,7 +34,7 @@ def picture(width, height):
 
 @pytest.mark.parametrize("name", PROCESSORS)
 @pytest.mark.parametrize("size", [(300, 200), (201, 333), (40, 30)])
-def test_pixels_are_the_processors(name, size):
+def test_pixels_equal_those_of_the_processor(name, size):
     processor = PROCESSORS[name]
     ours = Preprocess.of(processor)
     image = picture(*size)
@@ -44,11 +44,11 @@ def test_pixels_are_the_processors(name, size):
     assert torch.allclose(found, expected, atol=2e-6)
 
 
-def test_only_a_processor_that_resizes_in_its_own_way_is_called_itself():
+def test_only_a_processor_with_another_resize_is_called():
     assert [name for name, processor in PROCESSORS.items() if not Preprocess.of(processor).direct] == ["convnext"]
 
 
-def test_a_processor_that_is_not_linear_is_refused():
+def test_a_non_linear_processor_is_an_error():
     class Odd(CLIPImageProcessorPil):
         def _preprocess(self, images, **more):
             found = super()._preprocess(images, **more)
@@ -61,7 +61,7 @@ def test_a_processor_that_is_not_linear_is_refused():
 
 def test_random_crops_are_parts_of_the_resized_picture():
     ours = Preprocess.of(CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}))
-    image = picture(96, 32)  # three crops wide, and not resized
+    image = picture(96, 32)  # three crops wide, not resized
     whole = np.asarray(image).transpose(2, 0, 1)
     lefts = set()
     for seed in range(200):
@@ -78,17 +78,17 @@ def test_a_random_crop_larger_than_the_picture_repeats_its_edges():
     assert np.array_equal(crop, np.pad(np.asarray(picture(4, 4)), [(1, 1), (1, 1), (0, 0)], "edge").transpose(2, 0, 1))
 
 
-def test_a_random_crop_keeps_the_shape_that_a_square_processor_would_not():
+def test_a_random_crop_keeps_the_aspect_ratio():
     ours = Preprocess.of(SiglipImageProcessorPil(size={"height": 32, "width": 32}))
     wide = Image.new("RGB", (200, 100), "white")
-    wide.paste(Image.new("RGB", (100, 100), "black"), (50, 0))  # a square in the middle
+    wide.paste(Image.new("RGB", (100, 100), "black"), (50, 0))  # a centred square
     squashed = ours.pixels(wide)[0]
     assert (squashed[16] < 128).sum() == 16
     widths = {int((ours.pixels(wide, np.random.default_rng(seed))[0, 16] < 128).sum()) for seed in range(30)}
     assert max(widths) == 32
 
 
-def test_how_small_a_jpeg_may_come():
+def test_minimum_size_of_a_reduced_jpeg():
     assert Preprocess.of(PROCESSORS["clip"]).at_least == 224
     assert Preprocess.of(PROCESSORS["siglip"]).at_least == 96
     assert Preprocess.of(PROCESSORS["as it is"]).at_least is None
@@ -96,7 +96,7 @@ def test_how_small_a_jpeg_may_come():
 
 @pytest.mark.parametrize("name", PROCESSORS)
 @pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (1, 1), (3, 3), (3, 1)])
-def test_thin_pictures_take_little_memory_and_keep_their_colours(name, size):
+def test_thin_pictures_use_little_memory_and_keep_their_colours(name, size):
     if name == "as it is":
         pytest.skip("does not resize")
     ours = Preprocess.of(PROCESSORS[name])
@@ -112,9 +112,9 @@ def test_thin_pictures_take_little_memory_and_keep_their_colours(name, size):
         assert middle.tolist() == [250, 10, 120]
 
 
-def test_a_picture_longer_than_32_to_1_is_cut_to_its_middle():
+def test_a_picture_longer_than_32_to_1_is_cropped_to_its_middle():
     ours = Preprocess.of(PROCESSORS["clip, cropped"])
     long = Image.new("RGB", (1000, 10))
     long.paste((255, 0, 0), (490, 0, 510, 10))
-    cut = long.crop((400, 0, 600, 10))  # shorter than that: not cut
+    cut = long.crop((400, 0, 600, 10))  # below the limit: not cropped
     assert np.array_equal(ours.pixels(long), ours.pixels(cut))

@@ -1,4 +1,4 @@
-"""Graphs that come and go in one process."""
+"""Loading and deleting graphs in one process."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from tests.forked import Forked
 
 
 def drop_models(file, elsewhere):
-    """Load two models and drop one after the other, in threads or here; then a signal with a handler arrives."""
+    """Load two models and delete them one after the other, in threads or not; then raise a signal with a handler."""
     models = [runtimes.openvino(file, threads=1) for _ in range(2)]
 
     def drop():
@@ -31,7 +31,7 @@ def drop_models(file, elsewhere):
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["this thread", "another thread"])
-def test_signals_are_handled_after_models_are_dropped(elsewhere, tmp_path):
+def test_signals_are_handled_after_models_are_deleted(elsewhere, tmp_path):
     openvino = pytest.importorskip("openvino")
     opset = openvino.opset13
     values = opset.parameter([-1, 4], np.float32, name="values")

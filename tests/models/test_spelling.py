@@ -1,4 +1,4 @@
-"""Texts that tokenizers refuse, or divide into pieces that they seldom saw."""
+"""Normalisation of texts that tokenizers reject or split into rare pieces."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from clip_italian.models.spelling import lower_all_caps, replace_surrogates
     [
         ("a\ud83d", "a\ufffd"),
         ("\ude00\ud83d", "\ufffd\ufffd"),
-        ("\ud83d\ude00 ride", "😀 ride"),  # both halves, as JSON of some programs has them
-        ("citt\udce0", "citt\ufffd"),  # a byte of an argument that is no UTF-8
+        ("\ud83d\ude00 ride", "😀 ride"),  # a surrogate pair, as some programs write it in JSON
+        ("citt\udce0", "citt\ufffd"),  # an argument byte that is not valid UTF-8
         ("perché 😀", "perché 😀"),
         ("un\0gatto", "un\0gatto"),
         ("", ""),
@@ -23,7 +23,7 @@ def test_lone_surrogates_are_replaced(given, read):
 
 
 @pytest.mark.parametrize("texts", ["un gatto", b"un gatto", [None], ["a", 3], [b"a"]])
-def test_what_is_no_list_of_texts_is_refused(texts, tiny_encoder):
+def test_input_other_than_a_list_of_texts_is_an_error(texts, tiny_encoder):
     with pytest.raises(TypeError, match="encode_text takes a list of texts"):
         tiny_encoder.encode_text(texts)
 
@@ -55,16 +55,16 @@ def test_every_text_can_be_embedded(tiny_encoder):
         ("123", "123"),
     ],
 )
-def test_sentences_in_capitals_are_lowered_and_acronyms_stay(given, read):
+def test_sentences_in_capitals_are_lowercased_except_acronyms(given, read):
 
-    def pieces(word):  # of a tokenizer that knows small words and some acronyms
+    def pieces(word):  # tokenizer with lower-case words and some acronyms
         return 1 if word.islower() or word in ("NATO", "FIAT") else len(word)
 
     assert lower_all_caps(given, pieces) == read
     assert lower_all_caps(read, pieces) == read
 
 
-def test_capitals_and_small_letters_are_embedded_alike(tiny_encoder):
+def test_capitals_and_lower_case_have_the_same_embedding(tiny_encoder):
     small = tiny_encoder.encode_text(["un gatto che dorme"])
     assert np.array_equal(tiny_encoder.encode_text(["UN GATTO CHE DORME"]), small)
     assert np.array_equal(

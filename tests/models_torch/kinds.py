@@ -1,4 +1,4 @@
-"""Tiny joint models of every supported kind with random weights, as folders that look like the Hub's."""
+"""Tiny joint models of every supported kind, with random weights, in folders like those on the Hub."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ _VISION = _SHAPE | {"image_size": 32, "patch_size": 8, "hidden_size": 40}
 
 
 def model(kind: str) -> PreTrainedModel:
-    """A tiny joint model."""
+    """Return a tiny joint model."""
     torch.manual_seed(0)
     text = _SHAPE | _SPECIAL
     if kind == "clip":
@@ -51,7 +51,7 @@ KINDS = ("clip", "metaclip2", "siglip", "altclip")
 
 
 def folder(kind: str, place: Path) -> Path:
-    """The same as a folder with tokenizer and preprocessing."""
+    """Write a tiny joint model with tokenizer and preprocessing to a folder."""
     model(kind).save_pretrained(place)
     tiny_tokenizer().save_pretrained(place)
     size = {"height": 32, "width": 32}
@@ -63,7 +63,7 @@ def folder(kind: str, place: Path) -> Path:
 
 
 def masked_language_model(kind: str, place: Path) -> Path:
-    """A text model as published: without pooler, with a head that nobody here needs."""
+    """Write a text model as published: without pooler, and with a head that is not used."""
     torch.manual_seed(0)
     shape = _SHAPE | _SPECIAL | {"max_position_embeddings": 40}
     if kind == "bert":

@@ -36,26 +36,26 @@ CPU, ITALIAN = torch.device("cpu"), languages.get("it")
 
 
 def pictures() -> list[Image.Image]:
-    """A wide and a tall picture, so that resizing and cropping count."""
+    """Return a wide and a tall picture, to test resizing and cropping."""
     return [Image.linear_gradient("L").resize(size).convert("RGB") for size in ((60, 40), (33, 70))]
 
 
 def own_calls(model, preprocess, tokens) -> dict[str, list]:
-    """What open_clip's own calls give."""
+    """Return embeddings computed with open_clip directly."""
     with torch.no_grad():
         images = model.encode_image(torch.stack([preprocess(picture) for picture in pictures()]))
         return {"text": normalize(model.encode_text(tokens)).tolist(), "images": normalize(images).tolist()}
 
 
 def adapter(name: str) -> dict:
-    """What the adapter gives."""
+    """Return embeddings computed with the encoder."""
     encoder = load.load_rival(name, ITALIAN, CPU)
     found = {"text": encoder.encode_text(TEXTS).tolist(), "images": encoder.encode_images(pictures()).tolist()}
     return found | {"facts": encoder.facts()}
 
 
 def line(name: str) -> str:
-    """The error of a name that cannot be loaded."""
+    """Return the error message for a name that cannot be loaded."""
     try:
         load.load_rival(name, ITALIAN, CPU)
     except UserError as error:
@@ -64,7 +64,7 @@ def line(name: str) -> str:
 
 
 def by_name() -> dict:
-    """A built-in name with a file of weights: the smallest published one, its towers as they are."""
+    """Test a built-in name with a weights file: the smallest published model."""
     config = {"embed_dim": 24, "vision_cfg": VISION}
     config["text_cfg"] = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
     (FOLDER / "tiny-clip.json").write_text(json.dumps(config))
@@ -73,7 +73,7 @@ def by_name() -> dict:
     model, _, preprocess = open_clip.create_model_and_transforms("tiny-clip")
     torch.save(model.state_dict(), FOLDER / "weights.pt")
     tokens = open_clip.get_tokenizer("tiny-clip")(TEXTS)
-    # A published tag whose weights are in the cache already.
+    # A published tag with weights in the cache.
     open_clip.pretrained._PRETRAINED["tiny-clip"] = {
         "plain": {"url": "https://example.org/x"}, "quick": {"url": "https://example.org/x", "quick_gelu": True},
     }  # fmt: skip
@@ -84,7 +84,7 @@ def by_name() -> dict:
 
 
 def xlm_roberta() -> dict:
-    """A folder as LAION's XLM-R CLIPs are."""
+    """Test a folder like those of LAION's XLM-R CLIPs."""
     tower, folder = FOLDER / "xlm-roberta", FOLDER / "xlm-clip"
     shape = {"hidden_size": 64, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 1}
     XLMRobertaConfig(
@@ -104,7 +104,7 @@ def xlm_roberta() -> dict:
 
 
 def nllb() -> dict:
-    """A folder as NLLB-CLIP's: NLLB's encoder, whose tokenizer puts the language before the text."""
+    """Test a folder like NLLB-CLIP's: NLLB's encoder, whose tokenizer prepends the language to the text."""
     tower, folder = FOLDER / "nllb", FOLDER / "nllb-clip"
     pieces = ["▁", *dict.fromkeys("".join(TEXTS).replace(" ", ""))]
     vocabulary = {piece: number for number, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", *pieces])}
@@ -118,7 +118,7 @@ def nllb() -> dict:
 
 
 def from_folder(tower: Path, folder: Path, pooling: dict[str, str]) -> dict:
-    """Make a model with an HF text tower, save it as open_clip publishes it, and load it both ways."""
+    """Create a model with an HF text tower, save it in open_clip's format, and load it both ways."""
     text = {"hf_model_name": str(tower), "hf_tokenizer_name": str(tower), "context_length": 20} | pooling
     config = {"embed_dim": 24, "vision_cfg": VISION, "text_cfg": text}
     (FOLDER / f"{folder.name}.json").write_text(json.dumps(config))
@@ -135,7 +135,7 @@ def from_folder(tower: Path, folder: Path, pooling: dict[str, str]) -> dict:
 
 
 def errors() -> dict[str, str]:
-    """One line for each thing that can be missing."""
+    """Return the error for each part that can be missing."""
     (FOLDER / "no-weights").mkdir()
     (FOLDER / "no-weights/open_clip_config.json").write_text((FOLDER / "xlm-clip/open_clip_config.json").read_text())
     (FOLDER / "broken.pt").write_text("no weights")

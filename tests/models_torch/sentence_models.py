@@ -1,4 +1,4 @@
-"""Tiny random models in the folders of sentence-transformers, laid out as mCLIP's two are on the Hub."""
+"""Tiny random models in folders of sentence-transformers, with the layout of mCLIP's two models on the Hub."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ from transformers import CLIPModel, DistilBertConfig, DistilBertModel
 from tests.conftest import WORDS, tiny_tokenizer
 from tests.models_torch import kinds
 
-_MODULES = "sentence_transformers.models"  # where they lay when the models were published
+_MODULES = "sentence_transformers.models"  # module path when the models were published
 
 
 def pictures(folder: Path) -> Path:
-    """As clip-ViT-B-32: a CLIP in a folder of its own, CLIP's byte-pair tokenizer, preprocessing of 2021."""
+    """Write a folder like clip-ViT-B-32: a CLIP in a subfolder, its BPE tokenizer, preprocessing of 2021."""
     inner = folder / "0_CLIPModel"
     letters = [letter + end for letter in "abcdefghijklmnopqrstuvwxyz" for end in ("", "</w>")]
     pieces = ["<|startoftext|>", "<|endoftext|>", *letters]
@@ -35,7 +35,7 @@ def pictures(folder: Path) -> Path:
 
 
 def texts(folder: Path, dim: int = 24) -> Path:
-    """As clip-ViT-B-32-multilingual-v1: a DistilBERT, its masked mean, and a matrix into the space of the pictures."""
+    """Write a folder like clip-ViT-B-32-multilingual-v1: DistilBERT, masked mean, projection to the image space."""
     torch.manual_seed(1)
     shape = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48, "max_position_embeddings": 40}
     DistilBertModel(DistilBertConfig(vocab_size=len(WORDS), **shape)).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""What a recipe's `[model]` table makes: towers, projections, scale, and the weights in them."""
+"""Base models from a recipe's `[model]` table: towers, projections, scale and weights."""
 
 import math
 
@@ -28,7 +28,7 @@ def bert_folder(tmp_path):
     return tmp_path / "bert"
 
 
-def test_two_towers_carry_their_weights(tmp_path, bert_folder):
+def test_two_towers_have_their_weights(tmp_path, bert_folder):
     clip = kinds.folder("clip", tmp_path / "clip")
     encoder = load_base(Model(vision=str(clip), text=str(bert_folder), max_tokens=10))
     assert encoder.dim == 512
@@ -49,8 +49,8 @@ def test_two_towers_carry_their_weights(tmp_path, bert_folder):
 
 
 @pytest.mark.parametrize("kind", ["metaclip2", "siglip"])
-def test_towers_of_joint_models_can_be_joined_anew_and_saved(tmp_path, kind):
-    """Also those that transformers itself loads only inside their joint model."""
+def test_towers_of_joint_models_can_be_joined_and_saved(tmp_path, kind):
+    """Includes towers that transformers only loads as part of a joint model."""
     clip, other = kinds.folder("clip", tmp_path / "clip"), kinds.folder(kind, tmp_path / kind)
     whole = DualEncoder.load(other)
     encoder = load_base(Model(vision=str(other), text=str(clip), projection_dim=8))
@@ -67,7 +67,7 @@ def test_towers_of_joint_models_can_be_joined_anew_and_saved(tmp_path, kind):
     ("kind", "stock", "ours"),
     [("bert", BertModel, MeanPooledBertModel), ("xlm-roberta", XLMRobertaModel, MeanPooledXLMRobertaModel)],
 )
-def test_a_text_tower_without_pooler_takes_the_mean(tmp_path, capsys, kind, stock, ours):
+def test_a_text_tower_without_pooler_uses_the_mean(tmp_path, capsys, kind, stock, ours):
     clip = kinds.folder("clip", tmp_path / "clip")
     text = kinds.masked_language_model(kind, tmp_path / kind)
     encoder = load_base(Model(vision=str(clip), text=str(text)))
@@ -84,19 +84,19 @@ def test_a_text_tower_without_pooler_takes_the_mean(tmp_path, capsys, kind, stoc
     assert np.allclose(again.encode_text(TEXTS), encoder.encode_text(TEXTS), atol=1e-6)
 
 
-def test_a_sentence_encoder_takes_the_mean_though_it_has_a_pooler(tmp_path, bert_folder):
+def test_a_sentence_encoder_uses_the_mean_despite_its_pooler(tmp_path, bert_folder):
     clip = kinds.folder("clip", tmp_path / "clip")
     (bert_folder / "1_Pooling").mkdir()
     (bert_folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
     assert isinstance(load_base(Model(vision=str(clip), text=str(bert_folder))).parts.text, MeanPooledBertModel)
 
 
-def test_a_vision_tower_that_does_not_pool_is_one_clear_line(tmp_path, bert_folder):
+def test_a_vision_tower_without_pooling_is_an_error(tmp_path, bert_folder):
     with pytest.raises(UserError, match="cannot load the model"):
         load_base(Model(vision=str(bert_folder), text=str(bert_folder)))
 
 
-def test_a_joint_model_keeps_what_it_has(tmp_path):
+def test_a_joint_model_keeps_its_projections_and_scale(tmp_path):
     folder = kinds.folder("clip", tmp_path / "clip")
     stock = CLIPModel.from_pretrained(folder)
     encoder = load_base(Model(base=str(folder), start="kept"))
@@ -115,7 +115,7 @@ def test_a_joint_model_gets_the_recipes_size_and_scale(tmp_path):
     assert np.array_equal(again.encode_images(PICTURES), encoder.encode_images(PICTURES))
 
 
-def test_random_start_leaves_nothing_of_the_bases_projections(tmp_path):
+def test_random_start_replaces_the_projections_of_the_base(tmp_path):
     folder = kinds.folder("clip", tmp_path / "clip")
     old = CLIPModel.from_pretrained(folder)
     encoder = load_base(Model(base=str(folder), start="random"))
@@ -156,7 +156,7 @@ def test_projections_of_two_layers_are_saved_and_loaded(tmp_path, bert_folder, t
         ("clip", {"projection_layers": 2}, "projection_layers = 1"),
     ],
 )
-def test_what_a_kind_has_not_is_refused(tmp_path, kind, settings, line):
+def test_unsupported_settings_are_errors(tmp_path, kind, settings, line):
     folder = kinds.folder(kind, tmp_path / kind)
     with pytest.raises(UsageError, match=line):
         load_base(Model(base=str(folder), **settings))
@@ -167,13 +167,13 @@ def test_the_bias_is_saved_and_loaded(tmp_path, tiny_encoder, kind):
     encoder = tiny_encoder if kind == "two towers" else DualEncoder.load(kinds.folder(kind, tmp_path / kind))
     before = encoder.parts.logit_bias.item() if kind == "siglip" else -7.3
     add_logit_bias(encoder.model, -7.3)
-    add_logit_bias(encoder.model, 1.0)  # it has one now
+    add_logit_bias(encoder.model, 1.0)  # already added
     assert encoder.parts.logit_bias.item() == pytest.approx(before)
     encoder.save(tmp_path / "copy")
     assert torch.equal(DualEncoder.load(tmp_path / "copy").parts.logit_bias, encoder.parts.logit_bias)
 
 
-def test_a_random_joint_model_has_the_shapes_and_no_weights(tmp_path):
+def test_a_random_joint_model_has_the_shapes_of_the_base(tmp_path):
     folder = kinds.folder("clip", tmp_path / "clip")
     (folder / "model.safetensors").unlink()
     torch.manual_seed(0)
@@ -184,7 +184,7 @@ def test_a_random_joint_model_has_the_shapes_and_no_weights(tmp_path):
     assert encoder.encode_images(PICTURES).shape == (2, 24)
 
 
-def test_random_towers_read_configurations_alone(tmp_path, bert_folder):
+def test_random_towers_need_only_configurations(tmp_path, bert_folder):
     clip = kinds.folder("clip", tmp_path / "clip")
     for folder in (clip, bert_folder):
         (folder / "model.safetensors").unlink()
@@ -192,7 +192,7 @@ def test_random_towers_read_configurations_alone(tmp_path, bert_folder):
     assert encoder.encode_images(PICTURES).shape == encoder.encode_text(TEXTS).shape == (2, 8)
 
 
-def test_an_unknown_name_is_one_clear_line():
+def test_an_unknown_name_is_an_error():
     for init in ("pretrained", "random"):
         with pytest.raises(UserError, match="nobody/nothing: cannot load the model"):
             load_base(Model(vision="nobody/nothing", text="nobody/nothing", init=init))

@@ -1,4 +1,4 @@
-"""The packaged tower as a source of features for copies, and what happens without its wheel."""
+"""Features for copy detection from the packaged tower, with and without its wheel."""
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
@@ -6,7 +6,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from clip_italian.models_torch.copy_features import CopyFeatures
 
 
-def test_without_the_wheel_a_line_says_what_is_missed(cache, monkeypatch, capsys):
+def test_without_the_wheel_a_warning_is_printed(cache, monkeypatch, capsys):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert CopyFeatures.load_or_warn() is None
     told = " ".join(capsys.readouterr().err.split())
@@ -14,7 +14,7 @@ def test_without_the_wheel_a_line_says_what_is_missed(cache, monkeypatch, capsys
     assert "check the network" in told
 
 
-def test_copies_are_nearer_than_other_pictures(borrowed_cache):
+def test_copies_are_closer_than_other_pictures(borrowed_cache):
     def scene(seed):
         noise = np.random.default_rng(seed).integers(0, 255, (9, 9, 3), np.uint8)
         return Image.fromarray(noise).resize((300, 240), Image.Resampling.BICUBIC)

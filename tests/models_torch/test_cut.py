@@ -15,7 +15,7 @@ def efficientnet():
 
 
 def detailed():
-    """The same with features of its last three blocks, so that a cut may lie among them."""
+    """Return a tower with features of its last three blocks, to test cuts between them."""
     torch.manual_seed(0)
     config = DetailedEfficientNetConfig(**SHAPE, hidden_size=320 + 48 + 48 + 80, inner_blocks=[5, 6, 7])
     return DetailedEfficientNetModel(config).eval()
@@ -58,7 +58,7 @@ def test_trunk_and_tail_make_the_whole_vision_tower(trainable, name, make):
     kept = parts.trunk(PIXELS) if parts.trunk else PIXELS
     with torch.no_grad():
         whole = tower(**PIXELS).pooler_output
-    # Kept maps are stored in half precision.
+    # Cached maps are stored in half precision.
     assert torch.allclose(parts.tail(kept), whole, atol=5e-3, rtol=1e-2)
 
 
@@ -75,7 +75,7 @@ def test_trunk_and_tail_make_the_whole_text_tower(trainable, name):
     assert torch.allclose(parts.tail(kept), whole, atol=1e-5)
 
 
-def test_gradients_reach_exactly_the_tail():
+def test_only_the_tail_gets_gradients():
     tower = bert()
     moving = optim.freeze(tower, ["encoder.layer.2.*"], ["*"])
     parts = cut(tower, [name for name, _ in moving])

@@ -17,7 +17,7 @@ PIXELS = INPUTS["pixel_values"]
 
 
 def towers():
-    """A stock tower, and one with the same weights that pools two inner blocks."""
+    """Return a stock tower, and one with the same weights that also pools two inner blocks."""
     torch.manual_seed(0)
     stock = EfficientNetModel(EfficientNetConfig(**SHAPE, hidden_size=320)).eval()
     ours = DetailedEfficientNetModel(DetailedEfficientNetConfig(**SHAPE, **INNER)).eval()
@@ -30,7 +30,7 @@ def test_scaled_means_of_inner_maps_follow_the_stock_towers_features():
     with torch.no_grad():
         expected = stock(PIXELS, output_hidden_states=True)
         found = ours(PIXELS)
-    inner = [0.5 * expected.hidden_states[number + 1] for number in (6, 7)]  # the first is the input of block 0
+    inner = [0.5 * expected.hidden_states[number + 1] for number in (6, 7)]  # index 0 is the input of block 0
     assert torch.allclose(found.last_hidden_state, torch.cat([expected.last_hidden_state, *inner], dim=1), atol=1e-6)
     means = [expected.pooler_output, *(maps.mean(dim=(2, 3)) for maps in inner)]
     assert torch.allclose(found.pooler_output, torch.cat(means, dim=1), atol=1e-6)
@@ -63,13 +63,13 @@ def test_plain_transformers_loads_it(tmp_path):
         assert torch.equal(loaded(PIXELS).pooler_output, ours(PIXELS).pooler_output)
 
 
-def test_blocks_before_the_last_stride_are_refused():
+def test_inner_blocks_before_the_last_stride_are_errors():
     tower = DetailedEfficientNetModel(DetailedEfficientNetConfig(**SHAPE, inner_blocks=[0])).eval()
     with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
         tower(PIXELS)
 
 
-def test_a_head_lets_inner_features_pass():
+def test_a_head_passes_inner_features_through():
     _, ours = towers()
     width = inner_width(ours)
     config = LandmarkEfficientNetConfig(**SHAPE, **INNER, hidden_size=7 + width + 5, classes=5)

@@ -30,7 +30,7 @@ def test_embeddings_are_float32_and_of_unit_length(tiny_encoder):
         assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_nothing_in_nothing_out(tiny_encoder):
+def test_empty_input_gives_empty_output(tiny_encoder):
     assert tiny_encoder.encode_text([]).shape == (0, 24)
     assert tiny_encoder.encode_images([]).shape == (0, 24)
 
@@ -52,7 +52,7 @@ def test_embeddings_equal_the_forward_pass_of_transformers(tiny_encoder):
     assert np.allclose(tiny_encoder.encode_text(["un cerchio rosso", "un gatto che dorme"]), expected, atol=1e-5)
 
 
-def test_one_text_instead_of_a_list_is_refused(tiny_encoder):
+def test_a_single_text_instead_of_a_list_is_an_error(tiny_encoder):
     with pytest.raises(TypeError, match="list"):
         tiny_encoder.encode_text("un gatto")
 
@@ -65,7 +65,7 @@ def test_save_and_load_give_the_same_embeddings(tmp_path, tiny_encoder):
     assert again.info["tokenizer_sha256"] == tokenizer_hash(tiny_encoder.tokenizer)
 
 
-def test_another_tokenizer_is_refused(tiny_folder):
+def test_another_tokenizer_is_an_error(tiny_folder):
     file = tiny_folder / "tokenizer.json"
     vocabulary = json.loads(file.read_text())
     words = vocabulary["model"]["vocab"]
@@ -76,7 +76,7 @@ def test_another_tokenizer_is_refused(tiny_folder):
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_folder_without_its_files_is_one_clear_line(tiny_folder, missing):
+def test_missing_files_are_errors(tiny_folder, missing):
     (tiny_folder / missing).unlink()
     if missing == "tokenizer.json":
         (tiny_folder / "tokenizer_config.json").unlink()
@@ -85,14 +85,14 @@ def test_a_folder_without_its_files_is_one_clear_line(tiny_folder, missing):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_folder_and_an_unreachable_hub_id(tmp_path):
+def test_a_missing_folder_and_an_unreachable_hub_id_are_errors(tmp_path):
     with pytest.raises(UserError, match="no such model folder"):
         DualEncoder.load(tmp_path / "none")
     with pytest.raises(UserError, match=r"nobody/nothing: cannot load the model .*; check its name and the network"):
         DualEncoder.load("nobody/nothing")
 
 
-def test_long_texts_are_cut(tiny_encoder):
+def test_long_texts_are_truncated(tiny_encoder):
     assert tiny_encoder.tokenize(["gatto " * 500])["input_ids"].shape == (1, 96)
 
 
@@ -107,15 +107,17 @@ def test_bad_files_raise_or_are_skipped(tiny_encoder, tmp_path):
     assert len(vectors) == len(errors) == 1
 
 
-def test_transparent_pictures_lie_on_white(tiny_encoder):
+def test_transparent_pictures_are_composited_on_white(tiny_encoder):
     clear = Image.new("RGBA", (48, 48), (0, 0, 0, 0))
     white = Image.new("RGB", (48, 48), "white")
     assert np.allclose(tiny_encoder.encode_images([clear]), tiny_encoder.encode_images([white]), atol=1e-6)
 
 
 def published(folder):
-    """As clip-italian/clip-italian on the Hub: CLIP's vision tower and a BERT under the names of 2021, in torch's
-    format, without preprocessing, with the Flax weights of the training beside. Random weights."""
+    """Write a folder like clip-italian/clip-italian on the Hub, with random weights.
+
+    It has CLIP's vision tower and a BERT with names of 2021, in torch's format, no preprocessing, and Flax weights.
+    """
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = CLIPVisionModel(CLIPVisionConfig(image_size=64, patch_size=32, **shape))
     text = tiny_bert(hidden_size=16, layers=1)
@@ -149,7 +151,7 @@ def test_the_published_checkpoint_loads(tmp_path):
     assert np.allclose(encoder.encode_images(PICTURES), unit(images, dim=1), atol=1e-5)
 
 
-def test_flax_weights_alone_are_one_clear_line(tmp_path):
+def test_only_flax_weights_is_an_error(tmp_path):
     published(tmp_path / "published")
     (tmp_path / "published" / "pytorch_model.bin").unlink()
     with pytest.raises(UserError, match="only Flax weights") as caught:
@@ -157,7 +159,7 @@ def test_flax_weights_alone_are_one_clear_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_weights_that_are_missing_are_not_made_up(tiny_folder):
+def test_missing_weights_are_errors(tiny_folder):
     weights = load_file(tiny_folder / "model.safetensors")
     del weights["text_projection.weight"]
     save_file(weights, tiny_folder / "model.safetensors", {"format": "pt"})

@@ -1,4 +1,4 @@
-"""The published structure, built here from a torch model by a conversion of its own, and read back."""
+"""Import of Flax checkpoints, which the tests write from a torch model with an independent conversion."""
 
 import json
 import math
@@ -19,7 +19,7 @@ TEXTS = ["un gatto che dorme", "una foto"]
 
 
 def random_model():
-    """CLIP's vision tower and a BERT, every weight random so that no two can be mistaken for each other."""
+    """CLIP's vision tower and a BERT, with distinct random weights everywhere, so that mix-ups are detected."""
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     vision = CLIPVisionModel(CLIPVisionConfig(image_size=64, patch_size=32, **shape))
@@ -27,7 +27,7 @@ def random_model():
     config = VisionTextDualEncoderConfig(vision_config=vision.config, text_config=text.config, projection_dim=8)
     model = VisionTextDualEncoderModel(config=config, vision_model=vision, text_model=text).eval()
     for tower in (model.vision_model, model.text_model):
-        tower.config._attn_implementation = "eager"  # which the constructor leaves open
+        tower.config._attn_implementation = "eager"  # not set by the constructor
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.3)
@@ -35,7 +35,7 @@ def random_model():
 
 
 def flax_tree(model, scale):
-    """What `save_pretrained` of the Flax model would write, by the kind of module that a weight belongs to."""
+    """Return what `save_pretrained` of the Flax model would write."""
     tree = {"logit_scale": np.array(scale, np.float32)}
 
     def put(path, value):
@@ -74,7 +74,7 @@ def packed(tree):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """The model, and a folder as the training script left it: settings of 2021, tokenizer, Flax weights."""
+    """The model, and a folder as the training script wrote it: settings of 2021, tokenizer, Flax weights."""
     model, folder = random_model(), tmp_path / "flax"
     folder.mkdir()
     vision, text = model.config.vision_config.to_dict(), model.config.text_config.to_dict()
@@ -88,7 +88,7 @@ def checkpoint(tmp_path):
     return model, folder
 
 
-def test_the_embeddings_are_those_of_the_checkpoint(checkpoint, tmp_path):
+def test_embeddings_equal_those_of_the_checkpoint(checkpoint, tmp_path):
     model, folder = checkpoint
     imported = flax_checkpoint.load(folder)
     imported.save(tmp_path / "imported")
@@ -103,17 +103,17 @@ def test_the_embeddings_are_those_of_the_checkpoint(checkpoint, tmp_path):
     for name, value in model.state_dict().items():
         if name != "logit_scale":
             assert torch.equal(found.model.state_dict()[name], value), name
-    assert pixels.shape[2:] == (64, 64)  # CLIP's own preprocessing, which the checkpoint does not bring
+    assert pixels.shape[2:] == (64, 64)  # CLIP's default preprocessing, because the checkpoint has none
 
 
 @pytest.mark.parametrize(("stored", "multiplier"), [(1.0, 20.0), ([20.0], 20.0), (math.log(50), 50.0)])
-def test_the_scale_of_the_script_was_a_constant(stored, multiplier, checkpoint):
+def test_the_scale_of_the_published_script_is_a_constant(stored, multiplier, checkpoint):
     model, folder = checkpoint
     (folder / "flax_model.msgpack").write_bytes(packed(flax_tree(model, stored)))
     assert flax_checkpoint.load(folder).logit_scale == pytest.approx(multiplier, rel=1e-5)
 
 
-def test_arrays_in_chunks_and_in_bfloat16(checkpoint):
+def test_chunked_and_bfloat16_arrays(checkpoint):
     model, folder = checkpoint
     tree = flax_tree(model, 1.0)
     words = tree["text_model"]["embeddings"]["word_embeddings"]
@@ -158,7 +158,7 @@ def reshape(tree):
         (reshape, r"visual_projection\.weight has shape \[32, 8\], expected \[8, 32\]"),
     ],
 )
-def test_names_and_shapes_have_to_fit(change, told, checkpoint):
+def test_other_names_and_shapes_are_errors(change, told, checkpoint):
     model, folder = checkpoint
     tree = flax_tree(model, 1.0)
     change(tree)
@@ -171,7 +171,7 @@ def test_names_and_shapes_have_to_fit(change, told, checkpoint):
 @pytest.mark.parametrize(
     "content", [b"", b"\x93", b"not msgpack at all", msgpack.packb([1, 2]), msgpack.packb({"a": 1})]
 )
-def test_damaged_weights_are_one_line(content, checkpoint):
+def test_damaged_weights_are_errors(content, checkpoint):
     _, folder = checkpoint
     (folder / "flax_model.msgpack").write_bytes(content)
     with pytest.raises(UserError, match=r"flax_model\.msgpack: ") as caught:
@@ -179,7 +179,7 @@ def test_damaged_weights_are_one_line(content, checkpoint):
     assert "\n" not in str(caught.value)
 
 
-def test_half_a_file_is_one_line(checkpoint):
+def test_a_truncated_file_is_an_error(checkpoint):
     _, folder = checkpoint
     file = folder / "flax_model.msgpack"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -187,7 +187,7 @@ def test_half_a_file_is_one_line(checkpoint):
         flax_checkpoint.load(folder)
 
 
-def test_a_checkpoint_without_tokenizer_asks_for_one(checkpoint, tmp_path):
+def test_a_checkpoint_without_tokenizer_needs_one(checkpoint, tmp_path):
     _, folder = checkpoint
     for file in folder.glob("tokenizer*"):
         file.unlink()
@@ -198,7 +198,7 @@ def test_a_checkpoint_without_tokenizer_asks_for_one(checkpoint, tmp_path):
     assert found.tokenize(["un gatto"])["input_ids"].tolist() == [[2, 4, 8, 3]]
 
 
-def test_other_configurations_are_one_line(checkpoint):
+def test_other_configurations_are_errors(checkpoint):
     _, folder = checkpoint
     for content, told in (
         ("{", "not JSON"),

@@ -5,7 +5,7 @@ from clip_italian.models_torch.fuse import inference_copy
 from tests.models_torch.test_cut import PIXELS, efficientnet
 
 
-def test_fused_copy_gives_the_same_output_and_leaves_the_tower_alone():
+def test_fused_copy_has_the_same_output_and_does_not_change_the_tower():
     tower = efficientnet()
     for module in tower.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -19,7 +19,7 @@ def test_fused_copy_gives_the_same_output_and_leaves_the_tower_alone():
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
 
 
-def test_other_towers_stay_as_they_are():
+def test_other_towers_are_returned_unchanged():
     tower = ViTModel(
         ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=32)
     )

@@ -34,7 +34,7 @@ def tower():
     return model
 
 
-def test_likeness_is_a_gaussian_of_the_distance():
+def test_similarity_is_a_gaussian_of_the_distance():
     layer, rows = filled(5, 8), torch.randn(4, 8)
     seen = (rows - layer.centre).detach().double().numpy()
     unit = seen / np.linalg.norm(seen, axis=1, keepdims=True)
@@ -42,7 +42,7 @@ def test_likeness_is_a_gaussian_of_the_distance():
     assert np.allclose(layer(rows).detach().numpy(), np.exp(-1.25 * distance), atol=1e-5)
 
 
-def test_class_probabilities_stand_beside_the_likenesses():
+def test_class_probabilities_follow_the_similarities():
     head, rows = Head(4, 3, 8, sharpness=2.5), torch.randn(5, 8)
     head.temperature.data.fill_(2.0)
     described = head(rows).detach().numpy()
@@ -64,13 +64,13 @@ def test_ridge_in_the_penalty_roots_basis_is_kernel_ridge_regression():
     assert np.allclose(ours, kernel @ np.linalg.solve(kernel + 0.6 * np.eye(30), targets), atol=5e-3)
 
 
-def test_equal_pictures_as_landmarks_are_no_trouble():
+def test_equal_landmarks_are_allowed():
     layer = filled(4, 12)
     layer.weight.data = layer.weight[:1].repeat(4, 1)
     assert torch.isfinite(layer.penalty_root()).all()
 
 
-def test_below_the_head_it_is_the_stock_tower():
+def test_below_the_head_the_tower_is_unchanged():
     model = tower()
     stock = EfficientNetModel(EfficientNetConfig(**SHAPE, hidden_size=320)).eval()
     stock.load_state_dict({n: v for n, v in model.state_dict().items() if not n.startswith("head.")})
@@ -98,7 +98,7 @@ def test_a_fresh_process_that_uses_the_package_knows_it(tmp_path):
     assert "LandmarkEfficientNetModel" in done.stdout, done.stderr
 
 
-def test_cut_keeps_what_lies_below_the_head():
+def test_cut_caches_the_features_below_the_head():
     model = tower()
     for trainable, name in ((("never",), "pooled"), (("encoder.top_",), "block 8")):
         parts = cut(model, [one for one, _ in model.named_parameters() if one.startswith(trainable)])

@@ -1,4 +1,4 @@
-"""The local engine with a Marian of random weights and a sentencepiece vocabulary learned from a few sentences."""
+"""The local translation engine, with a random Marian model and a small sentencepiece vocabulary."""
 
 import io
 import json
@@ -22,7 +22,7 @@ CODES = Codes("en", "it")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A saved model with tokenizer, as on the Hub."""
+    """A model folder with tokenizer, as on the Hub."""
     room = tmp_path_factory.mktemp("marian")
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 
 
 def greedy(folder, text):
-    """The translation, one most likely token after the other."""
+    """Translate with greedy search."""
     tokenizer, model = MarianTokenizer.from_pretrained(folder), MarianMTModel.from_pretrained(folder).eval()
     given = tokenizer(text, return_tensors="pt")
     tokens = [model.config.decoder_start_token_id]
@@ -66,18 +66,18 @@ def greedy(folder, text):
     return tokenizer.decode(tokens, skip_special_tokens=True)
 
 
-def test_translations_are_those_of_a_search_by_hand(folder):
+def test_translations_equal_a_search_by_hand(folder):
     found = Marian(str(folder), CODES, beams=1, device="cpu").translate(TEXTS)
     assert found == [greedy(folder, text) for text in TEXTS]
     assert len(set(found)) > 1, "the random model must tell texts apart for this test to mean anything"
 
 
-def test_a_translation_is_the_same_in_any_company(folder):
+def test_a_translation_does_not_depend_on_the_batch(folder):
     engine = Marian(str(folder), CODES, beams=2, device="cpu")
     assert engine.translate(TEXTS) == [engine.translate([text])[0] for text in TEXTS]
 
 
-def test_a_text_longer_than_the_model_takes_is_left_out(folder):
+def test_texts_over_the_limit_are_skipped(folder):
     engine = Marian(str(folder), CODES, device="cpu")
     short, long = engine.translate(["a cat", "a cat " * 60])
     assert short == engine.translate(["a cat"])[0]
@@ -85,7 +85,7 @@ def test_a_text_longer_than_the_model_takes_is_left_out(folder):
     assert engine.translate(["a cat " * 60]) == [None]
 
 
-def test_batches_hold_every_text_once_with_like_lengths(folder):
+def test_batches_contain_each_text_once_by_length(folder):
     engine = Marian(str(folder), CODES, batch_size=2, device="cpu")
     batches = list(engine.batches(iter(TEXTS)))
     assert sorted(text for batch in batches for text in batch) == sorted(TEXTS)
@@ -94,7 +94,7 @@ def test_batches_hold_every_text_once_with_like_lengths(folder):
     assert max(map(len, batches)) == 2
 
 
-def test_other_weights_are_another_engine(folder, tmp_path):
+def test_other_weights_change_the_identity(folder, tmp_path):
     first = Marian(str(folder), CODES, device="cpu").identity
     assert first == Marian(str(folder), CODES, batch_size=7, device="cpu").identity
     assert first != Marian(str(folder), CODES, beams=1, device="cpu").identity
@@ -115,7 +115,7 @@ def test_a_pairs_file(folder, tmp_path):
     assert row.captions == (greedy(folder, "a cat"), greedy(folder, "the sofa"))
 
 
-def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path):
+def test_loading_errors_are_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in (str(tmp_path / "empty"), str(tmp_path / "nothing")):
         with pytest.raises(UserError, match="cannot load a translation model") as caught:

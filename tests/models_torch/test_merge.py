@@ -23,7 +23,7 @@ NAMES = ("before", "after")
 
 @pytest.fixture
 def pair(tiny_folder):
-    """A model, and one with all its weights moved."""
+    """A model, and a copy with all weights changed."""
     start, end = DualEncoder.load(tiny_folder), DualEncoder.load(tiny_folder)
     torch.manual_seed(1)
     with torch.no_grad():
@@ -37,7 +37,7 @@ def weights(encoder):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_every_weight_lies_between(pair, share):
+def test_every_weight_is_interpolated(pair, share):
     first, second = map(weights, pair)
     found = weights(merge(*pair, share, NAMES))
     assert found.keys() == first.keys()
@@ -50,7 +50,7 @@ def test_the_ends_are_the_models_themselves(pair):
     assert np.array_equal(merge(*pair, 1.0, NAMES).encode_text(["un gatto"]), expected)
 
 
-def test_saved_and_loaded_again_it_is_the_same_and_tells_where_it_comes_from(pair, tmp_path):
+def test_a_saved_merge_loads_with_its_origins(pair, tmp_path):
     hashes = [encoder.weights_hash for encoder in pair]
     pair[1].info |= {"language": "it", "validation": {"MRR@10": 0.5}}
     merged = merge(*pair, 0.25, NAMES)
@@ -71,7 +71,7 @@ def pictures(*numbers):
     return Fingerprints(contents, contents * np.uint64(3), np.stack([contents.astype(np.uint8)] * 6, axis=1))
 
 
-def test_what_either_was_trained_on_counts(pair):
+def test_training_pictures_of_both_are_recorded(pair):
     pair[0].info[leaks.INFO_KEY] = pictures(5, 1, 2).to_json()
     pair[1].info[leaks.INFO_KEY] = pictures(2, 9).to_json()
     seen = Fingerprints.from_json(merge(*pair, 0.5, NAMES).info[leaks.INFO_KEY])
@@ -81,33 +81,33 @@ def test_what_either_was_trained_on_counts(pair):
     assert seen.colours.tolist() == expected.colours.tolist()
 
 
-def test_other_shapes_are_refused(pair):
+def test_other_shapes_are_errors(pair):
     pair[1].model.text_projection = nn.Linear(24, 16, bias=False)
     with pytest.raises(UserError, match=r"text_projection\.weight is \[24, 24\] and \[16, 24\]"):
         merge(*pair, 0.5, NAMES)
 
 
-def test_a_part_that_one_lacks_is_refused(pair):
+def test_a_missing_part_is_an_error(pair):
     pair[1].model.text_projection = nn.Identity()
     with pytest.raises(UserError, match=r"before and after: .* \[24, 24\] and missing"):
         merge(*pair, 0.5, NAMES)
 
 
-def test_another_tokenizer_is_refused(pair):
+def test_another_tokenizer_is_an_error(pair):
     assert isinstance(pair[1].tokenizer, PreTrainedTokenizerFast)
     pair[1].tokenizer.add_tokens(["cavallo"])
     with pytest.raises(UserError, match="different tokenizers"):
         merge(*pair, 0.5, NAMES)
 
 
-def test_other_preprocessing_is_refused(pair):
+def test_other_preprocessing_is_an_error(pair):
     pair[1].image_processor.image_mean = [0.4, 0.5, 0.5]
     with pytest.raises(UserError, match="different image preprocessing"):
         merge(*pair, 0.5, NAMES)
 
 
 def with_landmarks(seed, count, centre=0.5, inner=()):
-    """A tiny model like `mini`: towers of one draw, landmarks, temperature and projections of another."""
+    """Return a tiny model like `mini`, with separate seeds for the towers and for head and projections."""
     torch.manual_seed(0)
     shape = {"width_coefficient": 0.25, "depth_coefficient": 0.3, "image_size": 32, "hidden_dim": 320}
     plain = DetailedEfficientNetConfig(**shape, hidden_act="relu6", inner_blocks=list(inner))
@@ -132,14 +132,14 @@ PIXELS = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
 @torch.no_grad()
 def image_vectors(encoder):
-    """(3, dim), before they are scaled to unit length."""
+    """Return embeddings (3, dim) before normalisation."""
     parts = encoder.parts
     return parts.visual_projection(parts.vision(pixel_values=PIXELS).pooler_output)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("inner", [(), (5, 6)])
-def test_landmarks_of_both_are_the_models(share, inner, tmp_path):
+def test_the_merge_has_the_landmarks_of_both(share, inner, tmp_path):
     start, end = with_landmarks(1, 7, inner=inner), with_landmarks(2, 4, centre=0.1, inner=inner)
     first, second = image_vectors(start), image_vectors(end)
     merged = merge(start, end, share, NAMES)
@@ -152,7 +152,7 @@ def test_landmarks_of_both_are_the_models(share, inner, tmp_path):
     assert again.weights_hash == merged.weights_hash
 
 
-def test_two_models_of_equally_many_landmarks_have_both(tmp_path):
+def test_two_models_with_equally_many_landmarks(tmp_path):
     start, end = with_landmarks(1, 6), with_landmarks(2, 6)
     expected = (image_vectors(start) + image_vectors(end)) / 2
     merged = merge(start, end, 0.5, NAMES)
@@ -177,13 +177,13 @@ def test_a_merged_model_can_be_merged_with_one_of_its_parents_and_another(tmp_pa
     parents = [image_vectors(with_landmarks(seed, count)) for seed, count in ((1, 7), (2, 4), (3, 5))]
     back = merge(between(), with_landmarks(2, 4), 0.5, NAMES)
     assert torch.allclose(image_vectors(back), 0.25 * parents[0] + 0.75 * parents[1], atol=1e-5)
-    assert len(back.parts.vision.head.landmarks.weight) == 11  # none twice
+    assert len(back.parts.vision.head.landmarks.weight) == 11  # without duplicates
     third = merge(with_landmarks(3, 5), between(), 0.5, NAMES)
     expected = 0.25 * parents[0] + 0.25 * parents[1] + 0.5 * parents[2]
     assert torch.allclose(image_vectors(third), expected, atol=1e-5)
 
 
-def test_the_sources_of_both_are_told(pair):
+def test_the_sources_of_both_are_recorded(pair):
     one, two = (
         {"source": name, "pictures": count, "captions": 9, "licenses": {}} for name, count in (("a", 5), ("b", 7))
     )

@@ -82,7 +82,7 @@ def test_vision_tower_equals_the_reference_implementation(real_assets):
     assert (details - expected).abs().max() < 1e-5
 
 
-def test_preprocessing_is_lites_own():
+def test_preprocessing_equals_lites():
     from PIL import Image
 
     image = Image.new("RGB", (50, 80), (255, 127, 0))

@@ -1,4 +1,4 @@
-"""Embeddings on a GPU are those of the CPU, whichever kind of model; in bf16 nearly."""
+"""Embeddings on a GPU equal those on the CPU for every kind of model, and nearly in bf16."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ TEXTS = ["un gatto che dorme", "foto", "una foto di un cerchio rosso", "un quadr
 
 @pytest.fixture(autouse=True)
 def exact() -> Iterator[None]:
-    """float32 is float32: no products in tf32, whatever was set before."""
+    """Disable tf32 during the tests."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     yield
@@ -35,7 +35,7 @@ def pictures(count):
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
-def test_every_kind_embeds_as_on_the_cpu(tmp_path, kind):
+def test_every_kind_gives_the_same_embeddings_as_on_the_cpu(tmp_path, kind):
     encoder = DualEncoder.load(kinds.folder(kind, tmp_path / kind))
     expected = encoder.encode_images(pictures(9)), encoder.encode_text(TEXTS)
     encoder.to(GPU)
@@ -47,7 +47,7 @@ def test_every_kind_embeds_as_on_the_cpu(tmp_path, kind):
     assert np.abs(back - expected[0]).max() < 1e-6
 
 
-def test_the_papers_towers_embed_as_on_the_cpu_and_nearly_so_in_bf16():
+def test_the_papers_towers_equal_the_cpu_and_nearly_so_in_bf16():
     torch.manual_seed(0)
     encoder = load_base(load_recipe("paper", ["model.init=random"]).model)
     images, texts = pictures(12), [f"una foto di {count} gatti e un cane che dormono" for count in range(12)]
@@ -60,7 +60,7 @@ def test_the_papers_towers_embed_as_on_the_cpu_and_nearly_so_in_bf16():
         assert np.abs(exact_one - wanted).max() < 1e-4
         assert (exact_one * wanted).sum(axis=1).min() > 0.99999
         assert (rough_one * wanted).sum(axis=1).min() > 0.999
-        assert np.abs(rough_one - wanted).max() > 1e-5  # that it was bf16 at all
+        assert np.abs(rough_one - wanted).max() > 1e-5  # bf16 was used
 
 
 def test_an_embedder_in_bf16_gives_float32_on_the_gpu(tiny_encoder):

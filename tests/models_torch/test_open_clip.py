@@ -1,4 +1,4 @@
-"""A checkpoint in open_clip's format gives what its own modules give.
+"""A converted open_clip checkpoint gives the output of the original modules.
 
 The vision tower is written here with torch's layers, whose weights bear the names that open_clip's do;
 open_clip's text tower is transformers' XLM-R with a masked mean and a projection.
@@ -105,7 +105,7 @@ def write(folder, reference, quick=False, **text):
 
 
 @pytest.mark.parametrize(("quick", "layers"), [(False, 2), (True, 1)])
-def test_embeddings_are_those_of_the_original_modules(tmp_path, quick, layers):
+def test_embeddings_equal_those_of_the_original_modules(tmp_path, quick, layers):
     torch.manual_seed(3)
     reference = Reference(quick, layers).eval()
     encoder = DualEncoder.load(write(tmp_path / "open", reference, quick))
@@ -125,7 +125,7 @@ def test_embeddings_are_those_of_the_original_modules(tmp_path, quick, layers):
     assert encoder.model.logit_scale.item() == pytest.approx(3.3)
     assert encoder.max_tokens == 77
 
-    # As a base, unchanged, saved as a folder of ours.
+    # As the base of a recipe, saved as a model folder.
     base = load_base(Model(base=str(tmp_path / "open"), start="kept", max_tokens=77))
     base.save(tmp_path / "ours")
     again = DualEncoder.load(tmp_path / "ours")
@@ -133,7 +133,7 @@ def test_embeddings_are_those_of_the_original_modules(tmp_path, quick, layers):
     assert np.allclose(again.encode_images(pictures), images, atol=1e-5)
 
 
-def test_what_cannot_be_converted_is_one_clear_line(tmp_path):
+def test_conversion_errors(tmp_path):
     torch.manual_seed(3)
     reference = Reference(False, 2)
     with pytest.raises(UserError, match="uses cls_pooler"):

@@ -1,4 +1,4 @@
-"""open_clip's models give what its own calls give; run where open_clip can stand (`make peers`), skipped elsewhere."""
+"""Embeddings equal those of open_clip itself. Skipped without the environment of `make peers`."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ TEXTS = ["un gatto che dorme", "un cerchio rosso"]
 
 @pytest.fixture(scope="module")
 def peers(tmp_path_factory):
-    """What the worker found: models in a folder, and embeddings of both sides."""
+    """Results of the worker: models in a folder, and embeddings by both libraries."""
     if not PEERS.is_file():
         pytest.skip("no .venv-peers (make peers): open_clip needs torchvision, which the tests' own torch lacks")
     folder = tmp_path_factory.mktemp("open_clip")
@@ -34,7 +34,7 @@ def peers(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["by name", "xlm-roberta", "nllb"])
-def test_embeddings_are_those_of_the_library(peers, kind):
+def test_embeddings_equal_those_of_the_library(peers, kind):
     found = peers[1][kind]
     for part in ("text", "images"):
         mine, theirs = (np.array(found[side][part]) for side in ("adapter", "library"))
@@ -47,13 +47,13 @@ def test_embeddings_are_those_of_the_library(peers, kind):
     assert len({facts[f"{what}_sha256"] for what in ("weights", "tokenizer", "preprocessing")}) == 3
 
 
-def test_a_tag_and_a_file_of_the_same_weights_are_one_model(peers):
+def test_a_tag_and_a_file_with_the_same_weights_are_one_model(peers):
     found = peers[1]["by name"]
     assert found["by tag"] == found["adapter"]["facts"]
     assert "QuickGELU mismatch" in found["quick"]
 
 
-def test_nllb_is_told_the_language(peers):
+def test_nllb_gets_the_language(peers):
     found = peers[1]["nllb"]
     assert {row[0] for row in found["tokens"]} == {found["italian"]}
 
@@ -66,7 +66,7 @@ def test_the_conversion_of_xlm_roberta_gives_the_same_without_the_library(peers)
     assert np.allclose(encoder.encode_text(TEXTS), theirs["text"], atol=1e-5)
     images = encoder.encode_images(pictures)
     assert np.allclose(images[0], theirs["images"][0], atol=1e-5)
-    # Of the tall one 35 rows are cut off: torchvision rounds 17.5 up, transformers down.
+    # 35 rows of the tall picture are cropped: torchvision rounds 17.5 up, transformers down.
     assert 0.999 < images[1] @ theirs["images"][1] < 1
 
 
@@ -83,13 +83,13 @@ def test_the_conversion_of_xlm_roberta_gives_the_same_without_the_library(peers)
         ("other shape", "check the name and that the weights belong to it"),
     ],
 )
-def test_what_is_missing_is_one_clear_line(peers, what, words):
+def test_missing_parts_are_errors(peers, what, words):
     line = peers[1]["errors"][what]
     assert words in line
     assert "\n" not in line
 
 
-def test_without_the_library(monkeypatch):
+def test_without_the_library_is_an_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "open_clip", None)
     with pytest.raises(
         UserError, match=r"needs open_clip and a matching torchvision .*pip install 'clip-italian\[open-clip\]'"

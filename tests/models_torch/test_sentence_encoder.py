@@ -1,4 +1,4 @@
-"""mCLIP's structure gives what sentence-transformers gives, and what its parts give by hand."""
+"""Embeddings of a model like mCLIP equal those of sentence-transformers, and of its parts."""
 
 import sys
 
@@ -29,7 +29,7 @@ def folders(tmp_path):
     return sentence_models.texts(tmp_path / "texts"), sentence_models.pictures(tmp_path / "pictures")
 
 
-def test_embeddings_are_those_of_the_library_and_of_its_parts(folders):
+def test_embeddings_equal_those_of_the_library_and_of_its_parts(folders):
     from sentence_transformers import SentenceTransformer
 
     texts, pictures = folders
@@ -56,7 +56,7 @@ def test_embeddings_are_those_of_the_library_and_of_its_parts(folders):
     assert np.allclose(found[1], normalize(seen, dim=1), atol=1e-5)
 
 
-def test_its_facts_and_its_edges(folders, tmp_path):
+def test_facts_and_edge_cases(folders, tmp_path):
     encoder = load(f"sentence-transformers:{folders[0]},{folders[1]}")
     assert encoder.dim == 24
     assert encoder.encode_text([]).shape == encoder.encode_images([]).shape == (0, 24)
@@ -76,7 +76,7 @@ def test_one_model_for_both(folders):
     assert encoder.facts()["max_tokens"] == 12
 
 
-def test_what_does_not_fit_is_one_clear_line(folders, tmp_path, tiny_folder, monkeypatch):
+def test_mismatches_are_errors(folders, tmp_path, tiny_folder, monkeypatch):
     texts, pictures = folders
     other = sentence_models.texts(tmp_path / "other", dim=16)
     (texts / "model.safetensors").rename(tmp_path / "aside")

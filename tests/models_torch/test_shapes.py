@@ -1,4 +1,4 @@
-"""Texts in batches of few shapes: how many there can be, what they cost, and that nothing else changes."""
+"""Bucketed batches of texts: number of shapes, cost, and unchanged results."""
 
 import random
 
@@ -10,7 +10,7 @@ from clip_italian.models_torch.shapes import SIZES, batches, pad_ids
 from tests.conftest import tiny_tokenizer
 
 
-def test_any_number_of_texts_of_any_length_gives_few_shapes():
+def test_any_batch_gives_few_shapes():
     draw, seen = random.Random(3), set()
     for _ in range(400):
         lengths = [draw.randint(1, 96) for _ in range(draw.randint(1, 64))]
@@ -25,7 +25,7 @@ def test_any_number_of_texts_of_any_length_gives_few_shapes():
     assert len(SIZES) * 12 < 200
 
 
-def test_the_tower_sees_those_shapes_and_no_more_than_its_positions(tiny_encoder):
+def test_the_tower_gets_those_shapes_within_its_positions(tiny_encoder):
     seen, draw = set(), random.Random(4)
     hook = tiny_encoder.parts.text.register_forward_pre_hook(
         lambda _, __, given: seen.add(tuple(given["input_ids"].shape)), with_kwargs=True
@@ -37,12 +37,12 @@ def test_the_tower_sees_those_shapes_and_no_more_than_its_positions(tiny_encoder
     assert {length for _, length in seen} <= {*range(8, 97, 8)}
 
 
-def test_a_limit_that_is_no_multiple_of_eight_is_kept():
+def test_a_limit_that_is_not_a_multiple_of_eight():
     assert [batch.length for batch in batches([77, 76, 3], 77)] == [77, 8]
 
 
 def every_division(count):
-    """All ways to cut a row of `count` into pieces."""
+    """Yield all ways to split a row of `count` items."""
     if count == 0:
         yield []
     for first in range(1, count + 1):
@@ -50,7 +50,7 @@ def every_division(count):
             yield [first, *rest]
 
 
-def test_no_other_division_of_the_sorted_texts_costs_less():
+def test_the_batches_have_minimal_cost():
     draw = random.Random(5)
     for _ in range(30):
         lengths = sorted(draw.randint(1, 96) for _ in range(draw.randint(1, 9)))

@@ -1,4 +1,4 @@
-"""Every kind of joint model gives the embeddings that its own class gives."""
+"""Embeddings of every kind of joint model equal those of its `transformers` class."""
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ TEXTS = ["un gatto che dorme", "un cerchio rosso"]
 
 
 def features(model, encoder):
-    """What `transformers` makes of ids written by hand and of preprocessed pictures."""
+    """Return the embeddings by `transformers` of given token ids and preprocessed pictures."""
     ids = [[WORDS.index(word) for word in ("[CLS]", *text.split(), "[SEP]")] for text in TEXTS]
-    # CLIP reads as many positions as there are, SigLIP all of them.
+    # CLIP gets as many positions as there are tokens, SigLIP all of them.
     length = 12 if type(model).__name__ == "SiglipModel" else max(map(len, ids))
     mask = [[1] * len(row) + [0] * (length - len(row)) for row in ids]
     padded = torch.tensor([row + [kinds.PADDING] * (length - len(row)) for row in ids])
@@ -32,20 +32,20 @@ def features(model, encoder):
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
-def test_embeddings_are_those_of_the_models_own_class(tmp_path, kind):
+def test_embeddings_equal_those_of_the_models_class(tmp_path, kind):
     folder = kinds.folder(kind, tmp_path / kind)
     encoder = DualEncoder.load(folder)
     images, texts = features(AutoModel.from_pretrained(folder).eval(), encoder)
     assert encoder.dim == texts.shape[1] == images.shape[1]
     assert np.allclose(encoder.encode_images(PICTURES), images, atol=1e-5)
     assert np.allclose(encoder.encode_text(TEXTS), texts, atol=1e-5)
-    # Order, and the company of a longer text, do not matter.
+    # Order and longer texts in the batch do not matter.
     alone = np.concatenate([encoder.encode_text([text]) for text in TEXTS])
     assert np.allclose(alone, texts, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
-def test_parts_are_the_models_own(kind):
+def test_parts_are_the_modules_of_the_model(kind):
     model = kinds.model(kind)
     found = parts(model)
     names = {name for name, _ in model.named_parameters()}
@@ -73,10 +73,10 @@ def test_save_and_load_keep_the_kind(tmp_path, kind):
 
 
 @pytest.mark.parametrize(("kind", "longest"), [("clip", 12), ("metaclip2", 12), ("siglip", 12), ("altclip", 12)])
-def test_texts_beyond_the_towers_positions_are_cut_and_counted(tmp_path, kind, longest):
+def test_texts_over_the_towers_limit_are_truncated_and_counted(tmp_path, kind, longest):
     encoder = DualEncoder.load(kinds.folder(kind, tmp_path / kind))
     assert encoder.max_tokens == longest
-    just = "un " * (longest - 2)  # and two special tokens
+    just = "un " * (longest - 2)  # plus two special tokens
     assert encoder.tokenize([just, just + "gatto"])["input_ids"].shape == (2, longest)
     assert encoder.count_truncated(["un gatto", just, just + "gatto"]) == 1
     assert encoder.encode_text([just + "gatto"]).shape == (1, encoder.dim)
@@ -88,7 +88,7 @@ def test_siglip_reads_padded_texts_without_a_mask(tmp_path):
     assert tokens["input_ids"].tolist() == [[kinds.BEGIN, WORDS.index("un"), WORDS.index("gatto"), kinds.END, *[0] * 8]]
 
 
-def test_siglip_2_with_gemmas_tokenizer_reads_small_letters(tmp_path, monkeypatch):
+def test_siglip_2_with_gemmas_tokenizer_gets_lower_case(tmp_path, monkeypatch):
     encoder = DualEncoder.load(kinds.folder("siglip", tmp_path / "siglip"))
     capitals = encoder.tokenize(["Un GATTO"])["input_ids"]
     assert (capitals == WORDS.index("[UNK]")).any()
@@ -97,7 +97,7 @@ def test_siglip_2_with_gemmas_tokenizer_reads_small_letters(tmp_path, monkeypatc
     assert torch.equal(encoder.tokenize(["Un GATTO"])["input_ids"], encoder.tokenize(["un gatto"])["input_ids"])
 
 
-def test_another_kind_is_one_clear_line(tmp_path):
+def test_an_unsupported_kind_is_an_error(tmp_path):
     config = ChineseCLIPConfig(
         text_config={"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8},
         vision_config={"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8},
@@ -106,7 +106,7 @@ def test_another_kind_is_one_clear_line(tmp_path):
         parts(ChineseCLIPModel(config))
 
 
-def test_the_device_is_where_the_weights_are(tmp_path):
+def test_the_device_is_that_of_the_weights(tmp_path):
     encoder = DualEncoder.load(kinds.folder("clip", tmp_path / "clip"))
     before = encoder.encode_images(PICTURES)
     assert encoder.device == torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Copies are found by features and a second look: every distortion, no other picture, nothing by chains."""
+"""Copies are proposed by features and verified: every distortion is found, and no other pictures match."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from clip_italian.pictures.copies import (
 
 
 def scene(seed, size=(240, 180)):
-    """Coloured shapes on smooth noise: detail everywhere, as in photos."""
+    """Return coloured shapes on smooth noise, with detail everywhere as in photos."""
     numbers = np.random.default_rng(seed)
     image = Image.fromarray(numbers.integers(40, 190, (7, 9, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(image)
@@ -40,7 +40,7 @@ def lettered(image):
 
 
 class Thumbnails:
-    """An encoder without weights: small pictures, equal for mirrored ones."""
+    """An encoder without weights: downscaled pictures, equal for mirrored ones."""
 
     name, dim, at_least = "thumbnails", 64, None
 
@@ -67,18 +67,18 @@ DISTORTIONS = {
 
 
 @pytest.mark.parametrize("name", DISTORTIONS)
-def test_a_distorted_copy_is_the_same_both_ways(name):
+def test_a_distorted_copy_matches_in_both_directions(name):
     for seed in range(3):
         one, other = Thumbnail.of(scene(seed)), Thumbnail.of(DISTORTIONS[name](scene(seed)))
         assert same(one, other)
         assert same(other, one)
 
 
-def test_both_cut_at_opposite_sides():
+def test_both_cropped_at_opposite_sides():
     assert same(Thumbnail.of(cut(scene(1), 0.1, 0, 0, 0)), Thumbnail.of(cut(scene(1), 0, 0, 0.1, 0)))
 
 
-def test_other_pictures_are_not_the_same():
+def test_other_pictures_do_not_match():
     looks = [Thumbnail.of(scene(seed)) for seed in range(8)]
     assert not [(i, j) for i in range(8) for j in range(i) if same(looks[i], looks[j])]
 
@@ -102,19 +102,19 @@ def stripes(*colours):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (clock(1), clock(2)),  # the same but for a detail
+        (clock(1), clock(2)),  # differ in a detail
         (clock(3), clock(9).rotate(90)),
-        (stripes("navy", "gold", "red"), stripes("green", "gold", "red")),  # but for a colour
+        (stripes("navy", "gold", "red"), stripes("green", "gold", "red")),  # differ in a colour
         (stripes("red", "white", "red"), stripes("grey", "white", "grey")),
-        (Image.new("RGB", (90, 90), "navy"), Image.new("RGB", (90, 90), "navy")),  # nothing to tell by
+        (Image.new("RGB", (90, 90), "navy"), Image.new("RGB", (90, 90), "navy")),  # no detail
     ],
 )
-def test_nearly_the_same_drawing_is_another_picture(one, other):
+def test_similar_drawings_do_not_match(one, other):
     assert not same(Thumbnail.of(one), Thumbnail.of(other))
 
 
 @pytest.mark.parametrize("count", [1, 30, 2_100])
-def test_neighbours_are_proposed_by_search_and_by_graph(count):
+def test_candidates_by_exact_search_and_by_graph(count):
     rows = np.random.default_rng(0).standard_normal((count, 32)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     both = np.concatenate([rows, rows[::3] + 0.001])
@@ -123,7 +123,7 @@ def test_neighbours_are_proposed_by_search_and_by_graph(count):
     assert propose(both, floor=0.95) == found
 
 
-def test_files_are_confirmed_and_broken_ones_are_like_none(tmp_path):
+def test_files_are_verified_and_damaged_ones_never_match(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(4)]
     scene(0).save(paths[0])
     ImageOps.mirror(scene(0)).save(paths[1])
@@ -137,7 +137,7 @@ def test_files_are_confirmed_and_broken_ones_are_like_none(tmp_path):
     assert confirmed(everything, lambda number: paths[number]) == [(0, 1)]
 
 
-def test_signatures_are_stable_and_near_for_near_features():
+def test_signatures_are_stable_and_close_for_close_features():
     rows = np.random.default_rng(0).standard_normal((50, 64)).astype(np.float32)
     signed = signatures(rows)
     assert signed.shape == (50, SIGNATURE_BYTES)

@@ -1,4 +1,4 @@
-"""Dates as files write them, on the wall clock of the picture; those of an instant on that of Rome."""
+"""Dates in files, as local time of the picture; instants in the time zone of Rome."""
 
 import time
 from datetime import datetime
@@ -28,15 +28,15 @@ def rome(monkeypatch):
         ("2024-06", datetime(2024, 6, 1)),
         ("1965", datetime(1965, 1, 1)),
         (b"2024:06:01 00:30:00\0", datetime(2024, 6, 1, 0, 30)),
-        # The offset says where the wall clock hung.
+        # Local time at the offset.
         ("2024-06-01T00:30:00+09:00", datetime(2024, 6, 1, 0, 30)),
         ("2024:06:01 00:30:00-0500", datetime(2024, 6, 1, 0, 30)),
         ("2024-01-01T12:00:00+00:00", datetime(2024, 1, 1, 12)),
-        # An instant, whose wall time nobody knew.
+        # An instant with unknown offset.
         ("2024-05-31T22:30:00Z", datetime(2024, 6, 1, 0, 30)),
         ("2024-05-31 22:30:00 UTC", datetime(2024, 6, 1, 0, 30)),
         ("2024-01-31T22:30:00-00:00", datetime(2024, 1, 31, 23, 30)),
-        # In parts unknown or impossible.
+        # Partly unknown or invalid.
         ("2024:06:01   :  :  ", datetime(2024, 6, 1)),
         ("2024:06:01 25:61:00", datetime(2024, 6, 1)),
         ("2024:00:00 00:00:00", datetime(2024, 1, 1)),
@@ -94,5 +94,5 @@ def test_spans(text, first, last):
 @pytest.mark.parametrize(
     "text", ["yesterday", "2024-02-30", "2024-06-01 25:00", "2024-06-01 x", "2024-00-01", "24-06-01", "", "2024-06-"]
 )
-def test_no_spans(text):
+def test_invalid_spans(text):
     assert dates.span(text) is None

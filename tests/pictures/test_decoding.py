@@ -13,7 +13,7 @@ from clip_italian.pictures import decoding
 from clip_italian.serve.pictures import uploaded
 
 
-def test_transparency_lies_on_white(tmp_path):
+def test_transparency_is_composited_on_white(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(path)
     assert decoding.open_picture(path).getpixel((0, 0)) == (255, 255, 255)
@@ -44,19 +44,19 @@ def test_every_bad_file_is_a_picture_error_with_its_path(tmp_path, monkeypatch):
         decoding.open_picture(good)
 
 
-def test_a_folder_is_no_damaged_picture(tmp_path):
+def test_a_folder_is_reported_as_a_folder(tmp_path):
     with pytest.raises(decoding.PictureError, match="a folder; give a picture"):
         decoding.open_picture(tmp_path)
 
 
-def test_fit_square_centres_and_keeps_the_shape():
+def test_fit_square_centres_and_keeps_the_aspect_ratio():
     square = decoding.fit_square(Image.new("RGB", (20, 10), "black"), 100, margin=0.1)
     assert square.size == (100, 100)
     dark = square.convert("L").point(lambda v: 255 if v < 128 else 0).getbbox()
     assert dark == (10, 30, 90, 70)
 
 
-def test_trim_cuts_the_transparent_border():
+def test_trim_crops_the_transparent_border():
     image = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (5, 6, 9, 12))
     assert decoding.trim(image).size == (4, 6)
@@ -77,7 +77,7 @@ def test_decode_batches_keeps_order_and_reports_errors(tmp_path):
 
 
 def png(*chunks, tail=(), **more):
-    """A grey-green PNG with raw chunks (name, content) before its pixels, and after them."""
+    """Return a grey-green PNG with raw chunks (name, content) before and after its pixels."""
     sink = io.BytesIO()
     Image.new("RGB", (20, 10), (10, 200, 30)).save(sink, "PNG", **more)
     content = sink.getvalue()
@@ -94,7 +94,7 @@ def png(*chunks, tail=(), **more):
 
 
 def jpeg(*segments, exif=b""):
-    """A green JPEG with raw segments (marker, content) after its first marker."""
+    """Return a green JPEG with raw segments (marker, content) after its first marker."""
     sink = io.BytesIO()
     Image.new("RGB", (20, 10), (10, 200, 30)).save(sink, "JPEG", exif=exif)
     raw = b"".join(bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body for marker, body in segments)
@@ -127,7 +127,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_metadata_never_costs_the_pixels(what, tmp_path):
+def test_damaged_metadata_does_not_prevent_decoding(what, tmp_path):
     whole = decoding.decode_bytes(ODD[what], "x")
     assert whole.size == (20, 10)
     assert np.abs(np.asarray(whole, int) - (10, 200, 30)).max() <= 3
@@ -139,7 +139,7 @@ def test_metadata_never_costs_the_pixels(what, tmp_path):
     assert checked(ODD[what], PictureLimits(min_side=5))
 
 
-def test_damaged_pixels_stay_damaged_beside_odd_metadata():
+def test_damaged_pixels_with_damaged_metadata_are_an_error():
     for content in (ODD["zTXt"], ODD["profile cut off"]):
         with pytest.raises(decoding.PictureError, match=r"^x: "):
             decoding.decode_bytes(content[:-60], "x")
@@ -147,7 +147,7 @@ def test_damaged_pixels_stay_damaged_beside_odd_metadata():
         decoding.decode(io.BytesIO(ODD["zTXt"]), "x", most_pixels=100)
 
 
-def test_texts_are_skipped_unread():
+def test_text_chunks_are_skipped_without_reading():
     content = png(*[(b"zTXt", b"k\0\0" + zlib.compress(b"x" * (16 << 20)))] * 40)
     tracemalloc.start()
     decoding.decode_bytes(content, "x")
@@ -157,7 +157,7 @@ def test_texts_are_skipped_unread():
 
 
 def turned(orientation, mode="RGB"):
-    """40 x 20 with one light half, and EXIF's orientation."""
+    """Return a 40 x 20 picture with one light half and an EXIF orientation."""
     image = Image.new("L", (40, 20))
     image.paste(255, (0, 0, 20, 20))
     exif = Image.Exif()
@@ -169,7 +169,7 @@ def turned(orientation, mode="RGB"):
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "RGBA"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_pictures_handed_in_are_turned_as_files_are_and_once(mode, orientation):
+def test_orientation_is_applied_once(mode, orientation):
     content = turned(orientation, mode)
     by_bytes = decoding.decode_bytes(content, "x")
     handed = Image.open(io.BytesIO(content))
@@ -184,14 +184,14 @@ def test_pictures_handed_in_are_turned_as_files_are_and_once(mode, orientation):
     assert seen.getpixel(light)[0] > 240
 
 
-def test_an_orientation_that_is_none_is_ignored():
+def test_an_invalid_orientation_is_ignored():
     for told in (0, 9, 77):
         assert decoding.decode_bytes(turned(told), "x").size == (40, 20)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("values", [[[np.nan, 0.5]], [[np.nan, np.nan]], [[np.inf, 1.0]], [[-np.inf, 1.0]]])
-def test_values_that_are_no_numbers_are_one_line(values, tmp_path):
+def test_nan_and_infinite_values_are_errors(values, tmp_path):
     path = tmp_path / "a.tif"
     Image.fromarray(np.array(values, np.float32)).save(path)
     with pytest.raises(decoding.PictureError, match=r"a\.tif: \d of 2 values are NaN or infinite") as caught:
@@ -203,7 +203,7 @@ def test_values_that_are_no_numbers_are_one_line(values, tmp_path):
     assert np.asarray(decoding.open_picture(path))[0, :, 0].tolist() == [0, 255]
 
 
-def test_a_damaged_picture_that_is_handed_in_is_one_line(tmp_path):
+def test_a_damaged_image_is_an_error(tmp_path):
     path = tmp_path / "a.jpg"
     Image.effect_noise((64, 64), 50).convert("RGB").save(path)
     path.write_bytes(path.read_bytes()[:700])

@@ -1,4 +1,4 @@
-"""A model's training pictures are found among others: the file itself, a copy of poor quality, nothing else."""
+"""Training pictures of a model are detected: the same file and low-quality copies, but no others."""
 
 import json
 
@@ -15,14 +15,14 @@ from clip_italian.pictures.phash import alike
 
 
 def photo(seed):
-    """Smooth noise, as photos are."""
+    """Return smooth noise, similar to a photo."""
     noise = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), np.uint8)
     return Image.fromarray(noise).resize((240, 240), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Ten training pictures in a folder, and how they are found in another."""
+    """Ten training pictures in a folder, and variants of them in another."""
     (tmp_path / "train").mkdir()
     (tmp_path / "test").mkdir()
     for seed in range(9):
@@ -31,13 +31,13 @@ def pictures(tmp_path):
     return tmp_path
 
 
-def test_files_copies_and_others(pictures):
+def test_finds_files_and_copies_only(pictures):
     test = pictures / "test"
     (test / "a-file.png").write_bytes((pictures / "train" / "3.png").read_bytes())
     photo(4).resize((120, 120)).save(test / "b-copy.jpg", quality=50)
     photo(50).save(test / "c-new.png")
     (test / "d-flat.png").write_bytes((pictures / "train" / "flat.png").read_bytes())
-    Image.new("RGB", (91, 91), "navy").save(test / "e-flat-too.png")  # looks like nothing: not the same
+    Image.new("RGB", (91, 91), "navy").save(test / "e-flat-too.png")  # no outline: never matches
     (test / "f-broken.png").write_text("no picture")
     _, trained = fingerprints(sorted((pictures / "train").iterdir()))
     readable, mine = fingerprints(sorted(test.iterdir()))
@@ -55,20 +55,20 @@ hashes = st.builds(
 
 
 @given(st.lists(hashes, max_size=8), st.lists(hashes, max_size=8))
-def test_the_same_as_alike(tmp_path_factory, mine, others):
+def test_matches_are_those_of_alike(tmp_path_factory, mine, others):
     nowhere = tmp_path_factory.getbasetemp() / "none"
     found = Fingerprints.of([nowhere] * len(mine), mine).found_in(Fingerprints.of([nowhere] * len(others), others))
     assert found == [SAME_LOOK if any(alike(a, b) for b in others) else None for a in mine]
 
 
 class Encoder:
-    """As much of a model as the check sees."""
+    """The parts of a model that the check uses."""
 
     def __init__(self, info):
         self.info = info
 
 
-def test_evaluation_refuses_lists_and_can_be_told_to_go_on(pictures, capsys):
+def test_evaluation_stops_lists_and_can_be_overridden(pictures, capsys):
     _, trained = fingerprints(sorted((pictures / "train").iterdir()))
     encoder = Encoder({INFO_KEY: trained.to_json()})
     photo(2).save(pictures / "old.png")
@@ -98,7 +98,7 @@ def test_models_that_do_not_tell(pictures, capsys):
 
 
 class Thumbnails:
-    """An encoder without weights: small grey pictures, equal for mirrored ones."""
+    """An encoder without weights: downscaled grey pictures, equal for mirrored ones."""
 
     name, dim, at_least = "thumbnails", 64, None
 
@@ -129,7 +129,7 @@ def test_mirrored_and_brightened_training_pictures_are_found_by_features(picture
     assert check(old, ids, "p", allow=True, copies=pytest.fail)["old"]["pictures"] < 2
 
 
-def test_at_most_64_bytes_a_picture_and_unions_keep_features(pictures):
+def test_at_most_64_bytes_per_picture_and_unions_keep_features(pictures):
     files = sorted((pictures / "train").iterdir())
     _, some = fingerprints(files[:6], encoder=Thumbnails())
     _, plain = fingerprints(files[4:])

@@ -19,7 +19,7 @@ PLAIN = OUTLINES.map(lambda outline: f"{outline:016x}-808080808080")
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.one_of(HASHES, PLAIN), max_size=25), st.integers(0, 10))
-def test_the_same_pairs_as_comparing_all_with_all(hashes, distance):
+def test_pairs_equal_a_brute_force_comparison(hashes, distance):
     expected = [(i, j) for i, j in combinations(range(len(hashes)), 2) if alike(hashes[i], hashes[j], distance)]
     assert sorted(near_pairs(hashes, distance)) == expected
 
@@ -41,6 +41,6 @@ def test_none_and_one():
     assert list(near_pairs(["00000000000000ff-808080808080"], 4)) == []
 
 
-def test_what_is_no_hash_is_an_error():
+def test_an_invalid_hash_is_an_error():
     with pytest.raises(ValueError, match="not a picture hash"):
         list(near_pairs(["x"], 4))

@@ -45,7 +45,7 @@ def test_find_pictures(tmp_path):
         walk.find_pictures(tmp_path / "empty")
 
 
-def test_groups_are_folders_of_people(tmp_path):
+def test_groups_are_visible_subfolders(tmp_path):
     for name in ("b", "a", ".git", "@eaDir", "__MACOSX", "lost+found"):
         (tmp_path / name).mkdir()
     (tmp_path / "c").symlink_to("a")
@@ -53,14 +53,14 @@ def test_groups_are_folders_of_people(tmp_path):
     assert [path.name for path in walk.groups(tmp_path)] == ["a", "b", "c"]
 
 
-def test_folders_that_cannot_be_looked_into_are_told(tmp_path, monkeypatch):
+def test_unreadable_folders_are_reported(tmp_path, monkeypatch):
     (tmp_path / "closed").mkdir()
     for name in ("a.png", "closed/b.png"):
         (tmp_path / name).touch()
     look = os.scandir
 
     def scandir(place):
-        if str(place).endswith("closed"):  # as for a user who may not: root may look anywhere
+        if str(place).endswith("closed"):  # simulates missing permission, which root does not have
             raise PermissionError(errno.EACCES, "Permission denied", str(place))
         return look(place)
 
@@ -70,7 +70,7 @@ def test_folders_that_cannot_be_looked_into_are_told(tmp_path, monkeypatch):
     assert (one.id, one.detail) == ("closed", "cannot read the folder (Permission denied)")
 
 
-def test_pictures_of_a_folder_that_tells_only_names_are_kept_for_who_opens_them(tmp_path, monkeypatch):
+def test_pictures_without_stat_are_listed(tmp_path, monkeypatch):
     (tmp_path / "a.png").touch()
 
     def stat(self, **_):
@@ -93,11 +93,11 @@ def test_linked_folders_and_files_are_followed(tmp_path, jpeg):
     assert found.unreadable == []
 
 
-def test_each_real_folder_is_looked_into_once(tmp_path, jpeg):
+def test_each_real_folder_is_visited_once(tmp_path, jpeg):
     pictures = tmp_path / "pics"
     put(pictures, jpeg, "real/a.jpg", "real/deep/b.jpg")
     put(tmp_path, jpeg, "extern/sub/c.jpg")
-    (pictures / "alias").symlink_to("real")  # sorts before it, and does not take its name
+    (pictures / "alias").symlink_to("real")  # sorts first, but the real name is kept
     (pictures / "deep").symlink_to("real/deep")
     (pictures / "x").symlink_to("../extern")
     (pictures / "y").symlink_to("x")
@@ -110,7 +110,7 @@ def test_each_real_folder_is_looked_into_once(tmp_path, jpeg):
     assert len(walk.find_pictures(linked)) == 3
 
 
-def test_links_in_circles_end(tmp_path, jpeg):
+def test_circular_links_terminate(tmp_path, jpeg):
     pictures = tmp_path / "pics"
     put(pictures, jpeg, "sub/a.jpg")
     put(tmp_path, jpeg, "extern/b.jpg", "beside/private.jpg")
@@ -125,7 +125,7 @@ def test_links_in_circles_end(tmp_path, jpeg):
     assert (place, "parent folders" in reason) == (pictures / "linked" / "above", True)
 
 
-def test_links_that_lead_nowhere_are_told(tmp_path, jpeg):
+def test_broken_links_are_reported(tmp_path, jpeg):
     put(tmp_path, jpeg, "a.jpg")
     (tmp_path / "gone.jpg").symlink_to("nothing.jpg")
     (tmp_path / "folder").symlink_to("nothing")
@@ -135,7 +135,7 @@ def test_links_that_lead_nowhere_are_told(tmp_path, jpeg):
     assert rejects["gone.jpg"].detail == "a broken link (No such file or directory)"
 
 
-def test_pictures_by_any_name(tmp_path, jpeg):
+def test_pictures_with_any_name(tmp_path, jpeg):
     odd = ["a.jfif", "b.JPE", "c", "d.jpg_large", "e.jpg~", "f.dat", "g.jpg.", "h.nef"]
     put(tmp_path, jpeg, *odd)
     image = Image.new("RGB", (8, 8), "blue")
@@ -155,7 +155,7 @@ def test_pictures_by_any_name(tmp_path, jpeg):
 
 def test_other_media_are_counted(tmp_path, jpeg):
     put(tmp_path, jpeg, "a.jpg")
-    Image.new("RGB", (8, 8)).save(tmp_path / "raw.NEF", "TIFF")  # its thumbnail is not the picture
+    Image.new("RGB", (8, 8)).save(tmp_path / "raw.NEF", "TIFF")  # the thumbnail is not the picture
     put(tmp_path, b"anything", "b.cr2", "c.svg")
     put(tmp_path, b"\0\0\0\x18ftypcrx \0\0\0\1", "canon")
     put(tmp_path, b"\xff\x0a\xfa\x1f", "a.jxl", "jxl-without-suffix")
@@ -196,7 +196,7 @@ RUBBISH = {
 }
 
 
-def test_thumbnails_and_folders_of_systems_are_left_out(tmp_path, jpeg):
+def test_thumbnails_and_system_folders_are_excluded(tmp_path, jpeg):
     put(tmp_path, jpeg, "a.jpg", "sub/a.jpg", *RUBBISH)
     put(tmp_path, jpeg, "sub/@eaDir/x.jpg", "recycle/y.jpg", "thumbnails/z.jpg")
     found = walk.walk(tmp_path)
@@ -207,7 +207,7 @@ def test_thumbnails_and_folders_of_systems_are_left_out(tmp_path, jpeg):
     assert names(tmp_path, walk.find_pictures(tmp_path / ".private")) == [".private/h.jpg"], "what is asked for is"
 
 
-def test_copies_in_photo_libraries_are_left_out(tmp_path, jpeg):
+def test_copies_in_photo_libraries_are_excluded(tmp_path, jpeg):
     library = "Libreria di Foto.photoslibrary"
     originals = [f"{library}/originals/0/a.heic", "b.photolibrary/Masters/2012/b.jpg", "resources/c.jpg"]
     copies = [f"{library}/resources/derivatives/a.jpeg", f"{library}/resources/renders/a.jpeg"]
@@ -220,7 +220,7 @@ def test_copies_in_photo_libraries_are_left_out(tmp_path, jpeg):
     assert len(walk.find_pictures(tmp_path, Choice(hidden=True))) == 8
 
 
-def test_hidden_takes_them_all_but_no_resource_forks(tmp_path, jpeg):
+def test_hidden_includes_all_except_resource_forks(tmp_path, jpeg):
     put(tmp_path, jpeg, "a.jpg", ".thumbnails/b.jpg", ".c.jpg", "@eaDir/d.jpg", "._e.jpg")
     put(tmp_path, b"\0\x05\x16\x07\0\2\0\0Mac OS X", "._a.jpg")
     found = walk.walk(tmp_path, Choice(hidden=True))
@@ -255,13 +255,13 @@ def test_patterns(tmp_path, jpeg, pattern, left):
     assert "raw/c.jpg" not in names(tmp_path, walk.find_pictures(tmp_path, absolute))
 
 
-def test_an_empty_pattern_is_refused():
+def test_an_empty_pattern_is_an_error():
     for pattern in ("", "/", " "):
         with pytest.raises(UsageError, match="--exclude"):
             Choice((pattern,))
 
 
-def test_no_first_bytes_break_it():
+def test_random_first_bytes_raise_no_errors():
     draw = random.Random(0)
     seeds = [magic for magic, _ in walk._MAGIC] + [b"BM", b"RIFF", b"\0\0\0\1ftyp", b"P6", b""]
     for magic in seeds:
