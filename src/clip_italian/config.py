@@ -17,7 +17,7 @@ from clip_italian.languages import DEFAULT
 RECIPES = Path(__file__).parent / "recipes"
 
 T = TypeVar("T", bound="Strict")
-Place = Annotated[Path, AfterValidator(as_stored)]
+StoredPath = Annotated[Path, AfterValidator(as_stored)]
 
 
 class Strict(BaseModel):
@@ -29,7 +29,7 @@ class Strict(BaseModel):
 class Data(Strict):
     """Training data."""
 
-    pairs: Place = Field(description="pairs file (.parquet or .jsonl), or a folder of WebDataset shards (.tar)")
+    pairs: StoredPath = Field(description="pairs file (.parquet or .jsonl), or a folder of WebDataset shards (.tar)")
     validation: float = Field(0.1, gt=0, lt=1, description="share held out if the file has no splits")
     original_captions: float = Field(0.0, ge=0, le=1, description="share of captions drawn from the untranslated ones")
     workers: int = Field(0, ge=0, description="number of processes for decoding pictures; 0: threads in this process")
@@ -211,7 +211,7 @@ class Recipe(Strict):
 
     language: str = DEFAULT
     seed: int = 1
-    output: Place
+    output: StoredPath
     data: Data
     model: Model = Model()
     loss: Loss = Loss()
@@ -271,11 +271,11 @@ def _apply(values: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text
     *parents, last = key.split(".")
-    place: Any = values
+    target: Any = values
     try:
         for parent in parents:
-            place = place[int(parent)] if isinstance(place, list) else place.setdefault(parent, {})
-        place[int(last) if isinstance(place, list) else last] = value
+            target = target[int(parent)] if isinstance(target, list) else target.setdefault(parent, {})
+        target[int(last) if isinstance(target, list) else last] = value
     except (ValueError, IndexError, TypeError, AttributeError):
         raise UsageError(f"{override!r}: the recipe has no key {key}") from None
 

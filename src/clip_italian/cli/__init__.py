@@ -123,12 +123,12 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         path = error.filename or next(reversed(getattr(error, "__notes__", [])), "")  # `staged` adds the output
-        place = f"{path}: " if path else ""
+        prefix = f"{path}: " if path else ""
         # Errors of Arrow have the number only in their text.
         full = error.errno in (errno.ENOSPC, errno.EDQUOT) or f"[errno {errno.ENOSPC}]" in str(error)
         denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         advice = "choose another path, or change its permissions" if denied else "--debug shows the traceback"
         advice = "free disk space and run the same command again to resume" if full else advice
         what = os.strerror(errno.ENOSPC) if full else error.strerror or error
-        print(f"clip-italian: {place}{what}; {advice}", file=sys.stderr)
+        print(f"clip-italian: {prefix}{what}; {advice}", file=sys.stderr)
         sys.exit(1)

@@ -59,6 +59,9 @@ def synthetic(count: int) -> list[Image.Image]:
     return pictures
 
 
+made_up = synthetic  # alias of the former name, until 0.4
+
+
 def compare(model: SearchEncoder, source: SearchEncoder, sample: Sample) -> tuple[Parity, Parity]:
     """Return the parity of `model` with `source` on pictures and on texts."""
     return (

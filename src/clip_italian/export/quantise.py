@@ -36,14 +36,14 @@ def attempts(source: Path, folder: Path) -> Iterator[tuple[Path, tuple[str, ...]
     for kinds in KINDS:
         graph = onnx.load(source).graph
         weights = {one.name for one in graph.initializer}
-        there = tuple(kind for kind in kinds if any(_has_weights(node, kind, weights) for node in graph.node))
-        if not there or frozenset(there) == before:
+        present = tuple(kind for kind in kinds if any(_has_weights(node, kind, weights) for node in graph.node))
+        if not present or frozenset(present) == before:
             continue
-        before = frozenset(there)
-        target = folder / f"{source.stem}-{'-'.join(there)}.onnx".lower().replace(" ", "-")
+        before = frozenset(present)
+        target = folder / f"{source.stem}-{'-'.join(present)}.onnx".lower().replace(" ", "-")
         with quiet():
-            _quantise(source, target, there)
-        yield target, there
+            _quantise(source, target, present)
+        yield target, present
 
 
 def _has_weights(node: Any, kind: str, weights: set[str]) -> bool:

@@ -23,8 +23,8 @@ def staged(target: Path) -> Iterator[Path]:
         made = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent)
     except OSError as error:
         raise type(error)(error.errno, error.strerror, str(target)) from error  # name the target, not the parent
-    with made as room:
-        temporary = Path(room) / target.name
+    with made as directory:
+        temporary = Path(directory) / target.name
         try:
             yield temporary
         except OSError as error:
@@ -34,7 +34,7 @@ def staged(target: Path) -> Iterator[Path]:
         if target.is_dir() and not target.is_symlink():
             _check_replaceable(target, temporary)
             # A rename cannot replace a folder that is not empty: move the old one away first.
-            target.rename(Path(room) / "old")
+            target.rename(Path(directory) / "old")
         temporary.replace(target)
 
 

@@ -39,10 +39,10 @@ def followed(path: Path | str) -> list[str]:
 
     Links are resolved for each parent separately, because a path below it may be known by another link.
     """
-    place = as_stored(absolute(path))
-    folders = (one for one in (place, *place.parents) if one.is_dir())
-    found = (normal(str(one.resolve() / place.relative_to(one))) for one in folders)
-    return [one for one in dict.fromkeys(found) if one != normal(str(place))]
+    full = as_stored(absolute(path))
+    folders = (one for one in (full, *full.parents) if one.is_dir())
+    found = (normal(str(one.resolve() / full.relative_to(one))) for one in folders)
+    return [one for one in dict.fromkeys(found) if one != normal(str(full))]
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:

@@ -35,13 +35,13 @@ class OnnxEncoder(SearchEncoder):
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Load an exported folder. Raises UserError if files are missing or damaged, or the runtime is missing."""
-        place = Path(folder)
-        settings = exported.read(place)
+        path = Path(folder)
+        settings = exported.read(path)
         threads = runtimes.default_threads()
-        graphs = [_runtime(place, settings, graph, threads) for graph in (settings.image, settings.text)]
-        tokenizer = _tokenizer(place / exported.TOKENIZER_FILE)
-        processor = registry.resolve(registry.IMAGE_PROCESSOR)(place)
-        return cls(settings, graphs[0], graphs[1], tokenizer, Preprocess.of(processor), read_info(place))
+        graphs = [_runtime(path, settings, graph, threads) for graph in (settings.image, settings.text)]
+        tokenizer = _tokenizer(path / exported.TOKENIZER_FILE)
+        processor = registry.resolve(registry.IMAGE_PROCESSOR)(path)
+        return cls(settings, graphs[0], graphs[1], tokenizer, Preprocess.of(processor), read_info(path))
 
     @property
     def dim(self) -> int:

@@ -88,7 +88,7 @@ class Preprocess:
         missing = max(0, height - image.height), max(0, width - image.width)
         pixels = np.asarray(image)
         if any(missing):
-            sides = [(room // 2, room - room // 2) for room in missing]
+            sides = [(padding // 2, padding - padding // 2) for padding in missing]
             pixels = np.pad(pixels, [*sides, (0, 0)], mode="edge")
         top, left = random.integers(pixels.shape[0] - height + 1), random.integers(pixels.shape[1] - width + 1)
         return np.ascontiguousarray(pixels[top : top + height, left : left + width].transpose(2, 0, 1))

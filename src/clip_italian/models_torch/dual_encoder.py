@@ -66,18 +66,18 @@ class DualEncoder(MapEncoder):
         Raises UserError if files or weights are missing, the Hub cannot be reached, or the tokenizer is not the one
         that the model was trained with.
         """
-        place = mini.trained_folder() if str(name) == "mini" else Path(name)
-        if not place.exists() and not looks_like_hub_id(str(name)):
+        path = mini.trained_folder() if str(name) == "mini" else Path(name)
+        if not path.exists() and not looks_like_hub_id(str(name)):
             raise UserError(f"{name}: no such model folder; give the output of `clip-italian train`, a Hub id, or mini")
-        source = str(place)
+        source = str(path)
         check_hub(source)
         try:
             # For a Hub id this costs one request; a folder with config.json needs no check.
-            foreign = None if (place / "config.json").is_file() else open_clip.settings(source)
+            foreign = None if (path / "config.json").is_file() else open_clip.settings(source)
             if foreign is not None:
                 return cls(*open_clip.load(source, foreign), token_limit=open_clip.CONTEXT)
-            if place.exists():
-                folders.check(place)
+            if path.exists():
+                folders.check(path)
             model, loading = AutoModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
             parts(model.eval())
             missing = sorted(loading["missing_keys"])
@@ -87,9 +87,9 @@ class DualEncoder(MapEncoder):
             processor = load_image_processor(source, model)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
-            what = "download its files again" if place.exists() else load_advice()
+            what = "download its files again" if path.exists() else load_advice()
             raise UserError(f"{name}: cannot load the model ({reason}); {what}") from error
-        info = mini.info() if str(name) == "mini" else read_info(place)
+        info = mini.info() if str(name) == "mini" else read_info(path)
         expected = info.get("tokenizer_sha256")
         if expected and expected != tokenizer_hash(tokenizer):
             raise UserError(f"{name}: the tokenizer differs from the one used in training; restore the tokenizer files")

@@ -68,15 +68,15 @@ class Landmarks(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return the similarity (n, m), in (0, 1], of features (n, features)."""
-        found = [self._similarity(normalize(features - centre, dim=1), some) for centre, some in self.groups()]
+        found = [self._similarity(normalize(features - centre, dim=1), members) for centre, members in self.groups()]
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     @torch.no_grad()
     def penalty_root(self) -> torch.Tensor:
         """Return R (m, m): ordinary ridge regression on `self(x) @ R` is kernel ridge regression within each group."""
         roots = []
-        for _, some in self.groups():
-            kernel = self._similarity(some, some).double()
+        for _, members in self.groups():
+            kernel = self._similarity(members, members).double()
             kernel.diagonal().add_(_JITTER)
             identity = torch.eye(len(kernel), dtype=torch.float64)
             roots.append(torch.linalg.solve_triangular(torch.linalg.cholesky(kernel), identity, upper=False).T.float())
@@ -183,14 +183,14 @@ def set_groups(model: VisionTextDualEncoderModel, groups: Sequence[Group]) -> No
     head, projection = tower.head, model.visual_projection
     weights = projection.weight
     own = head.landmarks.groups()
-    parts = weights.split([*(len(some) for _, some in own), weights.shape[1] - len(head.landmarks.weight)], dim=1)
-    columns: list[torch.Tensor] = [weights.new_zeros(len(weights), len(some)) for _, some in groups]
+    parts = weights.split([*(len(members) for _, members in own), weights.shape[1] - len(head.landmarks.weight)], dim=1)
+    columns: list[torch.Tensor] = [weights.new_zeros(len(weights), len(members)) for _, members in groups]
     for group, part in zip(own, parts[:-1], strict=True):
         columns[find_group(groups, group)] = part
-    sizes = [len(some) for _, some in groups]
+    sizes = [len(members) for _, members in groups]
     landmarks = Landmarks(sum(sizes), head.features, head.landmarks.sharpness, sizes)
     landmarks.centre.copy_(torch.stack([centre for centre, _ in groups]))
-    landmarks.weight.copy_(torch.cat([some for _, some in groups]))
+    landmarks.weight.copy_(torch.cat([members for _, members in groups]))
     head.landmarks = landmarks.to(weights.device)
     widened = torch.cat([*columns, parts[-1]], dim=1)
     model.visual_projection = nn.Linear(widened.shape[1], len(widened), bias=False).to(weights.device)

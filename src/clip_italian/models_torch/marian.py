@@ -139,8 +139,8 @@ def _language_token(tokenizer: Any, code: str, given: str | None, option: str) -
     for form in forms:
         if form in special:
             return form
-    alike = ", ".join(sorted(token for token in special if token.lstrip("_").startswith(code[:2]))) or "(none)"
-    raise UsageError(f"{option}: the model has no language {given or code!r}; give the model's code, perhaps {alike}")
+    similar = ", ".join(sorted(token for token in special if token.lstrip("_").startswith(code[:2]))) or "(none)"
+    raise UsageError(f"{option}: the model has no language {given or code!r}; give the model's code, perhaps {similar}")
 
 
 def _max_tokens(tokenizer: Any, config: Any) -> int:

@@ -55,10 +55,10 @@ def _share_landmarks(start: DualEncoder, end: DualEncoder) -> None:
     if not linear or not all(isinstance(tower, LandmarkEfficientNetModel) for tower in towers):
         return
     first, second = (tower.head for tower in towers)
-    alike = all(
+    equal = all(
         getattr(first.landmarks, name) == getattr(second.landmarks, name) for name in ("sharpness", "sizes")
     ) and all(map(torch.equal, first.landmarks.parameters(), second.landmarks.parameters()))
-    if alike or (first.classes, first.features) != (second.classes, second.features):
+    if equal or (first.classes, first.features) != (second.classes, second.features):
         return
     if first.landmarks.sharpness != second.landmarks.sharpness:
         return

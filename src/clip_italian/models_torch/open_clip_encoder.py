@@ -158,5 +158,5 @@ def _check_name(open_clip: Any, name: str, chosen: str, weights: str) -> None:
         raise UserError(f"{name}: open_clip has no model {chosen!r}; similar names: {', '.join(near)}, …")
     if not weights:  # open_clip would use random weights
         tags = open_clip.list_pretrained_tags_by_model(chosen)
-        there = f" ({', '.join(tags[:_LISTED])})" if tags else ""
-        raise UserError(f"{name}: name the weights too: {PREFIX}{chosen}/TAG{there}, or /FILE for your own")
+        tag_list = f" ({', '.join(tags[:_LISTED])})" if tags else ""
+        raise UserError(f"{name}: name the weights too: {PREFIX}{chosen}/TAG{tag_list}, or /FILE for your own")

@@ -180,8 +180,8 @@ def _aligned(grey: np.ndarray, right: np.ndarray) -> Iterator[tuple[Window, Wind
     """Yield the pair of windows with the highest correlation, then the whole pictures, if they correlate enough."""
     correlation = np.where(_ALLOWED, _windows(grey) @ right.T, -1)
     best = int(np.argmax(correlation))
-    for place in dict.fromkeys((best, _WHOLE * len(_WINDOWS) + _WHOLE)):
-        row, column = divmod(place, len(_WINDOWS))
+    for cell in dict.fromkeys((best, _WHOLE * len(_WINDOWS) + _WHOLE)):
+        row, column = divmod(cell, len(_WINDOWS))
         if correlation[row, column] > _COARSE_CORRELATION:
             yield _WINDOWS[row], _WINDOWS[column]
 
@@ -192,7 +192,9 @@ def _refined(grey: np.ndarray, window: Window, goal: np.ndarray) -> Window:
     for step in _STEPS:
         moves = (-step, 0.0, step)
         spans = [[(window[a] + s, window[a + 1] + e) for s, e in product(moves, moves)] for a in (0, 2)]
-        across, down = (np.stack([_sampling(round(s, 4), round(e, 4), _FINE) for s, e in some]) for some in spans)
+        across, down = (
+            np.stack([_sampling(round(s, 4), round(e, 4), _FINE) for s, e in candidates]) for candidates in spans
+        )
         columns = np.tensordot(grey, across, axes=(1, 2))  # (y, columns' span, column)
         cells = np.tensordot(down, columns, axes=(2, 0)).transpose(0, 2, 1, 3).reshape(81, -1)
         y, x = divmod(int(np.argmax(_units(cells) @ wanted)), 9)
@@ -230,12 +232,12 @@ def _fitted(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
 
 def _same_colours(one: Thumbnail, window: Window, other: Thumbnail, opposite: Window, gain: float, bias: float) -> bool:
     colours = [
-        np.stack([_cut(plane, place, 2 * _TILES) for plane in look.chroma])
-        for look, place in ((one, window), (other, opposite))
+        np.stack([_cut(plane, region, 2 * _TILES) for plane in thumbnail.chroma])
+        for thumbnail, region in ((one, window), (other, opposite))
     ]
     a, b = colours
-    grey = [np.abs(some).mean() < _GREY and np.abs(some).max() < 4 * _GREY for some in colours]
-    if grey[0] != grey[1] and min(np.abs(some).max() for some in colours) < 2:
+    grey = [np.abs(chroma).mean() < _GREY and np.abs(chroma).max() < 4 * _GREY for chroma in colours]
+    if grey[0] != grey[1] and min(np.abs(chroma).max() for chroma in colours) < 2:
         return bool(0.9 <= gain <= 1.11 and abs(bias) < 12)  # a grey copy keeps brightness and contrast
     far = np.linalg.norm(b - gain * a, axis=0)
     near = np.linalg.norm(b - a, axis=0)
@@ -286,8 +288,8 @@ def propose(features: np.ndarray, floor: float = FLOOR, neighbours: int = NEIGHB
         graph = Graph(ndim=features.shape[1], metric="cos", dtype="bf16", connectivity=_CONNECTIVITY,
                       expansion_add=_EXPANSION, expansion_search=_EXPANSION)  # fmt: skip
         for start in range(0, count, _BLOCK):
-            some = np.asarray(features[start : start + _BLOCK], np.float32)
-            graph.add(np.arange(start, start + len(some)), some, threads=1)
+            block = np.asarray(features[start : start + _BLOCK], np.float32)
+            graph.add(np.arange(start, start + len(block)), block, threads=1)
     whole = np.asarray(features, np.float32) if graph is None else features
     found: set[tuple[int, int]] = set()
     for start in range(0, count, _BLOCK):

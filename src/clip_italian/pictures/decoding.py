@@ -220,8 +220,8 @@ def trim(image: Image.Image) -> Image.Image:
 
 def fit_square(image: Image.Image, size: int, margin: float = 0.03) -> Image.Image:
     """Fit a picture into a white square of `size` pixels, centred, keeping its aspect ratio."""
-    room = round(size * (1 - 2 * margin))
-    scale = room / max(image.size)
+    inner = round(size * (1 - 2 * margin))
+    scale = inner / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     resized = on_white(image.resize((width, height), Image.Resampling.LANCZOS))
     canvas = Image.new("RGB", (size, size), "white")

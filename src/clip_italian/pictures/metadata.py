@@ -98,25 +98,25 @@ def _strip_jpeg(content: bytes) -> io.BytesIO:
     """Strip a JPEG, given its `content` after the first marker."""
     kept = io.BytesIO()
     kept.write(_JPEG[:2])
-    place = 0
-    while place + 4 <= len(content):
-        if content[place] != 0xFF:  # bytes between segments
-            place = max(content.find(b"\xff", place), place + 1)
+    position = 0
+    while position + 4 <= len(content):
+        if content[position] != 0xFF:  # bytes between segments
+            position = max(content.find(b"\xff", position), position + 1)
             continue
-        marker = content[place + 1]
+        marker = content[position + 1]
         if marker in (0x00, 0x01, 0xFF, _END) or 0xD0 <= marker <= 0xD7:  # markers without length
-            place += 1 if marker == 0xFF else 2
+            position += 1 if marker == 0xFF else 2
             continue
         if marker == _SCAN:
-            kept.write(content[place:])
+            kept.write(content[position:])
             break
-        end = place + 2 + max(2, int.from_bytes(content[place + 2 : place + 4], "big"))
-        segment = content[place:end]
+        end = position + 2 + max(2, int.from_bytes(content[position + 2 : position + 4], "big"))
+        segment = content[position:end]
         name, least = _NEEDED.get(marker, (b"", 0))
         if marker != _COMMENT and (
             not 0xE0 <= marker <= 0xEF or (name and segment[4:].startswith(name) and len(segment) >= least + 4)
         ):
             kept.write(segment)
-        place = end
+        position = end
     kept.seek(0)
     return kept

@@ -162,7 +162,7 @@ def require_pictures(listing: Listing, folder: Path) -> Listing:
     """Return the listing, or raise UserError if it has no pictures."""
     if not listing.pictures:
         reasons = [str(listing.skipped)] if listing.other or listing.excluded else []
-        reasons += [f"{place}: {reason}" for place, reason in listing.unreadable[:1]]
+        reasons += [f"{path}: {reason}" for path, reason in listing.unreadable[:1]]
         why = f" ({'; '.join(reasons)})" if reasons else ""
         raise UserError(f"{folder}: no pictures found{why}; give a folder with pictures")
     return listing
@@ -175,7 +175,7 @@ def holds_shards(folder: Path) -> bool:
 
 def groups(folder: Path) -> list[Path]:
     """Return the subfolders of a folder, sorted, without hidden and system folders; each is a group of pictures."""
-    return sorted(place for place in folder.iterdir() if not default_exclusion(place.name) and place.is_dir())
+    return sorted(path for path in folder.iterdir() if not default_exclusion(path.name) and path.is_dir())
 
 
 def walk(folder: Path, choice: Choice | None = None) -> Listing:
@@ -200,10 +200,10 @@ def _walk(folder: Path, matcher: "_Matcher") -> Listing:
     links: list[str] = []
     waiting = [(str(folder), os.path.realpath(folder))]
     while waiting:
-        place, real = waiting.pop()
+        path, real = waiting.pop()
         if real not in seen:
             seen.add(real)
-            inside = _scan(place, matcher, listing, links)
+            inside = _scan(path, matcher, listing, links)
             waiting += [(below, os.path.join(real, os.path.basename(below))) for below in inside]
         # Follow links last, so that a linked folder below `folder` is listed by its own path.
         while links and not waiting:
@@ -218,15 +218,15 @@ def _walk(folder: Path, matcher: "_Matcher") -> Listing:
     return listing
 
 
-def _scan(place: str, matcher: "_Matcher", listing: Listing, links: list[str]) -> list[str]:
+def _scan(path: str, matcher: "_Matcher", listing: Listing, links: list[str]) -> list[str]:
     """Add the entries of one folder to `listing` and `links`; return its subfolders."""
     folders: list[str] = []
     try:
-        with os.scandir(place) as entries:
+        with os.scandir(path) as entries:
             inside = list(entries)
     except OSError as error:
         reason = f"cannot read the folder ({error.strerror})"
-        listing.unreadable.append((Path(place), reason))
+        listing.unreadable.append((Path(path), reason))
         return folders
     for entry in inside:
         suffix = os.path.splitext(entry.name)[1].lower()
@@ -338,13 +338,13 @@ def names_picture(given: str | Path) -> bool:
 
     Raises UserError for a file that is not a picture.
     """
-    place = os.path.expanduser(given)
-    if isinstance(given, Path) or os.path.splitext(place)[1].lower() in SUFFIXES:
+    path = os.path.expanduser(given)
+    if isinstance(given, Path) or os.path.splitext(path)[1].lower() in SUFFIXES:
         return True  # decoding reports missing and damaged files
-    place = str(as_stored(Path(place)))
-    if not os.path.exists(place) or os.path.isdir(place):
+    path = str(as_stored(Path(path)))
+    if not os.path.exists(path) or os.path.isdir(path):
         return False
-    kind = sniff(place) if os.path.isfile(place) else None
+    kind = sniff(path) if os.path.isfile(path) else None
     if kind != PICTURE:
         raise UserError(
             f"{given}: a file with this name exists{f' ({kind})' if kind else ''}, but it is not a picture; give a "
