@@ -1,4 +1,4 @@
-"""`clip-italian demo`: the whole job on packaged data."""
+"""`clip-italian demo`: train, measure and search on packaged data."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def demo(
     overrides: Annotated[list[str] | None, typer.Argument(help="Recipe settings as key=value.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as one JSON object.")] = False,
 ) -> None:
-    """Make a picture book, train on it, measure, and write a report: about 5 minutes on 2 cores.
+    """Make a picture book, train on it, measure it, and write a report: about 5 minutes on 2 cores.
 
     Leaves result files in OUTPUT/results, for evaluate report.
 

@@ -34,7 +34,7 @@ app.command("bias")(probes.bias)
 Models = Annotated[list[str], Model]
 PairsOption = Annotated[Path, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl).")]
 SplitOption = Annotated[
-    str | None, typer.Option("--split", help="Split; by default test if the file has it, else all.")
+    str | None, typer.Option("--split", help="Split to use. Default: test where the file has one, else all.")
 ]
 OverlapOption = Annotated[
     bool, typer.Option("--allow-overlap", help="Measure even if a model was trained on some of the pictures.")
@@ -42,12 +42,12 @@ OverlapOption = Annotated[
 OutputOption = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", help="Result file, for clip-italian evaluate report; for several results, a folder."
+        "-o", "--output", help="Result file to write, for clip-italian evaluate report. A folder for several results."
     ),
 ]
 NamesOption = Annotated[
     list[str] | None,
-    typer.Option("--name", help="Name of the model in reports, once for each --model; by default its --model."),
+    typer.Option("--name", help="Name of the model in reports, once per --model. Default: the model as given."),
 ]
 ResamplesOption = Annotated[int, typer.Option("--resamples", min=1, help="Number of bootstrap resamples.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Random seed of the bootstrap.")]
@@ -62,7 +62,7 @@ def retrieval(
     captions: Annotated[
         Literal["distinct", "all"],
         typer.Option(
-            help="distinct: equal captions are one query, answered by any of their pictures; all: as in the paper."
+            help="distinct: equal captions are one query, and each of their pictures is right; all: as in the paper."
         ),
     ] = "distinct",
     allow_overlap: OverlapOption = False,
@@ -76,8 +76,8 @@ def retrieval(
 ) -> None:
     """MRR@1/5/10, R@1/5/10/50/100, median and mean rank with 95 % intervals, text to image and image to text.
 
-    Repeat --model to measure several models on the same pictures and print them side by side.
-    Refuses to measure models on pictures that they were trained on, or on copies of these.
+    Repeat --model to compare models on the same pictures, each decoded once. Fails if a model was trained on some of
+    the pictures, or on copies of them.
 
     Example: clip-italian evaluate retrieval --model runs/demo/model --pairs photos.jsonl --json
 
@@ -101,7 +101,7 @@ def retrieval(
 def zeroshot(
     model: Models,
     pairs: Annotated[
-        Path | None, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl): its captions are the labels.")
+        Path | None, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl) whose captions are the labels.")
     ] = None,
     pictures: Annotated[
         list[Path] | None,
@@ -120,10 +120,10 @@ def zeroshot(
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        typer.Option("--prompt", help="Prompt with one {}; repeat to average several. Default: the language's first."),
+        typer.Option("--prompt", help="Prompt with one {}. Repeat to average several. Default: the language's first."),
     ] = None,
     prompts_file: Annotated[
-        Path | None, typer.Option("--prompts", help="File of prompts to average, one a line.")
+        Path | None, typer.Option("--prompts", help="File of prompts to average, one per line.")
     ] = None,
     language: Annotated[
         str, typer.Option(help="Language of the default prompt, of articles and of the texts.")
@@ -131,7 +131,7 @@ def zeroshot(
     split: SplitOption = None,
     allow_overlap: OverlapOption = False,
     allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Keep labels without pictures as wrong answers.")
+        bool, typer.Option("--allow-empty", help="Keep labels that have no pictures, as wrong answers.")
     ] = False,
     output: OutputOption = None,
     name: NamesOption = None,
@@ -142,9 +142,9 @@ def zeroshot(
 ) -> None:
     """Accuracy@1/5/10/100 with 95 % intervals: pictures against labels, or against all captions of a pairs file.
 
-    With --pictures also by class, with the most frequent confusions; labels without an article get one. Repeat --model
-    and --labels to measure several models and sets of labels on the same pictures and print them side by side.
-    Refuses to measure models on pictures that they were trained on, or on copies of these.
+    With --pictures also per class, with the worst confusions; labels without an article get one. Repeat --model and
+    --labels to compare on the same pictures, each decoded once. Fails if a model was trained on some of the pictures,
+    or on copies of them.
 
     Example: clip-italian evaluate zeroshot --model runs/demo/model --pictures animals/ -o result.json
 
@@ -192,8 +192,8 @@ def report(
 ) -> None:
     """The paper's Tables 3 and 4 with models as columns, published figures, intervals and paired differences.
 
-    Writes report.md, report.tex, report.html and plots (PNG and SVG) into a folder. Models measured on the same set are
-    compared with the first of them.
+    Writes report.md, report.tex, report.html and a plot (PNG and SVG). Each model is compared with the first one
+    measured on the same test set.
 
     Example: clip-italian evaluate report a.json b.json -o runs/report
     """

@@ -1,4 +1,4 @@
-"""`clip-italian evaluate probe` and `bias`: numbers, colours and places; associations of groups with prompts."""
+"""`clip-italian evaluate probe` and `bias`: tests of numbers, colours and places, and of associations with people."""
 
 import json
 from pathlib import Path
@@ -25,18 +25,16 @@ SeedOption = Annotated[int, typer.Option("--seed", help="Random seed.")]
 
 def probe(
     model: ModelOption,
-    each: Annotated[
-        int, typer.Option("--each", min=1, help="Number of pictures of each number, colour and place.")
-    ] = 20,
+    each: Annotated[int, typer.Option("--each", min=1, help="Pictures per number, colour and place.")] = 20,
     save: Annotated[
-        Path | None, typer.Option("--save", help="Folder to write the pictures and a pairs file to.")
+        Path | None, typer.Option("--save", help="Folder to save the pictures and their pairs file to.")
     ] = None,
     language: Language = languages.DEFAULT,
     seed: SeedOption = 1,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Numbers from one to six, colours and places in drawings made for it: accuracy beside chance.
+    """Accuracy on numbers from one to six, colours and places in generated drawings, compared with chance.
 
     Example: clip-italian evaluate probe --model mini
     """
@@ -63,10 +61,10 @@ def probe(
 
 
 def bias(
-    folder: Annotated[Path, typer.Argument(help="Folder with one folder of pictures for each group.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with one subfolder of pictures per group.")],
     model: ModelOption,
     prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="Text file with one prompt a line, the neutral one first.")
+        Path | None, typer.Option("--prompts", help="Text file with one prompt per line; the first is the neutral one.")
     ] = None,
     language: Language = languages.DEFAULT,
     seed: SeedOption = 1,
@@ -89,7 +87,7 @@ def bias(
         if len(done) < 2:
             raise UserError(f"{folder / name}: {len(done)} readable picture; a group needs at least 2")
         if len(done) < association.FEW:
-            console.notice(f"{name}: {len(done)} pictures are few; its intervals say little")
+            console.notice(f"{name}: {len(done)} pictures are too few for meaningful intervals")
     images = {name: ranks.unit(rows, f"pictures of {name}") for name, rows in images.items()}
     embedded = ranks.unit(encoder.encode_text([neutral, *texts]), "prompts")
     found = association.associations(images, embedded[1:], embedded[0], texts, seed)
@@ -113,7 +111,7 @@ def bias(
 
 
 def _prompts(path: Path) -> list[str]:
-    """Non-empty lines of a file; raises UsageError for fewer than two."""
+    """Read prompts, one per line. Raises UsageError if there are fewer than two."""
     found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if len(found) < 2:
         raise UsageError(f"{path}: {len(found)} prompts; give the neutral one first, then at least one more")

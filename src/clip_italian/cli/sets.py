@@ -18,18 +18,18 @@ with lazy_imports():
 
 def sets(
     name: Annotated[str | None, typer.Argument(help="Test set. Default: list all.", show_default=False)] = None,
-    folder: Annotated[Path | None, typer.Argument(help="Folder with its files.", show_default=False)] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Folder of its files.", show_default=False)] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Pairs file to write (.parquet or .jsonl).")
     ] = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="For ImageNet: JSON list of 1,000 labels. Default: the language's.")
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Accept a set without some of its pictures.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Accept a set with missing pictures.")] = False,
     language: Language = languages.DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """List published test sets, say what to download, check a folder and write it as a pairs file.
+    """Published test sets: list them, show what to download, check a folder, and write it as a pairs file.
 
     Nothing is downloaded. The pairs file is for evaluate retrieval or, for ImageNet, evaluate zeroshot.
 
