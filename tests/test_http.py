@@ -3,7 +3,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from clip_italian.http import seconds_asked
+from clip_italian.http import retry_after_seconds
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -23,4 +23,4 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
     ],
 )
 def test_both_forms_of_retry_after(header, seconds):
-    assert seconds_asked(header, NOW) == seconds
+    assert retry_after_seconds(header, NOW) == seconds

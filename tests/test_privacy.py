@@ -16,7 +16,7 @@ from clip_italian.errors import UserError
 from clip_italian.fetch import run as fetching
 from clip_italian.fetch.settings import Settings
 from clip_italian.files import assets
-from clip_italian.http import ask
+from clip_italian.http import get
 from clip_italian.models import load
 from clip_italian.models.folders import check_hub
 from clip_italian.models_torch.base import load_base
@@ -201,7 +201,7 @@ def _page(folder):
 def _ask():
     import requests
 
-    ask(requests.Session(), "https://example.org/a.jpg", 1, 1_000)
+    get(requests.Session(), "https://example.org/a.jpg", 1, 1_000)
 
 
 def _push(folder):
@@ -224,9 +224,9 @@ def _milvus():
 
 
 def _ray(folder):
-    from clip_italian.pipeline.cluster import on_cluster
+    from clip_italian.pipeline.cluster import run_on_cluster
 
-    on_cluster(lambda _: None, [0], "head.example.org:6379", lambda _: None)
+    run_on_cluster(lambda _: None, [0], "head.example.org:6379", lambda _: None)
 
 
 def _rival(name):

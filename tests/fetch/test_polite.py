@@ -9,7 +9,7 @@ from PIL import Image
 
 from clip_italian.clean.pictures import PictureLimits
 from clip_italian.fetch.polite import Fetcher, Manners
-from clip_italian.http import AskError
+from clip_italian.http import FetchError
 from tests.fetch.web import Web, photo
 
 LIMITS = PictureLimits()
@@ -67,16 +67,16 @@ def test_pictures_come_as_a_person_sees_them(web):
     ],
 )
 def test_what_does_not_come(web, path, reason, times):
-    with pytest.raises(AskError, match=f"^{reason}$"):
+    with pytest.raises(FetchError, match=f"^{reason}$"):
         fetcher(retries=1, timeout=2.0 if reason == "timeout" else 20.0).fetch(web.url(path))
     assert web.asked[path] == times
 
 
 def test_circles_and_wrong_addresses(web):
-    with pytest.raises(AskError, match="redirects"):
+    with pytest.raises(FetchError, match="redirects"):
         fetcher().fetch(web.url("/circle"))
     for address in ("http://", "http://[::1", "http://a b/", "http://" + "a" * 300):
-        with pytest.raises(AskError, match=r"bad-address|no-connection"):
+        with pytest.raises(FetchError, match=r"bad-address|no-connection"):
             fetcher(retries=0).fetch(address)
 
 
@@ -110,6 +110,6 @@ def test_a_host_that_is_gone_is_not_waited_for_again_and_again(monkeypatch):
     monkeypatch.setattr("clip_italian.fetch.polite.time.sleep", waits.append)
     polite = fetcher(retries=3)
     for _ in range(8):
-        with pytest.raises(AskError, match="no-connection"):
+        with pytest.raises(FetchError, match="no-connection"):
             polite.fetch("http://127.0.0.1:9/x.jpg")
     assert waits == [1, 2, 4, 1]  # after six connections in a row that failed: once a picture

@@ -129,7 +129,7 @@ def test_a_node_that_dies_half_way_costs_nothing(tmp_path, source, two_nodes):
     ("error", "words"),
     [
         (UserError("a.json: not JSON; download it again"), r"^a\.json: not JSON; download it again$"),
-        (ValueError("strange"), r"^a worker of the Ray cluster failed \(ValueError: strange\); the same"),
+        (ValueError("strange"), r"^a worker of the Ray cluster failed \(ValueError: strange\); run the same"),
     ],
 )
 def test_errors_of_workers_are_one_line(tmp_path, source, cluster, error, words):

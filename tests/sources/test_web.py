@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from clip_italian.http import USER_AGENT, AskError
+from clip_italian.http import USER_AGENT, FetchError
 from clip_italian.sources.page_text import read_page
 from clip_italian.sources.web import Manners, Pages, checked
 from tests.sources.site import Site, html
@@ -47,7 +47,7 @@ class Clock:
 
 
 def reason(pages, url):
-    with pytest.raises(AskError) as caught:
+    with pytest.raises(FetchError) as caught:
         pages.get(url)
     return caught.value.reason
 
@@ -224,7 +224,7 @@ def test_an_empty_file_is_no_page(tmp_path):
      "http://h/\ud800", "https://?x"],
 )  # fmt: skip
 def test_addresses_that_are_none(url):
-    with pytest.raises(AskError, match="bad-address"):
+    with pytest.raises(FetchError, match="bad-address"):
         checked(url)
 
 

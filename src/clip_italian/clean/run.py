@@ -32,13 +32,13 @@ def clean(
     A killed run goes on where it was. Raises UserError for an input that cannot be read, or a
     spaCy pipeline or library that the recipe wants and that is not there.
     """
-    pairs.apart(source, output)
+    pairs.refuse_overwrite(source, output)
     language = languages.get(recipe.language)
     settings = recipe.model_dump(mode="json")
     if recipe.names is not None:
         # Which tagger "auto" finds is part of what decides the result.
         settings["tagger"] = tagger(recipe.names.backend, language, recipe.names.pipeline).name
-    job = {"stage": "clean", "settings": settings, "input": parts.file_identity(pairs.existing(source))}
+    job = {"stage": "clean", "settings": settings, "input": parts.file_identity(pairs.require_file(source))}
     with parts.workspace(output, job) as folder:
         checked = folder / "checked.parquet"
         if not checked.is_file():

@@ -237,7 +237,7 @@ def _result_files(output: Path | None, names: Sequence[str], source: Path | None
         raise UsageError(f"{duplicate}: two results would go there; give the models other names by --name")
     for file in files:
         if source is not None:
-            pairs_files.apart(source, file)
+            pairs_files.refuse_overwrite(source, file)
         folder = next(parent for parent in file.absolute().parents if parent.exists())
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise UserError(f"{file}: cannot be written ({folder} is no folder to write into); choose another output")

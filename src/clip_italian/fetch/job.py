@@ -22,7 +22,7 @@ import img2dataset.downloader
 
 from clip_italian.fetch.polite import Fetcher, Manners
 from clip_italian.fetch.settings import INPUT_FOLDER, Settings, read
-from clip_italian.http import AskError
+from clip_italian.http import FetchError
 
 COLUMNS = ("id", "captions", "source", "split", "captions_original", "license", "page")  # kept in each picture's JSON
 
@@ -65,7 +65,7 @@ def _download(row: tuple[Any, str], fetcher: Fetcher, **_: Any) -> tuple[Any, io
     key, url = row
     try:
         return key, io.BytesIO(fetcher.fetch(url)), None
-    except AskError as error:
+    except FetchError as error:
         return key, None, error.reason
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from clip_italian.http import FOR_THE_MOMENT
+from clip_italian.http import RETRYABLE
 from clip_italian.pairs.rows import PART_ROWS, SCHEMA
 from clip_italian.pipeline.database import count_rows, database
 from clip_italian.pipeline.rejects import Reject
@@ -30,7 +30,7 @@ WITH named AS (
 SELECT * FROM named
 QUALIFY row_number() OVER (PARTITION BY id ORDER BY shard DESC, place DESC) = 1 AND outcome <> $fetched
 """
-_FOR_THE_MOMENT = " OR ".join(f"starts_with(outcome, '{beginning}')" for beginning in FOR_THE_MOMENT)
+_FOR_THE_MOMENT = " OR ".join(f"starts_with(outcome, '{beginning}')" for beginning in RETRYABLE)
 
 
 @dataclass(frozen=True)

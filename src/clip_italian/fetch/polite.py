@@ -18,7 +18,7 @@ import requests
 from PIL import Image
 
 from clip_italian.clean.pictures import PictureLimits, header_failure
-from clip_italian.http import USER_AGENT, AskError, ask
+from clip_italian.http import USER_AGENT, FetchError, get
 from clip_italian.pictures.colours import differs
 from clip_italian.pictures.decoding import as_displayed, orientation, retry_without_metadata
 
@@ -64,23 +64,23 @@ class Fetcher:
         self._local = threading.local()
 
     def fetch(self, url: str) -> bytes:
-        """The picture's file, upright and in a form that OpenCV reads; raises AskError."""
+        """The picture's file, upright and in a form that OpenCV reads; raises FetchError."""
         host = self._host(url)
         for number in range(self.manners.retries + 1):
             try:
                 with _one_of(host):
-                    answer = ask(self._session, url, self.manners.timeout, self.manners.max_bytes)
+                    answer = get(self._session, url, self.manners.timeout, self.manners.max_bytes)
                 host.unreachable = 0
                 answer.check_robots_tag()
                 with self._decoding:
                     return checked(answer.body, self.manners.limits)
-            except AskError as refused:
-                wait = refused.wait if refused.wait is not None else _FIRST_WAIT * 2**number
+            except FetchError as refused:
+                wait = refused.retry_after if refused.retry_after is not None else _FIRST_WAIT * 2**number
                 last = number == self.manners.retries or wait > self.manners.longest_wait
                 host.unreachable = host.unreachable + 1 if refused.reason == "no-connection" else 0
-                if last or host.unreachable > _GONE or not refused.for_the_moment:
+                if last or host.unreachable > _GONE or not refused.is_retryable:
                     raise
-                if refused.wait is not None:
+                if refused.retry_after is not None:
                     host.leave_alone(wait)
                 else:
                     time.sleep(wait)
@@ -90,7 +90,7 @@ class Fetcher:
         try:
             name = urlsplit(url).netloc.lower()
         except ValueError as error:
-            raise AskError("bad-address") from error
+            raise FetchError("bad-address") from error
         with self._lock:
             return self._hosts.setdefault(name, Host(self.manners.per_host))
 
@@ -104,14 +104,14 @@ class Fetcher:
 
 
 def checked(raw: bytes, limits: PictureLimits) -> bytes:
-    """The file, if its picture is whole and within `limits`; raises AskError.
+    """The file, if its picture is whole and within `limits`; raises FetchError.
 
     What OpenCV would read otherwise than a person sees it (turned, transparent, 16 bits, GIF, CMYK, of other colours
     than sRGB, with damaged metadata) comes back as an upright RGB bitmap.
     """
     failure = header_failure(io.BytesIO(raw), limits)
     if failure is not None:
-        raise AskError(failure[0])
+        raise FetchError(failure[0])
 
     def work(file: Path | BinaryIO, profile: bytes | None) -> bytes:
         with Image.open(file) as image:
@@ -130,7 +130,7 @@ def checked(raw: bytes, limits: PictureLimits) -> bytes:
     try:
         return retry_without_metadata(whole, work)
     except Exception as error:  # decoders raise nearly anything on damaged files
-        raise AskError("unreadable") from error
+        raise FetchError("unreadable") from error
 
 
 @contextmanager

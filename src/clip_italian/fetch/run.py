@@ -30,7 +30,7 @@ from clip_italian.fetch.settings import INPUT_FOLDER, Settings, write
 from clip_italian.files.atomic import staged
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.cluster import check_reachable
-from clip_italian.pipeline.parts import alone
+from clip_italian.pipeline.parts import exclusive_lock
 from clip_italian.pipeline.rejects import Reject, rejects_path, write_rejects
 
 LOG_FILE = "fetch.log"
@@ -62,13 +62,13 @@ def fetch(source: Path, output: Path, settings: Settings, ray: str | None = None
     library = settings.distributor
     if library in _NEEDS and find_spec(library) is None:
         raise UserError(f"{library} is not installed: pip install {_NEEDS[library]}")
-    pairs.existing(source)
+    pairs.require_file(source)
     if ray is not None:
         check_reachable(ray)
     if output.is_file():
         raise UserError(f"{output}: a file; give the name of a folder for the shards")
     output.mkdir(parents=True, exist_ok=True)
-    with alone(output):
+    with exclusive_lock(output):
         write(settings, source, output)
         rows, local = _prepare(source, output, settings.shard)
         if _complete(output, settings.shard):

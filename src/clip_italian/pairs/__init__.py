@@ -1,35 +1,52 @@
-"""The pairs file: one row an image with its captions, as Parquet or the original project's JSON lines.
+"""The pairs file: one row per image with its captions, as Parquet or the original project's JSON lines.
 
     id, image, captions, source, split, captions_original, license, page, phash
 
-`image` is a path relative to the file (or absolute, or an URL). Stages of the pipeline are
-functions from pairs to pairs; none changes its input file.
+`image` is a path relative to the file, an absolute path or a URL. Pipeline stages are functions from pairs to
+pairs; none changes its input file.
 """
 
-from clip_italian.pairs.captions import concept
-from clip_italian.pairs.fingerprints import fingerprint, fingerprint_of
-from clip_italian.pairs.places import apart, image_path, relocated
-from clip_italian.pairs.reading import batches, count, existing, has_small_row_groups, read
-from clip_italian.pairs.rows import SCHEMA, Pair, as_batch, from_batch, split_name, to_batch
-from clip_italian.pairs.writing import Writer, write
+from clip_italian.pairs.files import (
+    Writer,
+    batches,
+    count,
+    has_small_row_groups,
+    image_path,
+    read,
+    refuse_overwrite,
+    relocated,
+    require_file,
+    write,
+)
+from clip_italian.pairs.rows import (
+    SCHEMA,
+    Pair,
+    as_batch,
+    concept,
+    fingerprint,
+    fingerprint_of,
+    from_batch,
+    split_name,
+    to_batch,
+)
 
 __all__ = [
     "SCHEMA",
     "Pair",
     "Writer",
-    "apart",
     "as_batch",
     "batches",
     "concept",
     "count",
-    "existing",
     "fingerprint",
     "fingerprint_of",
     "from_batch",
     "has_small_row_groups",
     "image_path",
     "read",
+    "refuse_overwrite",
     "relocated",
+    "require_file",
     "split_name",
     "to_batch",
     "write",

@@ -1,6 +1,9 @@
-"""A row of a pairs file: as a `Pair`, and as Arrow's rows, which go through the stages some thousand at a time."""
+"""Rows of a pairs file: `Pair` objects and Arrow record batches, and keys made of their text."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -21,12 +24,12 @@ SCHEMA = pa.schema(
     ]
 )
 
-PART_ROWS = 10_000  # a row group, and what a stage takes at a time: some MB
+PART_ROWS = 10_000  # rows of a row group, and of a batch that a stage processes: a few MB
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its captions. `captions_original` are those before translation, if any."""
+    """An image and its captions. `captions_original` holds the captions before translation, if any."""
 
     id: str
     image: str
@@ -40,7 +43,7 @@ class Pair:
 
 
 def split_name(text: str | None) -> str | None:
-    """A split by the name that we use: the development or validation part of any data set is "val"."""
+    """Canonical name of a split: "val" for the development or validation part of any data set, None if empty."""
     return "val" if text in ("dev", "valid", "validation") else text or None
 
 
@@ -51,9 +54,9 @@ def to_batch(pairs: Sequence[Pair]) -> pa.RecordBatch:
 
 
 def as_batch(table: pa.Table) -> pa.RecordBatch:
-    """A table of one or no chunk as a record batch with `SCHEMA`; columns that it lacks are null.
+    """A table of at most one chunk as a record batch with `SCHEMA`; missing columns are null.
 
-    Raises UserError where a column has another type, or nulls that it must not have.
+    Raises UserError if a column has another type, or nulls where `SCHEMA` allows none.
     """
     columns = [
         _as_column(table[field.name], field) if field.name in table.column_names else pa.nulls(len(table), field.type)
@@ -67,16 +70,51 @@ def _as_column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     try:
         cast = column.cast(field.type)
     except pa.ArrowException as error:
-        raise UserError(f"pairs file: column {field.name} is {column.type}, not {field.type}; write it anew") from error
+        raise UserError(
+            f"pairs file: column {field.name} is {column.type}, not {field.type}; write the file again"
+        ) from error
     if cast.null_count and not field.nullable:
         raise UserError(f"pairs file: column {field.name} has {cast.null_count} rows with nothing in it; remove them")
     return cast
 
 
 def from_batch(batch: pa.RecordBatch) -> Iterator[Pair]:
-    """The rows as pairs, as they are: captions may be empty."""
+    """The rows as pairs, unchecked: captions may be empty."""
     columns = [batch.column(field.name).to_pylist() for field in SCHEMA]
     for id_, image, captions, source, split, original, license_, page, phash in zip(*columns, strict=True):
         yield Pair(
             id_, image, tuple(captions), source, split, tuple(original) if original else None, license_, page, phash
         )
+
+
+def concept(caption: str) -> str:
+    """Comparison key of a caption: its letters and digits, NFKC-normalised and case-folded, words joined by spaces.
+
+    Captions with the same key count as the same concept.
+    """
+    return " ".join(unicodedata.normalize("NFKC", caption).casefold().translate(_LETTERS).split())
+
+
+class _Letters(dict[int, int | str]):
+    """Translation table that keeps letters and digits and replaces the rest by spaces; twice as fast as a loop."""
+
+    def __missing__(self, code: int) -> int | str:
+        self[code] = code if chr(code).isalnum() else " "
+        return self[code]
+
+
+_LETTERS = _Letters()
+
+
+def fingerprint(pairs: Sequence[Pair]) -> str:
+    """Hex digest of ids, captions and splits in order; identifies the data a model was trained or measured on."""
+    return fingerprint_of((pair.id, pair.captions, pair.split) for pair in pairs)
+
+
+def fingerprint_of(rows: Iterable[tuple[str, Sequence[str], str | None]]) -> str:
+    """`fingerprint` of rows given as (id, captions, split)."""
+    digest = hashlib.sha256()
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # created once: there may be millions of rows
+    for row in rows:
+        digest.update(encode(row).encode())
+    return digest.hexdigest()[:16]

@@ -1,1 +1,1 @@
-"""Stages over pairs files: split into parts, worked on by processes or a Ray cluster, resumed after a kill."""
+"""Stages over pairs files: divided into parts, run in processes or on a Ray cluster, resumed after a kill."""

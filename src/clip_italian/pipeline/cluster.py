@@ -1,7 +1,7 @@
-"""The same parts on a Ray cluster (extra `cluster`), by Ray Data.
+"""Run the parts of a job on a Ray cluster (extra `cluster`), with Ray Data.
 
-Input, output and the parts' folder must be on storage that all nodes see. A part whose node dies is
-made again on another node.
+Input, output and the parts' folder must be on storage that all nodes see. Ray makes a part again on another node
+if its node dies.
 """
 
 import logging
@@ -14,12 +14,12 @@ from clip_italian import privacy
 from clip_italian.errors import UserError
 
 
-def on_cluster(
-    make_part: Callable[[int], None], numbers: Sequence[int], address: str, advance: Callable[[int], None]
+def run_on_cluster(
+    work: Callable[[int], None], numbers: Sequence[int], address: str, advance: Callable[[int], None]
 ) -> None:
-    """Call `make_part` with each of `numbers` on the cluster at `address` ("auto", "HOST:6379", "ray://HOST:10001").
+    """Call `work` with each of `numbers` on the cluster at `address` ("auto", "HOST:6379", "ray://HOST:10001").
 
-    Raises UserError where Ray is not installed, the cluster cannot be reached, or a part cannot be made.
+    Raises UserError if Ray is not installed, the cluster cannot be reached, or a call fails.
     """
     try:
         import ray.data
@@ -34,25 +34,25 @@ def on_cluster(
     except (OSError, ValueError, RuntimeError) as error:
         raise _unreachable(address, error) from error
 
-    def make(row: dict[str, Any]) -> dict[str, Any]:
-        # Errors come as rows: Ray would wrap them into pages of traceback.
+    def run(row: dict[str, Any]) -> dict[str, Any]:
+        # Errors are returned as rows: Ray would wrap them into pages of traceback.
         try:
-            make_part(int(row["item"]))
+            work(int(row["item"]))
         except UserError as error:
             return {"error": str(error), "traceback": ""}
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         return {"error": "", "traceback": ""}
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells its plans
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it logs execution plans
     ray.data.DataContext.get_current().enable_progress_bars = False
-    parts = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map(make)
+    results = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map(run)
     try:
-        for made in parts.iter_rows():
-            if made["traceback"]:
-                raise _failed(made["error"]) from RuntimeError(made["traceback"])
-            if made["error"]:
-                raise UserError(made["error"])
+        for result in results.iter_rows():
+            if result["traceback"]:
+                raise _failed(result["error"]) from RuntimeError(result["traceback"])
+            if result["error"]:
+                raise UserError(result["error"])
             advance(1)
     except ray.exceptions.RayError as error:
         raise _failed(str(error)) from error
@@ -60,11 +60,11 @@ def on_cluster(
 
 def _failed(reason: str) -> UserError:
     line = " ".join(reason.split())[:300]
-    return UserError(f"a worker of the Ray cluster failed ({line}); the same command goes on with what is missing")
+    return UserError(f"a worker of the Ray cluster failed ({line}); run the same command again to resume")
 
 
 def check_reachable(address: str) -> None:
-    """Raise UserError where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    """Raise UserError if nothing listens at HOST:PORT; Ray itself would retry for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     try:
         if colon:

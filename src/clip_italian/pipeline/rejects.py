@@ -1,4 +1,4 @@
-"""What a stage leaves out, and why: one JSON line each, beside the stage's output."""
+"""Rejects: what a stage leaves out and why, one JSON object per line, in a file beside the stage's output."""
 
 import json
 from collections import Counter
@@ -11,9 +11,9 @@ from pathlib import Path
 class Reject:
     """A pair, caption, picture or input line that was left out.
 
-    `reason` is a short stable name ("too-short", "not-italian") that counts are made by; `text` what was
-    refused, where it is text; `detail` what a person wants to know more ("line 7", "fr", "2 words").
-    `id` is the pair's, or "" where it had none yet.
+    `id` is the pair's, or "" if it has none yet. `reason` is a short stable name ("too-short", "not-italian") that
+    counts group by, `text` the rejected text, if it is text, and `detail` an explanation for people ("line 7", "fr",
+    "2 words").
     """
 
     id: str
@@ -23,12 +23,12 @@ class Reject:
 
 
 def rejects_path(output: Path) -> Path:
-    """`pairs.rejects.jsonl` for an output `pairs.parquet`."""
+    """Path of an output's rejects file: `pairs.rejects.jsonl` for `pairs.parquet`."""
     return output.with_suffix(".rejects.jsonl")
 
 
 def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
-    """One JSON object a line; the caller stages the path."""
+    """Write one JSON object per line; not atomic, so give it a staged path."""
     with path.open("w", encoding="utf-8") as file:
         for reject in rejects:
             filled = {key: value for key, value in asdict(reject).items() if value}
@@ -36,12 +36,12 @@ def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
 
 
 def read_rejects(path: Path) -> Iterator[Reject]:
-    """What `write_rejects` wrote."""
+    """The rejects of a file that `write_rejects` wrote."""
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             yield Reject(**({"id": ""} | json.loads(line)))
 
 
 def by_reason(path: Path) -> dict[str, int]:
-    """Counts of a rejects file, the most frequent reason first."""
+    """Number of rejects by reason, the most frequent first."""
     return dict(Counter(reject.reason for reject in read_rejects(path)).most_common())

@@ -1,7 +1,7 @@
 """Run a stage over a pairs file: kept pairs to the output, the others to its rejects file.
 
-A stage is a function over Arrow record batches and knows nothing of files, processes or
-clusters. Memory is that of one part (10,000 rows) a worker, however long the input.
+A stage is a function over Arrow record batches and knows nothing of files, processes or clusters. Each worker
+holds one part (10,000 rows) in memory, however long the input.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from clip_italian.files.atomic import staged
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
 
-# Kept rows (with `pairs.SCHEMA`) and what was left out.
+# Returns the kept rows (with `pairs.SCHEMA`) and the rejects.
 Stage = Callable[[pa.RecordBatch], tuple[pa.RecordBatch, Sequence[Reject]]]
 PAIRS_FILE = "pairs.parquet"
 REJECTS_FILE = "rejects.jsonl"
@@ -26,7 +26,7 @@ REJECTS_FILE = "rejects.jsonl"
 
 @dataclass(frozen=True)
 class Summary:
-    """Rows before and after a stage, and how many were rejected for which reason."""
+    """Number of rows before and after a stage, and of rejects by reason."""
 
     before: int
     after: int
@@ -36,24 +36,24 @@ class Summary:
 def run_stage(
     name: str, stage: Stage, settings: dict[str, Any], source: Path, output: Path, workers: int, ray: str | None = None
 ) -> Summary:
-    """Apply `stage` to all rows of the pairs file `source`, write `output` and its rejects file.
+    """Apply `stage` to all rows of the pairs file `source`; write `output` and its rejects file.
 
-    `settings` (JSON data) is what the stage depends on: a killed run is only gone on with where
-    they are the same. Raises UserError for an input that cannot be read.
+    `settings` (JSON data) holds what the stage depends on: a killed run resumes only if they are unchanged.
+    Raises UserError for an input that cannot be read.
     """
-    pairs.apart(source, output)
-    job = {"stage": name, "settings": settings, "input": parts.file_identity(pairs.existing(source))}
+    pairs.refuse_overwrite(source, output)
+    job = {"stage": name, "settings": settings, "input": parts.file_identity(pairs.require_file(source))}
     with parts.workspace(output, job) as folder:
-        divided = in_parts(source, folder)
+        divided = with_small_row_groups(source, folder)
         file = pq.ParquetFile(divided)
         count, rows = file.num_row_groups, file.metadata.num_rows
         with console.progress(name, count) as advance:
-            parts.complete(partial(_work, stage=stage, source=divided), count, folder, workers, ray, advance)
-        return Summary(rows, join(folder, count, source, output), by_reason(rejects_path(output)))
+            parts.make_parts(partial(_run_part, stage=stage, source=divided), count, folder, workers, ray, advance)
+        return Summary(rows, _join(folder, count, source, output), by_reason(rejects_path(output)))
 
 
-def in_parts(source: Path, folder: Path) -> Path:
-    """The pairs file itself where it is Parquet in row groups of a part's size, else a copy in `folder` that is."""
+def with_small_row_groups(source: Path, folder: Path) -> Path:
+    """Parquet file with the rows of `source`, a part per row group: `source` itself or a copy in `folder`."""
     if source.suffix != ".jsonl" and pairs.has_small_row_groups(source):
         return source.resolve()
     copy = folder / "input.parquet"
@@ -64,10 +64,18 @@ def in_parts(source: Path, folder: Path) -> Path:
     return copy
 
 
-def join(folder: Path, count: int, source: Path, output: Path) -> int:
-    """Put the parts together, in order, as `output` and its rejects file; return the number of rows.
+def _run_part(number: int, folder: Path, stage: Stage, source: Path) -> None:
+    table = pq.ParquetFile(source).read_row_group(number, use_threads=False).combine_chunks()
+    kept, rejects = stage(pairs.as_batch(table))
+    folder.mkdir()
+    pq.write_table(pa.Table.from_batches([kept], schema=pairs.SCHEMA), folder / PAIRS_FILE)
+    write_rejects(rejects, folder / REJECTS_FILE)
 
-    Relative picture paths start at the folder of `source` and are written for that of `output`.
+
+def _join(folder: Path, count: int, source: Path, output: Path) -> int:
+    """Concatenate the parts in order into `output` and its rejects file; return the number of rows.
+
+    Relative picture paths are rewritten from the folder of `source` to that of `output`.
     """
     with staged(rejects_path(output)) as temporary, temporary.open("wb") as together:
         for number in range(count):
@@ -78,15 +86,3 @@ def join(folder: Path, count: int, source: Path, output: Path) -> int:
                 for batch in pq.ParquetFile(parts.part_folder(folder, number) / PAIRS_FILE).iter_batches():
                     writer.write_batch(pairs.relocated(batch, source.parent, output.parent))
         return writer.rows
-
-
-def write_part(kept: pa.RecordBatch, rejects: Sequence[Reject], folder: Path) -> None:
-    """One part's two files."""
-    folder.mkdir()
-    pq.write_table(pa.Table.from_batches([kept], schema=pairs.SCHEMA), folder / PAIRS_FILE)
-    write_rejects(rejects, folder / REJECTS_FILE)
-
-
-def _work(number: int, folder: Path, stage: Stage, source: Path) -> None:
-    table = pq.ParquetFile(source).read_row_group(number, use_threads=False).combine_chunks()
-    write_part(*stage(pairs.as_batch(table)), folder)

@@ -22,7 +22,7 @@ from clip_italian.evaluate.labelled import LabelledSet
 from clip_italian.evaluate.run import embed_files
 from clip_italian.files.names import as_stored, normal
 from clip_italian.models.encoder import SearchEncoder
-from clip_italian.pipeline.parts import alone
+from clip_italian.pipeline.parts import exclusive_lock
 from clip_italian.pipeline.sampling import Sample
 from clip_italian.search.classify import Classifier, Curve
 from clip_italian.search.index import Index
@@ -69,7 +69,7 @@ def calibrate(folder: Path, pairs_file: Path, encoder: SearchEncoder) -> Calibra
     scores, right = hits(index, pairs_file, encoder)
     slope, intercept = fit(scores, right)
     found = Calibration(slope=slope, intercept=intercept, captions=len(scores), brier=brier(scores, right))
-    with alone(folder):
+    with exclusive_lock(folder):
         now = read_manifest(folder)
         if now.model != index.manifest.model:
             raise UserError(f"{folder}: was built with another model meanwhile; calibrate it again")

@@ -135,7 +135,7 @@ def remove(folder: Path, what: Sequence[str], missing: bool = False, force: bool
     folder itself is gone or empty.
     """
     Index.open(folder)
-    with parts.alone(folder):
+    with parts.exclusive_lock(folder):
         before = read_manifest(folder)
         writer = _writer(folder, before, before)
         chosen = selected(writer.existing(), before.roots, what, missing)
@@ -164,7 +164,7 @@ def remove(folder: Path, what: Sequence[str], missing: bool = False, force: bool
 def compact(folder: Path, exact: bool | None = None) -> Change:
     """Rewrite the index without removed rows, in as few segments as possible; `exact` as in `build`."""
     Index.open(folder)
-    with parts.alone(folder):
+    with parts.exclusive_lock(folder):
         before = read_manifest(folder)
         if before.store is not None:
             raise UsageError(f"{folder}: its rows are in {before.store}, which compacts them automatically")
@@ -315,7 +315,7 @@ def _embed(run: Path, count: int, model: Model, ray: str | None) -> list[Path]:
     work = Embed(run / "todo.parquet", size, model.name, model.encoder.weights_hash, encoder)
     number = -(-count // size)
     with console.progress("pictures", count) as advance:
-        parts.complete(work, number, run, 1, ray, lambda done: advance(done * size))
+        parts.make_parts(work, number, run, 1, ray, lambda done: advance(done * size))
     return [parts.part_folder(run, part) for part in range(number)]
 
 

@@ -38,12 +38,12 @@ def collect(
     for path in inputs:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; give what the source {source!r} is read from")
-        pairs.apart(path, output)
+        pairs.refuse_overwrite(path, output)
     job = {"source": source, "settings": settings, "inputs": [parts.file_identity(path) for path in inputs]}
     with parts.workspace(output, job) as folder:
         work = partial(_work, read=read, inputs=[path.resolve() for path in inputs])
         with console.progress(source, len(inputs)) as advance:
-            parts.complete(work, len(inputs), folder, workers, ray, advance)
+            parts.make_parts(work, len(inputs), folder, workers, ray, advance)
         folders = [parts.part_folder(folder, number) for number in range(len(inputs))]
         with staged(rejects_path(output)) as temporary, temporary.open("wb") as together:
             for part in folders:

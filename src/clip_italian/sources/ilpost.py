@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from clip_italian import console
 from clip_italian.errors import UserError
 from clip_italian.files.digests import sha256_of
-from clip_italian.http import AskError
+from clip_italian.http import FetchError
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources import tables
@@ -73,7 +73,7 @@ class IlPost:
                     continue
                 seen.add(id_)
                 html = read_page(pages.get(url))
-            except AskError as error:
+            except FetchError as error:
                 yield Reject("", error.reason, url[:500], f"{where}: {error.detail}" if error.detail else where)
                 continue
             except DAMAGE as error:

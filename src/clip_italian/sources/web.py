@@ -15,7 +15,7 @@ import requests
 from protego import Protego
 
 from clip_italian.files.atomic import staged
-from clip_italian.http import USER_AGENT, Answer, AskError, ask
+from clip_italian.http import USER_AGENT, FetchError, Response, get
 from clip_italian.sources.page_text import decoded, saved_from
 from clip_italian.sources.text import decode, flaw
 
@@ -81,17 +81,17 @@ class Pages:
         self._session.headers["User-Agent"] = manners.user_agent
 
     def get(self, url: str) -> Path:
-        """The file with the page, to be read by `page_text.read_page`; raises AskError."""
+        """The file with the page, to be read by `page_text.read_page`; raises FetchError."""
         url = checked(url)
         kept = self.folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.html.gz"
         if kept.is_file() and kept.stat().st_size:
             return kept
         refused = kept.with_suffix(".refused")
         if refused.is_file() and time.time() - refused.stat().st_mtime < _REMEMBERED:
-            raise AskError(refused.read_text(encoding="utf-8"), "by an earlier request of the last 24 hours")
+            raise FetchError(refused.read_text(encoding="utf-8"), "by an earlier request of the last 24 hours")
         try:
             answer = self._page(url)
-        except AskError as error:
+        except FetchError as error:
             if error.reason in _GONE:
                 with staged(refused) as temporary:
                     temporary.write_text(error.reason, encoding="utf-8")
@@ -101,21 +101,21 @@ class Pages:
             temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
         return kept
 
-    def _page(self, url: str) -> Answer:
+    def _page(self, url: str) -> Response:
         """Follow redirects, each asked for only where the robots.txt of its host lets us."""
         self.asked += 1
         for _ in range(_REDIRECTS + 1):
             site = self._site(url)
             if site.closed is not None:
-                raise AskError(*site.closed)
+                raise FetchError(*site.closed)
             if site.rules is not None and not site.rules.can_fetch(url, self._name):
-                raise AskError("robots")
+                raise FetchError("robots")
             answer = self._patiently(url, site)
             if answer.location is None:
                 _check(answer)
                 return answer
             url = checked(urljoin(url, answer.location))
-        raise AskError("redirects")
+        raise FetchError("redirects")
 
     @property
     def _name(self) -> str:
@@ -129,7 +129,7 @@ class Pages:
             site = self._sites[origin] = _Site(pace)
             try:
                 self._read_rules(f"{origin}/robots.txt", site)
-            except AskError as error:
+            except FetchError as error:
                 if not error.reason.startswith("http-4") or error.reason == "http-429":
                     site.closed = error.reason, f"{origin}/robots.txt"
         return self._sites[origin]
@@ -145,27 +145,29 @@ class Pages:
                 site.pace.leave_alone(site.pace.interval)
                 return
             url = checked(urljoin(url, answer.location))
-        raise AskError("redirects")
+        raise FetchError("redirects")
 
-    def _patiently(self, url: str, site: _Site) -> Answer:
+    def _patiently(self, url: str, site: _Site) -> Response:
         """`ask` with further tries; a host that is out of reach for several pages is given up."""
         for number in range(self.manners.retries + 1):
             site.pace.turn()
             try:
-                answer = ask(self._session, url, self.manners.timeout, self.manners.max_bytes, follow=False)
-            except AskError as error:
-                if not error.for_the_moment:
+                answer = get(self._session, url, self.manners.timeout, self.manners.max_bytes, follow_redirects=False)
+            except FetchError as error:
+                if not error.is_retryable:
                     site.failed = 0
                     raise
-                if error.wait is not None and error.wait > self.manners.longest_wait:
-                    site.closed = error.reason, f"the host asks to be left alone for {error.wait:.0f} s"
+                if error.retry_after is not None and error.retry_after > self.manners.longest_wait:
+                    site.closed = error.reason, f"the host asks to be left alone for {error.retry_after:.0f} s"
                     raise
                 if number == self.manners.retries:
                     site.failed = site.failed + 1 if error.reason in _DOWN else 0
                     if site.failed == _IN_A_ROW:
                         site.closed = error.reason, f"not asked for: {_IN_A_ROW} pages before it did not come"
                     raise
-                site.pace.leave_alone(error.wait if error.wait is not None else self.manners.first_wait * 2**number)
+                site.pace.leave_alone(
+                    error.retry_after if error.retry_after is not None else self.manners.first_wait * 2**number
+                )
             else:
                 site.failed = 0
                 return answer
@@ -173,7 +175,7 @@ class Pages:
 
 
 def checked(url: str) -> str:
-    """The address without its fragment; raises AskError where it is none that can be asked for."""
+    """The address without its fragment; raises FetchError where it is none that can be asked for."""
     try:
         parts = urlsplit(url.strip())
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 80) > 0
@@ -181,14 +183,14 @@ def checked(url: str) -> str:
             return parts._replace(fragment="").geturl()
     except ValueError:
         pass
-    raise AskError("bad-address")
+    raise FetchError("bad-address")
 
 
-def _check(answer: Answer) -> None:
-    """Raises AskError where the page is none, or does not want to be collected."""
+def _check(answer: Response) -> None:
+    """Raises FetchError where the page is none, or does not want to be collected."""
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind and kind not in _HTML:
-        raise AskError("not-html", kind)
+        raise FetchError("not-html", kind)
     if not answer.body.strip():
-        raise AskError("empty-page")
+        raise FetchError("empty-page")
     answer.check_robots_tag()

@@ -27,7 +27,7 @@ from clip_italian.pictures.phash import DISTANCE, is_hash
 from clip_italian.pipeline import parts
 from clip_italian.pipeline.database import count_rows, database
 from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
-from clip_italian.pipeline.stage import PAIRS_FILE, Summary, in_parts
+from clip_italian.pipeline.stage import PAIRS_FILE, Summary, with_small_row_groups
 from clip_italian.split import groups
 from clip_italian.split.draw import uniform
 
@@ -71,15 +71,15 @@ def split(
     The draw hangs on ids and seed alone: more rows move no other, unless they show the same picture.
     Raises UserError for a split with an unknown name.
     """
-    pairs.apart(source, output)
-    identity = parts.file_identity(pairs.existing(source))
+    pairs.refuse_overwrite(source, output)
+    identity = parts.file_identity(pairs.require_file(source))
     job = {"stage": "split", "plan": plan.__dict__, "copies": encoder is not None, "input": identity}
     with parts.workspace(output, job) as folder:
-        divided = in_parts(source, folder)
+        divided = with_small_row_groups(source, folder)
         count = pq.ParquetFile(divided).num_row_groups
         work = partial(_look_at_part, source=divided, root=source.resolve().parent, plan=plan)
         with console.progress("split", count) as advance:
-            parts.complete(work, count, folder, workers, ray, advance)
+            parts.make_parts(work, count, folder, workers, ray, advance)
         folders = [parts.part_folder(folder, number) for number in range(count)]
         with database(folder) as base:
             _load_keys(base, folders)

@@ -17,7 +17,7 @@ from deepl.http_client import HttpClient
 
 from clip_italian import __version__, privacy
 from clip_italian.errors import UsageError, UserError
-from clip_italian.http import seconds_asked
+from clip_italian.http import retry_after_seconds
 from clip_italian.translate.engine import Identity
 
 KEY_VARIABLE = "DEEPL_AUTH_KEY"
@@ -185,7 +185,7 @@ class _Patient(HttpClient):
             else:
                 answer.encoding = "UTF-8"
                 busy = answer.status_code == requests.codes.too_many_requests or answer.status_code >= 500
-                asked = seconds_asked(answer.headers.get("Retry-After"), datetime.now(UTC))
+                asked = retry_after_seconds(answer.headers.get("Retry-After"), datetime.now(UTC))
                 if not busy or number == tries or self._stopped() or (asked or 0) > _LONGEST_ASKED:
                     is_translation = answer.status_code == requests.codes.ok and url.endswith("/translate")
                     return answer.status_code, _complete(answer.text) if is_translation else answer.text

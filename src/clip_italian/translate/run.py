@@ -46,7 +46,7 @@ def translate(
     Raises UserError where the engine must stop or `max_characters` are not enough: what is done by
     then is in the cache, and the same call goes on from there.
     """
-    pairs.apart(pairs.existing(source), output)
+    pairs.refuse_overwrite(pairs.require_file(source), output)
     with opened(cache_path, engine.identity) as cache:
         _note_missing(source, engine, cache, again)
         texts, characters = cache.count_missing()

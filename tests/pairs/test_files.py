@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clip_italian.errors import UserError
-from clip_italian.pairs import Pair, batches, read, write
+from clip_italian.pairs import Pair, batches, image_path, read, write
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
 pairs_strategy = st.lists(
@@ -98,3 +99,9 @@ def test_missing_and_foreign_files(tmp_path):
     junk.write_bytes(b"junk")
     with pytest.raises(UserError, match="not a Parquet file"):
         read(junk)
+
+
+def test_a_url_is_not_a_file():
+    pair = Pair("1", "http://h/a.jpg", ("x",), "s")
+    with pytest.raises(UserError, match=r"pairs\.parquet: http://h/a\.jpg is not on this machine.*clip-italian fetch"):
+        image_path(pair, Path("pairs.parquet"))
