@@ -13,8 +13,7 @@ import pytest
 from clip_italian import privacy
 from clip_italian.config import Model
 from clip_italian.errors import UserError
-from clip_italian.fetch import run as fetching
-from clip_italian.fetch.settings import Settings
+from clip_italian.fetch import fetching
 from clip_italian.files import assets
 from clip_italian.http import get
 from clip_italian.models import load
@@ -250,7 +249,7 @@ ACCESSES = {
     "sentence-transformers": lambda _: _rival("mclip"),
     "deepl": lambda _: _deepl(),
     "marian": lambda _: _marian(),
-    "fetch": lambda room: fetching.fetch(room / "pairs.jsonl", room / "shards", Settings()),
+    "fetch": lambda room: fetching.fetch(room / "pairs.jsonl", room / "shards", fetching.Settings()),
     "page": _page,
     "ask": lambda _: _ask(),
     "push": _push,

@@ -24,7 +24,6 @@ OPT_OUTS = {
     "WANDB_ERROR_REPORTING": "false",  # wandb: errors and usage
     "WANDB_DISABLE_GIT": "true",  # wandb: remote, commit and changes of the git repository
     "WANDB_DISABLE_CODE": "true",  # wandb: source code of the program
-    "NO_ALBUMENTATIONS_UPDATE": "1",  # albumentations (used by img2dataset): asks PyPI for its latest version
     "GRADIO_ANALYTICS_ENABLED": "False",  # gradio (used by trackio)
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",  # pip, which downloads the wheels
 }

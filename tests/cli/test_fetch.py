@@ -1,14 +1,11 @@
 import json
 
-import pytest
-
 from clip_italian import pairs
 from clip_italian.pairs import Pair
 from tests.fetch.web import Web
 
 
 def test_a_table_by_source_and_reason(run, tmp_path):
-    pytest.importorskip("img2dataset")
     with Web() as web:
         rows = [
             Pair("1", web.url("/good/1.jpg"), ("una foto",), "wit"),

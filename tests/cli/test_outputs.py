@@ -56,7 +56,6 @@ def test_folders_and_other_suffixes_are_no_pairs_files(run, source, tmp_path, st
 
 
 def test_shards_need_a_folder(run, source):
-    pytest.importorskip("img2dataset")
     code, _, err = run("fetch", source, "-o", source)
     assert code == 1
     assert "a file; give the name of a folder" in err

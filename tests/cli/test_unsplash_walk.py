@@ -7,8 +7,6 @@ import pytest
 from tests.fetch.web import Web
 from tests.sources.test_unsplash import COLUMNS, line
 
-pytest.importorskip("img2dataset")
-
 
 @pytest.mark.slow
 def test_from_the_table_to_the_papers_queries(run, tmp_path, tiny_folder):

@@ -67,7 +67,6 @@ def commands():
 
 @pytest.mark.slow
 def test_the_walk(run, tmp_path, monkeypatch):
-    pytest.importorskip("img2dataset")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEEPL_AUTH_KEY", KEY)
     monkeypatch.setenv("CLIP_ITALIAN_CACHE", str(tmp_path / "cache"))

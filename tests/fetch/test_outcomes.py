@@ -45,7 +45,7 @@ def test_the_last_outcome_counts_in_words_of_ours(tmp_path):
             "wit": {FETCHED: 2, "http-404": 1, "unreadable": 1},
             "coco": {"too-many-pixels": 1, "too-small": 1, "unreadable": 1},
         }
-        assert found.failed_for_the_moment() == 0
+        assert found.count_retryable() == 0
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json"] * 2 + [".parquet"] * 3
 
 
@@ -56,8 +56,8 @@ def test_what_to_ask_again(tmp_path):
     write_shard(tmp_path, 0, [(id_, "wit", "u", "failed_to_download", BUSY) for id_ in "ca"])
     write_shard(tmp_path, 1, [("b", "wit", "u", "failed_to_download", "http-404")])
     with read(tmp_path) as found:
-        assert found.failed_for_the_moment() == 2
-        again = found.to_ask_again([tmp_path / "0.parquet", tmp_path / "1.parquet"])
+        assert found.count_retryable() == 2
+        again = found.retryable([tmp_path / "0.parquet", tmp_path / "1.parquet"])
         assert [pair for batch in again for pair in pairs.from_batch(batch)] == [rows[0], rows[2]]
 
 
@@ -65,7 +65,7 @@ def test_no_shard_at_all(tmp_path):
     with read(tmp_path) as found:
         assert list(found.failed()) == []
         assert found.by_source() == {}
-        assert found.failed_for_the_moment() == 0
+        assert found.count_retryable() == 0
 
 
 @settings(deadline=None, max_examples=25)

@@ -1,4 +1,4 @@
-"""A web server with all the troubles of the web, in a thread: /good/N.jpg, /slow, /truncated, /429, …"""
+"""A web server with all the troubles of the web, in a thread: /good/N.jpg, /photo/WIDTHxHEIGHT/N.jpg, /slow, …"""
 
 import io
 import struct
@@ -6,6 +6,7 @@ import threading
 import time
 import zlib
 from collections import Counter
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -35,6 +36,12 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1_000)))
 
 
+@lru_cache(maxsize=64)
+def _kept_photo(seed: int, size: str) -> bytes:
+    width, height = map(int, size.split("x"))
+    return encoded(photo(seed, (width, height)), quality=90)
+
+
 class Web(ThreadingHTTPServer):
     """Counts requests by path; `most_at_once` is the largest number that were answered at one time.
 
@@ -44,8 +51,8 @@ class Web(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, delay: float = 0.0) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, delay: float = 0.0, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), _Handler)
         self.delay = delay
         self.asked: Counter[str] = Counter()
         self.times: dict[str, list[float]] = {}
@@ -98,6 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(503, b"")
         elif kind == "good":
             self.send(200, encoded(photo(int(path.split("/")[2].split(".")[0]))))
+        elif kind == "photo":
+            _, _, size, name = path.split("/")
+            self.send(200, _kept_photo(int(name.split(".")[0]), size))
         elif kind == "turned":
             exif = Image.Exif()
             exif[0x0112] = 6

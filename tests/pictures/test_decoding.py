@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from clip_italian.clean.pictures import PictureLimits, header_failure
-from clip_italian.fetch.polite import checked
+from clip_italian.fetch.download import to_jpeg
 from clip_italian.pictures import decoding
 from clip_italian.serve.pictures import uploaded
 
@@ -136,7 +136,8 @@ def test_damaged_metadata_does_not_prevent_decoding(what, tmp_path):
     assert np.array_equal(np.asarray(decoding.open_picture(path)), np.asarray(whole))
     assert uploaded(ODD[what], "x", 1_000).size == (20, 10)
     assert header_failure(path, PictureLimits(min_side=15)) == ("too-small", "20 x 10")
-    assert checked(ODD[what], PictureLimits(min_side=5))
+    stored = to_jpeg(ODD[what], PictureLimits(min_side=5))
+    assert (stored.width, stored.height, stored.original_width, stored.original_height) == (20, 10, 20, 10)
 
 
 def test_damaged_pixels_with_damaged_metadata_are_an_error():

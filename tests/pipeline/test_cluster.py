@@ -139,11 +139,9 @@ def test_errors_of_workers_are_one_line(tmp_path, source, cluster, error, words)
 
 @pytest.mark.slow
 def test_fetch_on_the_cluster(tmp_path, two_nodes):
-    pytest.importorskip("img2dataset")
-    from clip_italian.fetch.run import fetch
-    from clip_italian.fetch.settings import Settings
-    from tests.fetch.test_run import contents as pictures
-    from tests.fetch.test_run import rows
+    from clip_italian.fetch.fetching import Settings, fetch
+    from tests.fetch.test_fetching import contents as pictures
+    from tests.fetch.test_fetching import rows
     from tests.fetch.web import Web
 
     paths = [f"/good/{number}.jpg" for number in range(20)]

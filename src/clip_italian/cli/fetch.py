@@ -1,4 +1,4 @@
-"""`clip-italian fetch`: download pictures into shards."""
+"""`clip-italian fetch`: download the pictures of a pairs file."""
 
 import json
 from dataclasses import asdict
@@ -14,49 +14,48 @@ from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import CORES, Json, PairsArgument, Ray, Workers
 
 with lazy_imports():
-    from clip_italian.fetch import run
-    from clip_italian.fetch import settings as fetch_settings
+    from clip_italian.fetch import fetching
     from clip_italian.pipeline import rejects
 
 
 class Distributor(StrEnum):
-    """img2dataset's."""
+    """How shards are distributed."""
 
     multiprocessing = "multiprocessing"
     ray = "ray"
-    pyspark = "pyspark"
+    pyspark = "pyspark"  # deprecated: the same as multiprocessing
 
 
 def fetch(
     pairs: PairsArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the shards.")],
-    size: Annotated[int, typer.Option(min=16, help="Shorter side in pixels; larger pictures are downscaled.")] = 256,
+    size: Annotated[int, typer.Option(min=16, help="Pixels of the shorter side; larger pictures are reduced.")] = 256,
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = 95,
-    min_side: Annotated[int, typer.Option(min=1, help="Minimum side in pixels; smaller pictures are rejected.")] = 64,
+    min_side: Annotated[int, typer.Option(min=1, help="Minimum pixels of the shorter side.")] = 64,
     shard: Annotated[int, typer.Option(min=1, help="Pictures per shard.")] = 1_000,
-    per_host: Annotated[int, typer.Option(min=1, help="Concurrent requests per host.")] = 4,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Timeout per picture, in seconds.")] = 30.0,
-    retries: Annotated[int, typer.Option(min=0, help="Retries when a host is busy or unreachable.")] = 3,
-    threads: Annotated[int, typer.Option(min=1, help="Concurrent downloads per process.")] = 32,
+    per_host: Annotated[int, typer.Option(min=1, help="Requests at once to one host.")] = 4,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one picture.")] = 30.0,
+    retries: Annotated[int, typer.Option(min=0, help="Further tries if a host is busy or cannot be reached.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="Downloads at once in each process.")] = 32,
     distributor: Annotated[
-        Distributor, typer.Option(help="Backend that runs the workers.")
+        Distributor,
+        typer.Option(help="Processes, or Ray on this machine; pyspark is deprecated."),
     ] = Distributor.multiprocessing,
     workers: Workers = CORES,
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
-    """Download pictures into WebDataset shards, with img2dataset; what does not come is listed with its reason.
+    """Download pictures into WebDataset shards; pictures that fail are listed with the reason.
 
-    A killed run goes on where it was; the same command on a finished folder asks once more for what failed
-    for the moment.
+    A killed run resumes. The same command on a finished folder retries pictures that failed for a passing reason.
 
     Example: clip-italian fetch clean.parquet -o shards/wit --per-host 2
     """
-    settings = fetch_settings.Settings(
+    settings = fetching.Settings(
         size, quality, shard, workers, threads, str(Distributor.ray if ray else distributor), per_host, timeout,
         retries, min_side,
     )  # fmt: skip
-    found = run.fetch(pairs, output, settings, ray)
+    found = fetching.fetch(pairs, output, settings, ray)
     if as_json:
         print(json.dumps({"output": str(output), "rejects": str(rejects.rejects_path(output))} | asdict(found)))
         return

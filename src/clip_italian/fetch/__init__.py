@@ -1,1 +1,1 @@
-"""Pictures behind addresses, downloaded into WebDataset shards by img2dataset."""
+"""Download pictures into WebDataset shards."""

@@ -1,4 +1,4 @@
-"""What became of each address: read from the tables that img2dataset writes beside its shards, by DuckDB."""
+"""Outcomes of a fetch: DuckDB over the Parquet tables that stand beside the shards."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,14 +8,14 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from clip_italian.fetch.shards import finished
 from clip_italian.http import RETRYABLE
 from clip_italian.pairs.rows import PART_ROWS, SCHEMA
 from clip_italian.pipeline.database import count_rows, database
 from clip_italian.pipeline.rejects import Reject
 
 FETCHED = "fetched"
-# img2dataset's own words for what its resizer refuses. What else it says is OpenCV's message about a file that it
-# cannot read.
+# Shards of earlier versions have img2dataset's messages: its own about size, and OpenCV's, which have spaces.
 _FAILED = r"""
 CREATE TABLE failed AS
 WITH named AS (
@@ -30,18 +30,18 @@ WITH named AS (
 SELECT * FROM named
 QUALIFY row_number() OVER (PARTITION BY id ORDER BY shard DESC, place DESC) = 1 AND outcome <> $fetched
 """
-_FOR_THE_MOMENT = " OR ".join(f"starts_with(outcome, '{beginning}')" for beginning in RETRYABLE)
+_RETRYABLE = " OR ".join(f"starts_with(outcome, '{beginning}')" for beginning in RETRYABLE)
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The last outcome of every address: later shards hold what was tried again."""
+    """The last outcome of every picture: later shards hold the retries."""
 
     _base: duckdb.DuckDBPyConnection
     _files: Sequence[str]
 
     def by_source(self) -> dict[str, dict[str, int]]:
-        """Counts by outcome for each source, the most frequent outcome first."""
+        """Number of pictures by source and outcome, the most frequent outcome first."""
         found: dict[str, dict[str, int]] = {}
         rows = "SELECT source, outcome FROM failed"
         if self._files:
@@ -55,37 +55,32 @@ class Outcomes:
         return found
 
     def failed(self) -> Iterator[Reject]:
-        """The pictures that did not come, in the order of the shards."""
+        """The pictures that failed, in the order of the shards."""
         rows = self._base.sql("SELECT id, outcome, url FROM failed ORDER BY shard, place").to_arrow_reader(PART_ROWS)
         for batch in rows:
             for id_, outcome, url in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 yield Reject(id_, outcome, url)
 
-    def failed_for_the_moment(self) -> int:
-        """How many pictures may come another time."""
-        return count_rows(self._base, f"failed WHERE {_FOR_THE_MOMENT}")
+    def count_retryable(self) -> int:
+        """Number of failed pictures that a later run may get."""
+        return count_rows(self._base, f"failed WHERE {_RETRYABLE}")
 
-    def to_ask_again(self, lists: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-        """The rows of these pairs files whose picture failed for the moment, each once, in order."""
+    def retryable(self, lists: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+        """The rows of these pairs files whose pictures a later run may get, each id once, in order."""
         columns = ", ".join(SCHEMA.names)
         yield from self._base.sql(
             f"SELECT {columns} FROM read_parquet($files, filename = true, file_row_number = true)"
-            f" WHERE id IN (SELECT id FROM failed WHERE {_FOR_THE_MOMENT})"
+            f" WHERE id IN (SELECT id FROM failed WHERE {_RETRYABLE})"
             " QUALIFY row_number() OVER (PARTITION BY id ORDER BY filename, file_row_number) = 1"
             " ORDER BY filename, file_row_number",
             params={"files": [str(path) for path in lists]},
         ).to_arrow_reader(PART_ROWS)
 
 
-def shard_files(folder: Path) -> list[Path]:
-    """The statistics of finished shards, in order."""
-    return sorted(folder.glob("[0-9]*_stats.json"))
-
-
 @contextmanager
 def read(folder: Path) -> Iterator[Outcomes]:
-    """The outcomes of all finished shards."""
-    files = [str(folder / f"{stats.name.removesuffix('_stats.json')}.parquet") for stats in shard_files(folder)]
+    """The outcomes of all complete shards."""
+    files = [str(folder / f"{name}.parquet") for name in finished(folder)]
     with database(folder) as base:
         if files:
             base.execute(_FAILED, {"files": files, "fetched": FETCHED})

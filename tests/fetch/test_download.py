@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from clip_italian.clean.pictures import PictureLimits
-from clip_italian.fetch.polite import Fetcher, Manners
+from clip_italian.fetch.download import Fetcher, Policy
 from clip_italian.http import FetchError
 from tests.fetch.web import Web, photo
 
@@ -22,11 +22,14 @@ def web():
 
 
 def fetcher(**more):
-    return Fetcher(Manners(LIMITS, **({"timeout": 20.0, "retries": 2} | more)))
+    return Fetcher(Policy(LIMITS, **({"timeout": 20.0, "retries": 2} | more)))
 
 
-def opened(raw):
-    return Image.open(io.BytesIO(raw)).convert("RGB")
+def opened(picture):
+    image = Image.open(io.BytesIO(picture.jpeg))
+    assert (image.format, image.mode) == ("JPEG", "RGB")
+    assert image.size == (picture.width, picture.height)
+    return image
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,6 @@ def test_pictures_come_as_a_person_sees_them(web):
     upright = np.asarray(photo(1).transpose(Image.Transpose.ROTATE_270), np.int16)
     assert np.abs(np.asarray(turned, np.int16) - upright).mean() < 6
     assert opened(fetcher().fetch(web.url("/gif"))).size == (300, 200)
-    assert fetcher().fetch(web.url("/gif"))[:2] == b"BM"
     deep = np.asarray(opened(fetcher().fetch(web.url("/png16"))))
     assert deep[0, 0].max() < 5
     assert deep[-1, -1].min() > 250
@@ -70,6 +72,16 @@ def test_what_does_not_come(web, path, reason, times):
     with pytest.raises(FetchError, match=f"^{reason}$"):
         fetcher(retries=1, timeout=2.0 if reason == "timeout" else 20.0).fetch(web.url(path))
     assert web.asked[path] == times
+
+
+def test_pictures_are_reduced_and_keep_their_shape(web):
+    small = fetcher(size=128, quality=80).fetch(web.url("/good/1.jpg"))
+    assert (small.width, small.height, small.original_width, small.original_height) == (192, 128, 300, 200)
+    expected = np.asarray(photo(1).resize((192, 128), Image.Resampling.BOX), np.int16)
+    assert np.abs(np.asarray(opened(small), np.int16) - expected).mean() < 6
+    turned = fetcher(size=100).fetch(web.url("/turned"))
+    assert (turned.width, turned.height, turned.original_width, turned.original_height) == (100, 150, 200, 300)
+    assert len(fetcher(size=128, quality=95).fetch(web.url("/good/1.jpg")).jpeg) > len(small.jpeg)
 
 
 def test_circles_and_wrong_addresses(web):
@@ -107,7 +119,7 @@ def test_a_host_gets_so_many_requests_at_once_and_knows_who_asks():
 
 def test_a_host_that_is_gone_is_not_waited_for_again_and_again(monkeypatch):
     waits = []
-    monkeypatch.setattr("clip_italian.fetch.polite.time.sleep", waits.append)
+    monkeypatch.setattr("clip_italian.fetch.download.time.sleep", waits.append)
     polite = fetcher(retries=3)
     for _ in range(8):
         with pytest.raises(FetchError, match="no-connection"):

@@ -1,4 +1,4 @@
-"""Whole fetches by img2dataset from a server with troubles: every good picture comes, also after kills."""
+"""Whole fetches from a server with troubles: every good picture comes, also after kills."""
 
 import io
 import json
@@ -14,15 +14,12 @@ from PIL import Image
 
 from clip_italian import pairs
 from clip_italian.errors import UserError
-from clip_italian.fetch.run import fetch
-from clip_italian.fetch.settings import Settings
+from clip_italian.fetch.fetching import Settings, fetch
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import read_rejects, rejects_path
 from tests.fetch.web import Web, photo
 from tests.forked import command
 from tests.wait import until
-
-pytest.importorskip("img2dataset")
 
 pytestmark = pytest.mark.integration
 
@@ -162,3 +159,28 @@ def test_nothing_to_fetch(tmp_path):
     assert (summary.pairs, summary.fetched, summary.local) == (1, 0, 1)
     with pytest.raises(UserError, match="no such pairs file"):
         fetch(tmp_path / "none.parquet", tmp_path / "other", Settings())
+
+
+def test_lists_of_version_0_3_are_divided(tmp_path):
+    """It wrote ten shards to a list; what it fetched stays."""
+    with Web() as web:
+        some = rows(web, GOOD[-5:])
+        pairs.write(some, tmp_path / "in.parquet")
+        settings = Settings(shard=2, workers=1, threads=2)
+        fetch(tmp_path / "in.parquet", tmp_path / "shards", settings)
+        before = contents(tmp_path / "shards")
+        for path in (tmp_path / "shards" / "input").iterdir():
+            path.unlink()
+        pairs.write(some, tmp_path / "shards" / "input" / "000000.parquet")
+        for path in (tmp_path / "shards").glob("00001*"):
+            path.unlink()
+        web.asked.clear()
+        fetch(tmp_path / "in.parquet", tmp_path / "shards", settings)
+        assert sorted(web.asked) == sorted(GOOD[-3:-1])
+    assert contents(tmp_path / "shards") == before
+
+
+def test_pyspark_is_deprecated(tmp_path, capsys):
+    pairs.write([Pair("1", "a.jpg", ("c",), "s")], tmp_path / "in.parquet")
+    fetch(tmp_path / "in.parquet", tmp_path / "shards", Settings(distributor="pyspark"))
+    assert "--distributor pyspark is deprecated" in capsys.readouterr().err
