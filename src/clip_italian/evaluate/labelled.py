@@ -21,9 +21,9 @@ from clip_italian.evaluate import labels
 from clip_italian.evaluate.sets.imagenet import PICTURES, classified, is_validation
 from clip_italian.files.names import natural_key
 from clip_italian.languages import Language
+from clip_italian.pictures.shards import Sample, ShardError, samples
 from clip_italian.pictures.walk import groups, holds_shards, walk
-from clip_italian.pipeline.rejects import Reject
-from clip_italian.sources.webdataset import Sample, json_object, samples
+from clip_italian.sources.webdataset import json_object
 
 CLASS_NAMES_FILE = "classnames.txt"
 FROM_CLASS_NAMES = "class names"
@@ -159,27 +159,28 @@ def _from_shards(shards: Sequence[Path], room: Path) -> _Pictures:
     found: _Pictures = {}
     left_out = []
     for place, shard in enumerate(shards):
-        for number, sample in enumerate(samples(shard)):
-            if isinstance(sample, Reject):
-                raise UserError(f"{shard}: damaged shard ({sample.detail})")
-            name = _class_of(sample)
-            if name is None or sample.picture is None:
-                left_out.append(f"{shard.name}: {sample.key}")
-                continue
-            suffix, content = sample.picture
-            path = room / f"{place:05}-{number:08}{suffix}"
-            path.write_bytes(content)
-            found.setdefault(name, []).append((f"{shard.name}/{sample.key}", path))
+        try:
+            for number, sample in enumerate(samples(shard, contents=True)):
+                name = _class_of(sample)
+                if name is None or sample.picture is None or sample.picture.content is None:
+                    left_out.append(f"{shard.name}: {sample.key}")
+                    continue
+                path = room / f"{place:05}-{number:08}{sample.picture.suffix}"
+                path.write_bytes(sample.picture.content)
+                found.setdefault(name, []).append((f"{shard.name}/{sample.key}", path))
+        except ShardError as error:
+            raise UserError(f"{shard}: damaged shard ({error}); write or copy it again") from None
     if left_out:
         console.notice(f"{len(left_out):,} samples without picture or class are left out, first: {left_out[0]}")
     return found
 
 
 def _class_of(sample: Sample) -> str | None:
-    if sample.label is not None:
-        name = sample.label.decode("utf-8", errors="replace").strip()
+    label = sample.text(".cls")
+    if label is not None:
+        name = label.decode("utf-8", errors="replace").strip()
         return str(int(name)) if name.isdecimal() else name or None
-    data = json_object(sample.data)
+    data = json_object(sample.text(".json"))
     values: list[Any] = [data.get(key) for key in ("label", "class")] if isinstance(data, Mapping) else []
     return next((str(value) for value in values if isinstance(value, str | int) and str(value).strip()), None)
 

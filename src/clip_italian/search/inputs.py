@@ -4,7 +4,6 @@ Of pictures only names and sizes are read here, of shards the headers, .json and
 """
 
 import os
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,15 @@ from clip_italian import pairs
 from clip_italian.errors import UserError
 from clip_italian.files.names import as_stored
 from clip_italian.pairs import Pair
-from clip_italian.pictures.decoding import SUFFIXES
 from clip_italian.pictures.phash import packed
+from clip_italian.pictures.shards import FURTHER_PICTURE, FURTHER_PICTURE_DETAIL, Sample, ShardError, samples
 from clip_italian.pictures.walk import Choice, Skipped, holds_shards, require_pictures, walk
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search.schema import MAX_NS, SCANNED
 from clip_italian.sources.folder import captions_of
 from clip_italian.sources.text import decode as decode_text
 from clip_italian.sources.text import flaw, one_line
-from clip_italian.sources.webdataset import EXTRA, EXTRA_DETAIL, MOST_BYTES, grouped, is_cut, json_object
+from clip_italian.sources.webdataset import json_object
 
 
 @dataclass(frozen=True)
@@ -200,50 +199,37 @@ def _shards(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
 
 
 def _shard(shard: Path, number: int, root: Path) -> Iterator[Entry | Reject]:
-    """Members of an uncompressed tar file; damage ends it with a reject, entries before it are kept."""
+    """Samples of an uncompressed shard; damage ends it with a reject, the samples before it are kept."""
     inside = shard.relative_to(root).as_posix()
     try:
         status = shard.stat()
-        with tarfile.open(shard, "r:") as archive:
-            members = (member for member in archive if member.isfile())
-            for key, by_suffix, is_extra in grouped(members):
-                pictures = [member for suffix, member in by_suffix.items() if suffix in SUFFIXES]
-                name = f"{shard.stem}/{key}".encode(errors="replace").decode()
-                if not pictures:
-                    yield Reject(name, "no-picture", detail=f"no picture in this sample of {inside}")
-                    continue
-                if is_extra:
-                    yield Reject(name, EXTRA, detail=EXTRA_DETAIL)
-                    continue
-                picture = pictures[-1]
-                if picture.offset_data + picture.size > status.st_size:
-                    raise tarfile.ReadError("its end is missing")
-                fields = _fields(archive, by_suffix)
+        for sample in samples(shard):
+            name = f"{shard.stem}/{sample.key}".encode(errors="replace").decode()
+            picture = sample.picture
+            if picture is None:
+                yield Reject(name, "no-picture", detail=f"no picture in this sample of {inside}")
+            elif sample.is_further:
+                yield Reject(name, FURTHER_PICTURE, detail=FURTHER_PICTURE_DETAIL)
+            else:
+                fields = _fields(sample)
                 yield Entry(
                     fields.pop("id", None) or name, number, inside, picture.size, status.st_mtime_ns,
-                    picture.offset_data, picture.size, **fields,
+                    picture.offset, picture.size, **fields,
                 )  # fmt: skip
-        if is_cut(shard):
-            raise tarfile.ReadError("its end is missing")
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (OSError, ShardError) as error:
         yield Reject(inside, "damaged-tar", detail=f"{error}; write or copy it again, uncompressed")
 
 
-def _fields(archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> dict[str, Any]:
-    """Fields of an entry from a sample's .json and .txt, as far as they are readable."""
-    texts = {}
-    for suffix in (".json", ".txt"):
-        member = members.get(suffix)
-        file = archive.extractfile(member) if member and member.size <= MOST_BYTES[suffix] else None
-        texts[suffix] = file.read() if file else None
-    parsed = json_object(texts[".json"])
-    values = {} if isinstance(parsed, str) else parsed
-    found = {name: values[name] for name in ("id", "source", "license", "page") if isinstance(values.get(name), str)}
-    if "page" not in found and isinstance(values.get("url"), str):
-        found["page"] = values["url"]
-    lines = map(one_line, decode_text(texts[".txt"] or b"").splitlines())
-    if caption := next(iter(captions_of(values)), None) or next(filter(None, lines), None):
+def _fields(sample: Sample) -> dict[str, Any]:
+    """What a sample's .json and .txt say, as far as they can be read."""
+    values = json_object(sample.text(".json"))
+    fields = {} if isinstance(values, str) else values
+    found = {name: fields[name] for name in ("id", "source", "license", "page") if isinstance(fields.get(name), str)}
+    if "page" not in found and isinstance(fields.get("url"), str):
+        found["page"] = fields["url"]
+    lines = map(one_line, decode_text(sample.text(".txt") or b"").splitlines())
+    if caption := next(iter(captions_of(fields)), None) or next(filter(None, lines), None):
         found["caption"] = caption
-    if isinstance(phash := values.get("phash"), str):
+    if isinstance(phash := fields.get("phash"), str):
         found["look"] = packed(phash)
     return {name: value for name, value in found.items() if not isinstance(value, str) or flaw(value) is None}

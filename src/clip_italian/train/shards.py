@@ -7,7 +7,6 @@ change.
 import hashlib
 import io
 import json
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +20,10 @@ from PIL import Image
 from clip_italian import console
 from clip_italian.errors import UserError
 from clip_italian.files import atomic, cache
-from clip_italian.pictures.decoding import SUFFIXES, PictureError, decode
+from clip_italian.pictures.decoding import PictureError, decode
+from clip_italian.pictures.shards import FURTHER_PICTURE, Member, Sample, ShardError, samples
 from clip_italian.pipeline.rejects import Reject
-from clip_italian.sources.webdataset import EXTRA, MOST_BYTES, MOST_PICTURE_BYTES, describe, grouped, is_cut
+from clip_italian.sources.webdataset import describe
 from clip_italian.train.pictures import Pictures
 
 _INDEX = pa.schema(
@@ -157,48 +157,35 @@ def _make_index(shard: Path) -> pa.Table:
 def _samples(shard: Path) -> Iterator[dict | Reject]:
     """Rows of `_INDEX`, or a reject for each sample that cannot be used."""
     try:
-        end = shard.stat().st_size
-        if is_cut(shard):
-            raise tarfile.ReadError("its end is missing")
-        with tarfile.open(shard, "r:") as archive:
-            members = (member for member in archive if member.isfile())
-            for key, by_suffix, is_extra in grouped(members):
-                if any(member.offset_data + member.size > end for member in by_suffix.values()):
-                    raise tarfile.ReadError("its end is missing")
-                if is_extra:
-                    yield Reject("", EXTRA, detail=f"{shard.name}: {key}")
-                else:
-                    yield _sample(archive, shard, key, by_suffix)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        for sample in samples(shard):
+            if sample.is_further:
+                yield Reject("", FURTHER_PICTURE, detail=f"{shard.name}: {sample.key}")
+            else:
+                yield _sample(shard, sample)
+    except ShardError as error:
         raise UserError(f"{shard}: the shard is damaged or cut off ({error}); write or copy it again") from None
 
 
-def _sample(archive: tarfile.TarFile, shard: Path, key: str, members: dict[str, tarfile.TarInfo]) -> dict | Reject:
-    place = f"{shard.name}: {key}"
-    pictures = [member for suffix, member in members.items() if suffix in SUFFIXES]
-    if not pictures:
+def _sample(shard: Path, sample: Sample) -> dict | Reject:
+    place = f"{shard.name}: {sample.key}"
+    picture = sample.picture
+    if picture is None:
         return Reject("", "no-picture", detail=place)
-    picture = pictures[-1]
-    texts: dict[str, bytes] = {}
-    for suffix, most in MOST_BYTES.items():
-        if suffix in members:
-            if members[suffix].size > most:
-                return Reject("", "member-too-large", detail=f"{place}{suffix}")
-            texts[suffix] = _content(archive, members[suffix])
-    if picture.size > MOST_PICTURE_BYTES:
-        return Reject("", "member-too-large", detail=place)
+    if large := sample.too_large:
+        return Reject("", "member-too-large", detail=f"{place}{large.suffix}")
     pair = describe(
-        texts.get(".json"), texts.get(".txt"), lambda: _content(archive, picture), picture.name, shard.stem, place
+        sample.text(".json"), sample.text(".txt"), lambda: _content(shard, picture), picture.name, shard.stem, place
     )
     if isinstance(pair, Reject):
         return pair
     return {
         "id": pair.id, "image": picture.name, "captions": pair.captions, "split": pair.split,
         "captions_original": pair.captions_original, "source": pair.source, "license": pair.license,
-        "start": picture.offset_data, "size": picture.size,
+        "start": picture.offset, "size": picture.size,
     }  # fmt: skip
 
 
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    return file.read() if file else b""
+def _content(shard: Path, picture: Member) -> bytes:
+    with shard.open("rb") as file:
+        file.seek(picture.offset)
+        return file.read(picture.size)
