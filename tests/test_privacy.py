@@ -192,9 +192,9 @@ def _marian():
 
 
 def _page(folder):
-    from clip_italian.sources.web import Manners, Pages
+    from clip_italian.sources.web import Pages, Policy
 
-    Pages(folder, Manners()).get("https://www.ilpost.it/2020/01/01/a/")
+    Pages(folder, Policy()).get("https://www.ilpost.it/2020/01/01/a/")
 
 
 def _ask():

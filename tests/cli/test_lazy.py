@@ -76,8 +76,9 @@ def test_importing_the_package_loads_nothing_but_the_standard_library():
 
 
 LIGHT = [
-    "clean.run", "evaluate.run", "fetch.run", "models.load", "models.onnx", "pipeline.parts", "search.locate",
-    "search.pictures", "search.update", "serve.app", "sources.collect", "split.run", "stats.gather", "translate.run",
+    "clean.cleaning", "evaluate.run", "fetch.fetching", "models.load", "models.onnx", "pipeline.parts", "search.locate",
+    "search.pictures", "search.update", "serve.app", "sources.collect", "split.splitting", "stats.gather",
+    "translate.translation",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import tempfile
 import pytest
 
 from clip_italian import pairs
-from clip_italian.clean import run as clean_run
+from clip_italian.clean import cleaning
 from clip_italian.pairs import Pair
 
 STAGES = {
@@ -66,7 +66,7 @@ def test_a_full_disk_is_one_line_with_advice(run, source, tmp_path, monkeypatch,
     def full(*_):
         raise OSError(*words)
 
-    monkeypatch.setattr(clean_run, "_write", full)
+    monkeypatch.setattr(cleaning, "_write", full)
     code, out, err = run("clean", source, "-o", tmp_path / "out.parquet", "--workers", "1")
     assert (code, out) == (1, "")
     said = "No space left on device; free disk space and run the same command again to resume"

@@ -46,7 +46,7 @@ def test_the_budget_is_kept(run, source):
     with FakeDeepL() as server:
         code, _, err = run(*command(source, server, "--max-characters", 20))
         assert code == 1
-        assert "stopped before --max-characters 20 would be exceeded" in err
+        assert "stopped before exceeding --max-characters 20" in err
         assert server.seen.total() == 1
         assert not (source.parent / "it.parquet").exists()
         assert run(*command(source, server, "--max-characters", 1_000))[0] == 0
@@ -59,7 +59,7 @@ def test_the_budget_is_kept(run, source):
         (["--source-language", "it"], "the captions would be in it already"),
         (["--language", "xx"], "xx"),
         (["--formality", "rude"], "formality"),
-        (["--server-url", "nowhere"], "--server-url nowhere: not an address"),
+        (["--server-url", "nowhere"], "--server-url nowhere: not a URL"),
     ],
 )
 def test_wrong_options(run, source, options, words):

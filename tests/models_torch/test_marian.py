@@ -11,7 +11,7 @@ from clip_italian import pairs
 from clip_italian.errors import UsageError, UserError
 from clip_italian.models_torch.marian import Codes, Marian
 from clip_italian.pairs import Pair
-from clip_italian.translate.run import translate
+from clip_italian.translate.translation import translate
 
 sentencepiece = pytest.importorskip("sentencepiece")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from clip_italian import pairs
+from clip_italian.clean.cleaning import clean
 from clip_italian.clean.recipe import load_clean_recipe
-from clip_italian.clean.run import clean
 from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import rejects_path
@@ -19,7 +19,7 @@ from clip_italian.search import update
 from clip_italian.search.engine import from_bf16
 from clip_italian.sources.collect import collect
 from clip_italian.sources.wit import COLUMNS, Wit
-from clip_italian.split.run import Plan, split
+from clip_italian.split.splitting import Plan, split
 from tests.pipeline.stages import DropMarked, Fails, Waits
 from tests.search.test_update import contents as indexed
 

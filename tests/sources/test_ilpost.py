@@ -18,7 +18,7 @@ from clip_italian.sources.collect import collect
 from clip_italian.sources.ilpost import IlPost
 from clip_italian.sources.tables import JsonLines
 from clip_italian.sources.text import key_id
-from clip_italian.sources.web import Manners
+from clip_italian.sources.web import Policy
 from tests.forked import Forked
 from tests.sources.site import Site, figure, html
 from tests.wait import until
@@ -38,7 +38,7 @@ CANONICAL = "https://www.ilpost.it/2021/05/03/foto-giorno/"
 
 @pytest.fixture
 def read(tmp_path):
-    return IlPost(tmp_path / "pages", Manners(rate=1_000.0, timeout=4.0, retries=1, first_wait=0.01))
+    return IlPost(tmp_path / "pages", Policy(rate=1_000.0, timeout=4.0, retries=1, first_pause=0.01))
 
 
 def found(read, path, raw):
@@ -196,7 +196,7 @@ def test_a_killed_run_asks_for_no_page_twice(read, tmp_path):
     addresses, output = tmp_path / "list.txt", tmp_path / "o.jsonl"
     with Site(answers) as site:
         addresses.write_text("\n".join(site.url(f"/{number}") for number in range(count)))
-        slowly = IlPost(tmp_path / "pages", Manners(rate=20.0))
+        slowly = IlPost(tmp_path / "pages", Policy(rate=20.0))
         process = Forked(collect, "ilpost", slowly, {}, [addresses], output)
         until(lambda: "/10" in site.paths(), process)
         process.send_signal(signal.SIGKILL)

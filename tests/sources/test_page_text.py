@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clip_italian.sources.page_text import DAMAGE, decoded, origin, read_page, saved_from
+from clip_italian.sources.web import DAMAGE, decoded, origin, read_page, saved_from
 
 TEXT = "<p>Perché la città è “così”</p>"
 LATIN = "<p>Perché la città è così</p>"

@@ -243,14 +243,14 @@ def test_parquet_that_cannot_be_read(folder):
         with pytest.raises(UserError, match=r"f\.parquet: not a Parquet file"):
             found(Parquet(), path, raw)
     pq.write_table(pa.table({"URL": ["http://h"], "caption": ["x"]}), path)
-    with pytest.raises(UserError, match="no column 'image'; it has URL, caption; name it by --image-column"):
+    with pytest.raises(UserError, match="no column 'image'; it has URL, caption; name it with --image-column"):
         list(Parquet()(path))
     with pytest.raises(UserError, match=r"no column 'text'; it has .*--caption-column"):
         list(Parquet(Columns("URL", "text"))(path))
     with pytest.raises(UserError, match=r"no column 'key'; it has .*--id-column"):
         list(Parquet(Columns("URL", "caption", "key"))(path))
     pq.write_table(pa.table({"image": [{"bytes": b"x", "path": "a"}], "caption": ["x"]}), path)
-    with pytest.raises(UserError, match="holds the pictures themselves"):
+    with pytest.raises(UserError, match="holds picture contents"):
         list(Parquet()(path))
 
 

@@ -7,13 +7,12 @@ import time
 import pytest
 
 from clip_italian.http import USER_AGENT, FetchError
-from clip_italian.sources.page_text import read_page
-from clip_italian.sources.web import Manners, Pages, checked
+from clip_italian.sources.web import Pages, Policy, checked, read_page
 from tests.sources.site import Site, html
 
 
 def manners(**more):
-    return Manners(**({"rate": 1_000.0, "timeout": 20.0, "retries": 2, "first_wait": 0.02} | more))
+    return Policy(**({"rate": 1_000.0, "timeout": 20.0, "retries": 2, "first_pause": 0.02} | more))
 
 
 def robots(text):

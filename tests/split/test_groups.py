@@ -10,7 +10,7 @@ from clip_italian.files.digests import NO_KEY, content_key, hash64
 from clip_italian.pictures.phash import FLAT, alike, picture_hash
 from clip_italian.pipeline.database import database
 from clip_italian.split.draw import identity_groups
-from clip_italian.split.groups import address_key, linked, look
+from clip_italian.split.groups import address_key, group_rows, hash_file
 
 COLOURED = "80" * 6
 
@@ -23,7 +23,7 @@ def groups(distance, ids, addresses=None, contents=None, looks=None, copies=()):
     arrays |= {"row": pa.array(range(count), pa.int64()), "phash": pa.array(looks or [None] * count, pa.string())}
     with database() as base:
         base.register("keys", pa.table(arrays))
-        linked(base, distance, copies)
+        group_rows(base, distance, copies)
         return [root for [root] in base.sql("SELECT root FROM groups ORDER BY row").fetchall()]
 
 
@@ -104,8 +104,8 @@ def test_contents_and_looks_of_files(tmp_path):
     image.save(tmp_path / "a.png")
     image.save(tmp_path / "b.bmp")
     (tmp_path / "text.png").write_text("no picture")
-    assert look(tmp_path / "a.png") == look(tmp_path / "b.bmp") == picture_hash(image)
-    assert look(tmp_path / "text.png") is None
+    assert hash_file(tmp_path / "a.png") == hash_file(tmp_path / "b.bmp") == picture_hash(image)
+    assert hash_file(tmp_path / "text.png") is None
     assert content_key(tmp_path / "a.png") == hash64((tmp_path / "a.png").read_bytes())
     assert content_key(tmp_path / "a.png") != content_key(tmp_path / "b.bmp")
     assert content_key(tmp_path / "missing.png") == NO_KEY

@@ -65,7 +65,7 @@ def test_errors_of_the_server_are_tried_again_after_longer_and_longer(status):
 
 def test_it_gives_up_in_the_end():
     slept = []
-    with FakeDeepL(lambda number: (429, {})) as server, pytest.raises(UserError, match="too many requests"):
+    with FakeDeepL(lambda number: (429, {})) as server, pytest.raises(UserError, match="is overloaded"):
         engine(server, slept).translate(["a"])
     assert len(server.bodies) == 8
     assert len(slept) == 7
@@ -80,7 +80,7 @@ def test_a_retry_after_of_hours_is_not_waited_for():
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(456, "quota is used up"), (403, "refuses the key"), (400, "Bad request"), (413, "413")]
+    ("status", "words"), [(456, "quota is used up"), (403, "rejects the key"), (400, "Bad request"), (413, "413")]
 )
 def test_what_is_not_tried_again(status, words):
     with FakeDeepL(statuses(status)) as server, pytest.raises(UserError, match=words):
@@ -102,7 +102,7 @@ def test_a_server_that_is_gone():
 
 @pytest.mark.parametrize("url", ["127.0.0.1:1", "nonsense", "http://", "ftp://127.0.0.1"])
 def test_no_url(url):
-    with pytest.raises(UsageError, match="not an address"):
+    with pytest.raises(UsageError, match="not a URL"):
         DeepL(Options("EN", "IT"), url)
 
 

@@ -145,9 +145,9 @@ def test_one_rater_has_no_agreement(translated):
         (b"number;id;original;translation;rating\n1;a;b;c;3,5\n", "line 2: rating '3,5'"),
         (b"number;id;original;translation;rating\n1;a;b;c;\x00\n", "line 2: rating "),
         (b"number;id;original;translation;rating\nx;a;b;c;3\n", "line 2: 'x' is no row number"),
-        (b"number;id;original;translation;rating\n1;a;b;c;3\n1;a;b;c;3\n", "line 3: number 1 is there twice"),
+        (b"number;id;original;translation;rating\n1;a;b;c;3\n1;a;b;c;3\n", "line 3: number 1 occurs twice"),
         (b"number;id;original;translation;rating\n1;a;b;c;\n", "no ratings in it yet"),
-        (b"number;id;original;translation;rating\n1;a;" + b"b" * 200_000 + b";c;\n", "line 2: no CSV"),
+        (b"number;id;original;translation;rating\n1;a;" + b"b" * 200_000 + b";c;\n", "line 2: not CSV"),
     ],
 )  # fmt: skip
 def test_bad_files(tmp_path, content, words):
@@ -167,7 +167,7 @@ def test_files_that_do_not_belong_together(translated):
         rating.score([anna, anna.parent / ".." / anna.parent.name / "anna.csv"])
     other = rating.write_sheets(rating.draw(translated, 8, 99), ["carla"], anna.parent, ";")
     fill(other[0], "44444444")
-    with pytest.raises(UserError, match=r"carla.csv, line 2: number 1 is another text than in .*anna.csv, line 2"):
+    with pytest.raises(UserError, match=r"carla.csv, line 2: number 1 has another text than in .*anna.csv, line 2"):
         rating.score([anna, bruno, *other])
     with pytest.raises(UserError, match="no such file"):
         rating.score([anna.parent / "none.csv"])
@@ -206,7 +206,7 @@ def test_any_bytes_give_ratings_or_one_line(tmp_path_factory, content):
 )
 def test_any_text_comes_back(tmp_path_factory, items):
     folder = tmp_path_factory.mktemp("text")
-    drawn = [rating.Drawn(f"{text}:1", text, text) for text, _ in items]
+    drawn = [rating.Item(f"{text}:1", text, text) for text, _ in items]
     (path,) = rating.write_sheets(drawn, ["anna"], folder, ";")
     fill(path, ["" if grade is None else str(grade) for _, grade in items])
     assert [row.rating for row in sheet.read(path, SCALE)] == [grade for _, grade in items]

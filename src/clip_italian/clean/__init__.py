@@ -1,1 +1,1 @@
-"""Filters that leave out captions and pictures which training should not see."""
+"""Filters for captions and pictures that training should not see."""

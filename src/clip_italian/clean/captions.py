@@ -1,4 +1,4 @@
-"""Small checks of one caption, by its characters alone: each returns why it fails, or None."""
+"""Cheap checks of one caption by its characters: each returns the reason why it fails, or None."""
 
 import html
 import re
@@ -9,7 +9,7 @@ from functools import lru_cache
 import ftfy
 from ftfy.badness import is_bad
 
-# What fails, for the rejects file: the reason's short name and what a person wants to know more.
+# Reason (a short stable name) and detail for people, as in `Reject`.
 Failure = tuple[str, str]
 Check = Callable[[str], Failure | None]
 
@@ -26,15 +26,15 @@ _WORD = re.compile(r"[^\W_]+")
 def normalise(caption: str, footnote_words: tuple[str, ...] = ()) -> str:
     """The caption without HTML, footnote marks, control characters and runs of spaces, in NFC.
 
-    UTF-8 that was read as another encoding ("caffÃ¨") is repaired.
+    UTF-8 that was decoded with another encoding ("caffÃ¨") is repaired.
 
-    `footnote_words` are what a language puts into such marks, besides numbers and English ("[27]", "[note 3]", "[a]").
-    Applying it twice changes nothing more.
+    `footnote_words` are a language's words in such marks, besides numbers and English ("[27]", "[note 3]", "[a]").
+    Applying it twice gives the same result as once.
     """
     before = None
     while caption != before:
         before = caption
-        # The tests of a character save most captions the searches.
+        # Testing for one character spares most captions the regular expressions.
         if "&" in caption:
             caption = html.unescape(caption)
         if not caption.isascii() and _MOJIBAKE.search(caption):
@@ -62,7 +62,7 @@ def _is_control(character: str) -> bool:
 
 
 def words(caption: str) -> int:
-    """How many runs of letters or digits it has."""
+    """Number of runs of letters or digits."""
     return len(_WORD.findall(caption))
 
 
@@ -79,7 +79,7 @@ def length(least: int, most: int) -> Check:
 
 
 def letters(least: float) -> Check:
-    """Fails captions of which fewer than `least` (0..1) of the visible characters are letters."""
+    """Fails captions with a share of letters below `least` (0..1), not counting spaces."""
 
     def check(caption: str) -> Failure | None:
         visible = caption.replace(" ", "")
@@ -90,25 +90,25 @@ def letters(least: float) -> Check:
 
 
 def no_url(caption: str) -> Failure | None:
-    """Fails captions with a web or mail address."""
+    """Fails captions with a web or e-mail address."""
     return ("url", found[0]) if (found := _URL.search(caption)) else None
 
 
 def no_file_name(caption: str) -> Failure | None:
-    """Fails captions that hold the name of a picture file."""
+    """Fails captions that contain the name of a picture file."""
     found = _FILE_NAME.search(caption) or _CAMERA_NAME.search(caption)
     return ("file-name", found[0].strip()) if found else None
 
 
 def no_markup(caption: str) -> Failure | None:
-    """Fails captions with leftovers of wiki or HTML markup that `normalise` could not take away."""
+    """Fails captions with remains of wiki or HTML markup that `normalise` could not remove."""
     return ("markup", found[0]) if (found := _MARKUP.search(caption)) else None
 
 
 def no_damage(caption: str) -> Failure | None:
-    """Fails captions with U+FFFD, or with traces of a wrong decoding that `normalise` could not undo."""
+    """Fails captions with U+FFFD, or with signs of a wrong decoding that `normalise` could not repair."""
     if "\ufffd" in caption:
         return "wrong-encoding", ""
     found = None if caption.isascii() else _MOJIBAKE.search(caption)
-    # "cittÃ" has lost the no-break space by which it could be repaired.
+    # "cittÃ" has lost the no-break space that its repair needs.
     return ("wrong-encoding", found[0]) if found and (found[0].endswith("Ã") or is_bad(caption)) else None

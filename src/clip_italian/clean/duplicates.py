@@ -1,8 +1,8 @@
-"""Captions and pictures that occur again, over a whole pairs file, in little memory.
+"""Duplicate captions and pictures over a whole pairs file, in little memory.
 
-Two captions are nearly the same when they have the same words, whatever their order, case, accents,
-numbers, punctuation and function words: OpenRefine's key collision method "fingerprint", with function
-words left out. DuckDB groups the keys and puts on disk what does not fit into memory.
+Two captions are near duplicates if they have the same words, regardless of order, case, accents, numbers, punctuation
+and function words: OpenRefine's key collision method "fingerprint" without function words. DuckDB groups the keys, on
+disk if they do not fit into memory.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from clip_italian.pipeline.database import database
 _UNLIMITED = 2**31
 _BATCH = 10_000
 
-# Keys are hashes of 64 bits: two of 5 million different captions share one with a probability of 1e-6.
+# Keys are 64-bit hashes: the probability that two of 5 million different captions share one is 1e-6.
 _CAPTIONS = r"""
 WITH captions AS (
     SELECT file_row_number AS row, unnest(captions) AS caption, generate_subscripts(captions, 1) - 1 AS position
@@ -58,7 +58,7 @@ ORDER BY row, position
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why the caption at `position` of row `row` goes, or, where `position` is None, why the row does."""
+    """The reason to reject the caption at `position` of a row, or the whole row if `position` is None."""
 
     row: int
     position: int | None
@@ -67,15 +67,14 @@ class Verdict:
 
 
 def verdicts(
-    file: Path, recipe: Duplicates, function_words: frozenset[str], room: Path,
+    file: Path, recipe: Duplicates, function_words: frozenset[str], spill: Path,
     encoder: copies.Encoder | None = None,
 ) -> Iterator[list[Verdict]]:  # fmt: skip
-    """What goes from the Parquet pairs file `file`, the verdicts of one row together, rows ascending.
+    """The duplicates in the Parquet pairs file `file`: the verdicts of each row concerned, rows ascending.
 
-    The first row of a caption or picture is the one that stays. `room` is a folder for what does not fit
-    into memory.
+    The first row of a caption or picture is kept. `spill` is a folder for data that does not fit into memory.
     """
-    with database(room) as base:
+    with database(spill) as base:
         _find_pictures_seen_before(base, file, recipe.picture_distance, encoder)
         values = {
             "file": str(file),
@@ -100,7 +99,7 @@ def _columns(batch: pa.RecordBatch) -> list[list]:
 def _find_pictures_seen_before(
     base: duckdb.DuckDBPyConnection, file: Path, distance: int | None, encoder: copies.Encoder | None
 ) -> None:  # fmt: skip
-    """Make the table `pictures`: rows whose picture looks like that of an earlier row that stays, and its id."""
+    """Create the table `pictures`: rows whose picture looks like an earlier kept row's, and the id of that row."""
     base.execute("CREATE TABLE pictures (row BIGINT, original VARCHAR)")
     if distance is None:
         return
@@ -111,7 +110,7 @@ def _find_pictures_seen_before(
     )
     near.find_near(base, distance)
     if encoder is not None:
-        # Rows of one hash are one picture already: the first of them is looked at.
+        # Rows with the same hash are one picture already, represented by the first.
         found = base.sql(
             f"SELECT row, image FROM read_parquet('{_quoted(file)}', file_row_number = true) JOIN looks"
             " ON looks.row = file_row_number WHERE NOT contains(image, '://') ORDER BY row"

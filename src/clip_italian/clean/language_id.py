@@ -1,11 +1,10 @@
-"""Which language a caption is in, by one of two libraries behind one function.
+"""Language identification of captions, with py3langid or langdetect.
 
-py3langid compares with all the languages that it knows: told to choose among a few, it takes the others'
-captions for the nearest of these. langdetect is what the paper used; it is seeded here, since by itself it
-answers the same caption differently from one call to the next.
+py3langid compares with all its languages: restricted to a few, it would assign captions in other languages to the
+nearest of these. langdetect, which the paper used, is seeded here, since its results vary from call to call.
 
-Neither is sure of short captions with names in them ("Statua di Garibaldi a Palermo" is Basque to one of them). So
-`foreign` asks how far another language is ahead, and lets function words and word lists witness for either side.
+Both are unreliable for short captions with names ("Statua di Garibaldi a Palermo" is Basque for one of them). So
+`foreign` scores how far another language is ahead, with function words and word lists as further evidence.
 """
 
 import math
@@ -23,7 +22,7 @@ UNKNOWN = "und"
 
 
 class Guess(NamedTuple):
-    """An ISO 639-1 code ("und" where there is nothing to tell it by) and how sure the library is (0..1)."""
+    """An ISO 639-1 code ("und" if undetermined) and the library's probability (0..1)."""
 
     language: str
     probability: float
@@ -33,9 +32,9 @@ Identifier = Callable[[Sequence[str]], list[Guess]]
 
 
 def identifier(backend: Literal["py3langid", "langdetect"]) -> Identifier:
-    """The function that guesses the languages of captions; it can be sent to other processes.
+    """The function that guesses the languages of captions; it can be pickled.
 
-    Raises UserError where langdetect is not installed.
+    Raises UserError if langdetect is not installed.
     """
     if backend == "langdetect":
         _langdetect()
@@ -44,13 +43,13 @@ def identifier(backend: Literal["py3langid", "langdetect"]) -> Identifier:
 
 
 def with_py3langid(captions: Sequence[str]) -> list[Guess]:
-    """One guess a caption, among all languages of py3langid."""
+    """One guess per caption, among all languages of py3langid."""
     classify = _py3langid().classify
     return [Guess(*classify(caption)) if caption.strip() else Guess(UNKNOWN, 0.0) for caption in captions]
 
 
 def with_langdetect(captions: Sequence[str]) -> list[Guess]:
-    """One guess a caption, the same at every call."""
+    """One guess per caption, deterministic."""
     factory = _langdetect()
     guesses = []
     for caption in captions:
@@ -79,7 +78,7 @@ def _langdetect() -> Any:
     return detector_factory._factory
 
 
-# Words by which a neighbour is known: articles, prepositions, conjunctions. What languages share says nothing.
+# Articles, prepositions and conjunctions that identify a related language. Shared words do not count.
 _FUNCTION_WORDS = {
     "en": "the of and in at by from with on an is are for to his her its near during seen",
     "fr": "le la les du des de et à au aux en une un dans sur avec pour par chez d l",
@@ -94,14 +93,14 @@ _FUNCTION_WORDS = {
     "pl": "i w z na do ze pod przy",
 }
 _WORDS = re.compile(r"[^\W\d_]+")
-_NEIGHBOURS = ("en", "fr", "es", "de", "pt")  # whose word lists are asked; simplemma keeps eight in memory
-_LIMIT = 6.0  # log ratio beyond which the classifier adds nothing
-_FUNCTION, _KNOWN, _OWN_KNOWN = 2.0, 1.0, 0.8  # weights of the witnesses beside the log ratio
-_AHEAD = 1.0  # of the sum, from which a caption is in another language
+_NEIGHBOURS = ("en", "fr", "es", "de", "pt")  # whose word lists are consulted; simplemma keeps eight in memory
+_LIMIT = 6.0  # to which the classifier's log ratio is clipped
+_FUNCTION, _KNOWN, _OWN_KNOWN = 2.0, 1.0, 0.8  # weights of words beside the log ratio
+_AHEAD = 1.0  # score above which a caption is in another language
 
 
 class Doubt(NamedTuple):
-    """The language that is ahead, its probability, and whether that is clear for a short caption, too."""
+    """A more likely other language, its probability, and whether this is clear even for a short caption."""
 
     language: str
     probability: float
@@ -109,7 +108,7 @@ class Doubt(NamedTuple):
 
 
 def foreign(captions: Sequence[str], language: Language) -> list[Doubt | None]:
-    """For each caption the language that is ahead of `language` (py3langid, words as witnesses), or None."""
+    """For each caption the language that is more likely than `language`, or None (py3langid and words)."""
     return [_foreign(caption, language) if caption.strip() else None for caption in captions]
 
 
@@ -117,9 +116,11 @@ def _foreign(caption: str, language: Language) -> Doubt | None:
     own_words, neighbours = _function_words(language)
     best, _ = _py3langid().classify(caption)
     words = _WORDS.findall(caption)
-    shout = caption.isupper()
-    # Inside a caption a capital is a name's: "Alcide De Gasperi".
-    small = [w.lower() for n, w in enumerate(words) if shout or n == 0 or w[0].islower() or language.capital_nouns]
+    all_capitals = caption.isupper()
+    # Inside a caption a capitalised word is a name: "Alcide De Gasperi".
+    small = [
+        w.lower() for n, w in enumerate(words) if all_capitals or n == 0 or w[0].islower() or language.capital_nouns
+    ]
     strange = sum(word in neighbours for word in small)
     own = sum(word in own_words for word in small)
     if best == language.code and own and not strange:
@@ -146,7 +147,7 @@ def _function_words_of(code: str, own: frozenset[str]) -> tuple[frozenset[str], 
 
 
 def _function_words(language: Language) -> tuple[frozenset[str], frozenset[str]]:
-    """Function words of the language alone, and those of its neighbours alone."""
+    """Function words of only this language, and of only its related languages."""
     return _function_words_of(language.code, language.function_words)
 
 

@@ -1,21 +1,22 @@
-"""How much of a caption is proper nouns: captions that are nothing but a name teach nothing (paper, section 3.1.1).
+"""Share of proper nouns in captions: captions that consist of a name teach nothing (paper, section 3.1.1).
 
-Numbers count as tokens and are no proper nouns: "Roma 1944" is half a name, and stays at the paper's 0.8.
+Numbers count as tokens but not as proper nouns: "Roma 1944" is half a name and passes the paper's threshold of 0.8.
 
-Two backends behind `tagger`. spaCy tags captions in normal case; it knows names by their capitals, and takes
-"I RAGAZZI GIOCANO" for one. The lexicon needs no download: a word is a proper noun when Italian has no such
-word, or where its capital letter says so; it judges captions in any other case for both.
+`tagger` offers two backends. spaCy tags captions in normal case; it recognises names by their capitals and would take
+"I RAGAZZI GIOCANO" for one. The lexicon needs no download: a word is a proper noun if the language's word list lacks
+it, or if its capital letter shows it. It also judges captions in unusual case for spaCy.
 """
 
 import importlib.util
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from simplemma import is_known
 
@@ -27,19 +28,21 @@ _TOKEN = re.compile(r"[^\W\d_]+['’]?|\d+")
 _PROPER = "PROPN"
 
 
-class Tagger(Protocol):
-    """For each caption the share (0..1) of proper nouns among its tokens, punctuation apart; 0 without tokens."""
+class Tagger(ABC):
+    """Computes the share (0..1) of proper nouns among a caption's tokens, without punctuation; 0 without tokens."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """Library and version, for the record."""
 
+    @abstractmethod
     def __call__(self, captions: Sequence[str]) -> list[float]:
-        """One share a caption; runs in any process."""
+        """The share of each caption; runs in any process."""
 
 
 class Casing(StrEnum):
-    """How a caption uses capitals, and so whether they tell names."""
+    """How a caption uses capitals, which decides if they indicate names."""
 
     NORMAL = "normal"
     LOWER = "lower"
@@ -50,8 +53,8 @@ class Casing(StrEnum):
 def tagger(backend: Literal["auto", "spacy", "lexicon"], language: Language, pipeline: str | None = None) -> Tagger:
     """The tagger of a language.
 
-    "auto" is spaCy where `pipeline` (name or folder) is given or one of `language.spacy_pipelines` is
-    installed, else the lexicon. Raises UserError where spaCy is asked for and cannot be used.
+    "auto" is spaCy if `pipeline` (name or folder) is given or one of `language.spacy_pipelines` is installed, else the
+    lexicon. Raises UserError if spaCy is requested and cannot be used.
     """
     lexicon = Lexicon(language.code, language.function_words, language.number_words, language.capital_nouns)
     if backend == "lexicon":
@@ -74,9 +77,9 @@ def tokens(caption: str) -> list[str]:
 
 
 def casing(caption: str, function_words: frozenset[str]) -> Casing:
-    """How the words are written; TITLE is three words or more, a function word among them ("Un Gatto Sul Muro").
+    """Casing of a caption; TITLE needs three words or more with a function word among them ("Un Gatto Sul Muro").
 
-    "Anna Maria Mozzoni" is therefore NORMAL: a name as it is written in a sentence.
+    So "Anna Maria Mozzoni" is NORMAL: names are written like this in a sentence.
     """
     words = [token for token in tokens(caption) if not token.isdigit()]
     if not any(map(str.isupper, caption)):
@@ -90,8 +93,8 @@ def casing(caption: str, function_words: frozenset[str]) -> Casing:
 
 
 @dataclass(frozen=True)
-class Lexicon:
-    """Proper nouns by simplemma's word list, and by capitals where not every noun has one (`capital_nouns`)."""
+class Lexicon(Tagger):
+    """Proper nouns by simplemma's word list, and by capitals unless all nouns have one (`capital_nouns`)."""
 
     code: str
     function_words: frozenset[str]
@@ -108,7 +111,7 @@ class Lexicon:
         return [_share(self.proper(tokens(caption), casing(caption, self.function_words))) for caption in captions]
 
     def proper(self, words: Sequence[str], how: Casing) -> list[bool]:
-        """For each token whether it is a proper noun, or a particle inside one ("Leonardo da Vinci")."""
+        """True for each token that is a proper noun, or a particle inside one ("Leonardo da Vinci")."""
         functional = [_bare(word) in self.function_words for word in words]
 
         def unknown(place: int) -> bool:
@@ -118,8 +121,8 @@ class Lexicon:
         if how is Casing.NORMAL and not self.capital_nouns:
             return _with_particles(_by_capitals(words, functional, unknown), functional)
         proper = [unknown(place) for place in range(len(words))]
-        # Without capitals to go by, a caption of content words alone that are half unknown is a name
-        # ("dora riparia", where "dora" is a verb too): a description has articles and prepositions.
+        # Without usable capitals, a caption without function words, half of whose words are unknown, is a name
+        # ("dora riparia", where "dora" is also a verb): descriptions have articles and prepositions.
         if not any(functional) and 2 * sum(proper) >= len(words):
             return [not self._is_number(word) for word in words]
         return _with_particles(proper, functional)
@@ -132,8 +135,8 @@ class Lexicon:
 
 
 @dataclass(frozen=True)
-class Spacy:
-    """Proper nouns by the part-of-speech tags of a spaCy pipeline; other than normal case by `lexicon`."""
+class Spacy(Tagger):
+    """Proper nouns by the part-of-speech tags of a spaCy pipeline; captions in unusual case by `lexicon`."""
 
     pipeline: str
     lexicon: Lexicon
@@ -159,8 +162,11 @@ class Spacy:
 
 
 def _by_capitals(words: Sequence[str], functional: Sequence[bool], unknown: Callable[[int], bool]) -> list[bool]:
-    """Capitalised inside, or first and unknown or followed by another capital; also an unknown word in small
-    letters right after one of these ("Johann Wolfgang von Goethe")."""
+    """True for words that capitals show to be proper nouns.
+
+    These are words capitalised inside the caption, a first word that is unknown or precedes a capitalised one, and
+    unknown lower-case words right after one of these ("Johann Wolfgang von Goethe").
+    """
     proper = [word[0].isupper() and not skip for word, skip in zip(words, functional, strict=True)]
     if proper and proper[0]:
         proper[0] = (len(words) > 1 and proper[1]) or unknown(0)
@@ -170,7 +176,7 @@ def _by_capitals(words: Sequence[str], functional: Sequence[bool], unknown: Call
 
 
 def _with_particles(proper: list[bool], functional: Sequence[bool]) -> list[bool]:
-    """Function words that join two proper nouns belong to the name."""
+    """Also True for function words between two proper nouns: they belong to the name."""
     joined = list(proper)
     for place in range(1, len(proper) - 1):
         before = joined[place - 1]
@@ -203,7 +209,7 @@ def _load(pipeline: str) -> Any:
     except ImportError as error:
         raise UserError('spaCy is not installed: pip install "clip-italian[spacy]"') from error
     try:
-        # Only what part-of-speech tags need; the rest takes most of the time.
+        # Part-of-speech tags do not need these components, which take most of the time.
         return spacy.load(pipeline, exclude=["parser", "ner", "lemmatizer", "senter"])
     except (OSError, ValueError) as error:
         where = "folder" if Path(pipeline).exists() else "name"

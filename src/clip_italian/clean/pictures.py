@@ -1,4 +1,4 @@
-"""What a picture file must be to be of use in training: readable, large enough, not flat, not moving."""
+"""Checks of picture files: readable, large enough, not a single colour, not animated."""
 
 import warnings
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from clip_italian.pictures.phash import picture_hash
 
 
 class PictureLimits(Strict):
-    """Thresholds; a picture that is exactly at one passes."""
+    """Thresholds; a picture exactly at one passes."""
 
-    min_side: int = Field(64, ge=1, description="pixels of the shorter side; smaller are icons, blurred when enlarged")
-    max_aspect: float = Field(4.0, ge=1, description="longer by shorter side; the square crop loses most of the rest")
-    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MAX_PIXELS, description="more are refused before decoding")
-    min_range: int = Field(8, ge=0, le=255, description="between the extremes of red, green or blue, in 64 x 64 fields")
+    min_side: int = Field(64, ge=1, description="pixels of the shorter side; smaller pictures are icons")
+    max_aspect: float = Field(4.0, ge=1, description="longer by shorter side; a square crop loses most of longer ones")
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MAX_PIXELS, description="larger pictures are rejected before decoding")
+    min_range: int = Field(8, ge=0, le=255, description="largest minus smallest red, green or blue over 64 x 64 fields")
 
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """A picture that can be used: upright size in pixels, and `identity.picture_hash`."""
+    """Upright size in pixels and perceptual hash of a usable picture."""
 
     width: int
     height: int
@@ -36,10 +36,10 @@ Failure = tuple[str, str]  # reason and detail
 
 
 def check(path: Path, limits: PictureLimits) -> PictureFacts | Failure:
-    """Facts of a picture file, or why it cannot be used.
+    """Facts of a picture file, or the reason why it cannot be used.
 
-    Reasons: unreadable, too-many-pixels, animated, too-small, extreme-aspect, single-colour. Never
-    raises for a broken file, and Pillow's warnings about it are not shown.
+    Reasons: unreadable, too-many-pixels, animated, too-small, extreme-aspect, single-colour. Never raises for a broken
+    file, and suppresses Pillow's warnings.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -50,9 +50,9 @@ def check(path: Path, limits: PictureLimits) -> PictureFacts | Failure:
 
 
 def header_failure(file: Path | BinaryIO, limits: PictureLimits) -> Failure | None:
-    """What the header alone tells: too-many-pixels, animated, too-small, extreme-aspect, or None.
+    """The reason visible in the header: too-many-pixels, animated, too-small, extreme-aspect, or None.
 
-    None also where it cannot be read, which decoding then reports.
+    Also None if the header cannot be read, which decoding reports later.
     """
 
     def work(some: Path | BinaryIO, _: bytes | None) -> tuple[int, int, int, str | None]:
@@ -68,7 +68,7 @@ def header_failure(file: Path | BinaryIO, limits: PictureLimits) -> Failure | No
     size = f"{width} x {height}"
     if width * height > limits.max_pixels:
         return "too-many-pixels", size
-    # A JPEG of several frames (MPO) is a photo with its preview or its stereo half; a TIFF has pages.
+    # A JPEG with several frames (MPO) is a photo with a preview or a stereo pair; a TIFF has pages.
     if frames > 1 and kind in ("GIF", "PNG", "WEBP", "AVIF"):
         return "animated", f"{frames} frames"
     if min(width, height) < limits.min_side:
@@ -79,7 +79,7 @@ def header_failure(file: Path | BinaryIO, limits: PictureLimits) -> Failure | No
 
 
 def _content(image: Image.Image, limits: PictureLimits) -> PictureFacts | Failure:
-    # Means of fields, so that noise, a speck or a thin frame is no content.
+    # Averages over fields: noise, a speck or a thin frame is not content.
     fields = image.resize((64, 64), Image.Resampling.BOX)
     if np.ptp(np.asarray(fields), axis=(0, 1)).max() < limits.min_range:
         return "single-colour", f"#{fields.resize((1, 1), Image.Resampling.BOX).tobytes().hex()}"

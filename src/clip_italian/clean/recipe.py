@@ -1,4 +1,4 @@
-"""What `clean` checks: one table of the recipe a filter; a filter whose table is absent is off."""
+"""Recipes of `clean`: one table per filter; a filter without a table is off."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,27 +22,27 @@ class Captions(Strict):
 
 
 class Names(Strict):
-    """Captions that are nothing but names (paper, section 3.1.1)."""
+    """Captions that consist of names (paper, section 3.1.1)."""
 
-    share: float = Field(0.8, gt=0, le=1, description="of proper nouns among the tokens, from which a caption goes")
+    share: float = Field(0.8, gt=0, le=1, description="share of proper nouns from which a caption is rejected")
     backend: Literal["auto", "lexicon", "spacy"] = "auto"
     pipeline: str | None = Field(None, description="spaCy pipeline, by name or folder")
 
 
 class LanguageCheck(Strict):
-    """Captions in another language than the recipe's."""
+    """Captions in a language other than the recipe's."""
 
     backend: Literal["py3langid", "langdetect"] = "py3langid"
-    short: int = Field(3, ge=0, description="captions of so many words or fewer stay, and their doubt is recorded")
+    short: int = Field(3, ge=0, description="captions of at most so many words are kept, with a note in the rejects")
 
 
 class Duplicates(Strict):
-    """The same caption, or nearly the same, at several pictures, and pictures that look the same."""
+    """Equal or nearly equal captions of several pictures, and pictures that look the same."""
 
-    pictures_per_caption: int | None = Field(1, ge=1, description="so many pictures keep a caption, the others lose it")
-    boilerplate: int | None = Field(10, ge=1, description="a caption at more pictures than this goes from all of them")
-    picture_distance: int | None = Field(None, ge=0, le=16, description="bits of 64 in which perceptual hashes differ")
-    copies: bool = Field(False, description="also cropped, mirrored, brighter ones; needs picture_distance")
+    pictures_per_caption: int | None = Field(1, ge=1, description="number of pictures that keep a caption")
+    boilerplate: int | None = Field(10, ge=1, description="a caption of more pictures than this is removed from all")
+    picture_distance: int | None = Field(None, ge=0, le=16, description="bits of 64 in which hashes may differ")
+    copies: bool = Field(False, description="also find cropped, mirrored, brighter copies; needs picture_distance")
 
 
 class CleanRecipe(Strict):
@@ -57,5 +57,5 @@ class CleanRecipe(Strict):
 
 
 def load_clean_recipe(path: str | Path, overrides: Sequence[str] = ()) -> CleanRecipe:
-    """A recipe file, or the name of one in the package ("paper"); raises UsageError as `load_recipe` does."""
+    """Load a recipe file, or one of the package by name ("paper"); raises UsageError as `load_recipe` does."""
     return load_settings(CleanRecipe, CLEANING_RECIPES, path, overrides)

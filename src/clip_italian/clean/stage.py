@@ -1,4 +1,4 @@
-"""All checks that look at one picture and its captions alone, as a stage over record batches."""
+"""The checks of single rows, of their captions and their picture, as a stage over record batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,13 +22,13 @@ LANGUAGE_DOUBT = "language-doubt"  # recorded; the caption stays
 
 @dataclass(frozen=True)
 class Clean:
-    """The recipe's filters but for duplicates; `folder` is where relative picture paths start."""
+    """The recipe's filters except duplicates; relative picture paths start at `folder`."""
 
     recipe: CleanRecipe
     folder: Path
 
     def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
-        """Kept rows (captions normalised) and rejects, one for each caption or picture that goes."""
+        """Kept rows (captions normalised) and rejects, one per rejected caption or picture."""
         found = list(pairs.from_batch(batch))
         footnotes = languages.get(self.recipe.language).footnote_words
         texts = [captions.normalise(caption, footnotes) for pair in found for caption in pair.captions]
@@ -40,7 +40,7 @@ class Clean:
             rows = slice(start, start := start + len(pair.captions))
             keep, why = _choose(pair, texts[rows], reasons[rows])
             rejects += why
-            checked = self._look(keep) if keep else None
+            checked = self._check_picture(keep) if keep else None
             if isinstance(checked, Reject):
                 rejects.append(checked)
             elif checked:
@@ -48,9 +48,9 @@ class Clean:
         return pairs.to_batch(kept), rejects
 
     def _judge(self, texts: Sequence[str]) -> list[captions.Failure | None]:
-        """For each caption why it goes; the cheap checks first, so that the others see fewer."""
+        """The reason to reject each caption, or None; cheap checks run first, so that the others see fewer."""
         reasons = [next(filter(None, (check(text) for check in self._checks)), None) for text in texts]
-        # Languages first: in another language most words are unknown to the lexicon, which takes them for names.
+        # Languages first: the lexicon knows few words of another language and takes the rest for names.
         for judge in (self._languages, self._names):
             rows = [row for row, reason in enumerate(reasons) if _stays(reason)]
             for row, reason in zip(rows, judge([texts[row] for row in rows]), strict=True):
@@ -99,14 +99,14 @@ class Clean:
             for text, guess in zip(texts, guesses, strict=True)
         ]
 
-    def _look(self, pair: Pair) -> Pair | Reject:
-        """The pair with its picture's hash, where the picture is a local file that can be used."""
+    def _check_picture(self, pair: Pair) -> Pair | Reject:
+        """The pair with its picture's hash, or a reject; unchanged if the picture is a URL."""
         if self.recipe.pictures is None or "://" in pair.image:
             return pair
-        seen = check(as_stored(self.folder / pair.image), self.recipe.pictures)
-        if isinstance(seen, PictureFacts):
-            return replace(pair, phash=seen.phash)
-        reason, detail = seen
+        found = check(as_stored(self.folder / pair.image), self.recipe.pictures)
+        if isinstance(found, PictureFacts):
+            return replace(pair, phash=found.phash)
+        reason, detail = found
         return Reject(pair.id, reason, pair.image, detail)
 
 
@@ -117,7 +117,7 @@ def _stays(reason: captions.Failure | None) -> bool:
 def _choose(
     pair: Pair, texts: Sequence[str], reasons: Sequence[captions.Failure | None]
 ) -> tuple[Pair | None, list[Reject]]:
-    """The pair with the captions that stay, or None where none does; and what goes."""
+    """The pair with the captions that pass, or None if none does, and the rejects."""
     if not any(reasons) and tuple(texts) == pair.captions and texts:
         return pair, []  # most of them
     rejects = [
@@ -130,7 +130,7 @@ def _choose(
 
 
 def keep_captions(pair: Pair, rows: Sequence[int]) -> Pair | None:
-    """The pair with these of its captions (and of the originals beside them), or None for none."""
+    """The pair with only some of its captions and their originals, or None if `rows` is empty."""
     if not rows:
         return None
     original = pair.captions_original

@@ -8,8 +8,8 @@ from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import CORES, Json, PairsArgument, PairsOutput, Ray, Workers, show_summary
 
 with lazy_imports():
+    from clip_italian.clean import cleaning
     from clip_italian.clean import recipe as recipes
-    from clip_italian.clean import run
     from clip_italian.cli import split
 
 
@@ -30,4 +30,4 @@ def clean(
     """
     settings = recipes.load_clean_recipe(recipe, overrides or [])
 
-    show_summary(run.clean(pairs, output, settings, workers, ray, split.copy_encoder), output, as_json)
+    show_summary(cleaning.clean(pairs, output, settings, workers, ray, split.copy_encoder), output, as_json)

@@ -292,7 +292,7 @@ def ilpost(
         raise UsageError(f"--user-agent {user_agent!r}: give a name in plain letters, like my-project/1.0 (me@my.org)")
     read = ilpost_source.IlPost(
         (pages or cache.cache_dir() / "pages").resolve(),
-        web.Manners(user_agent, rate, timeout, retries),
+        web.Policy(user_agent, rate, timeout, retries),
     )
     # Every run reads anew: what an earlier one got is in the folder of pages, what it missed may come now.
     settings = {"started": time.time_ns()}

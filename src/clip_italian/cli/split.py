@@ -12,7 +12,7 @@ from clip_italian.errors import UsageError
 
 with lazy_imports():
     from clip_italian.models_torch import copy_features
-    from clip_italian.split import run
+    from clip_italian.split import splitting
 
 
 def split(
@@ -42,7 +42,7 @@ def split(
         raise UsageError(f"--val {val:g} and --test {test:g}: their sum exceeds 1, so nothing is left for training")
 
     encoder = copy_encoder if copies else None
-    summary = run.split(pairs, output, run.Plan(val, test, seed, redraw), workers, ray, encoder)
+    summary = splitting.split(pairs, output, splitting.Plan(val, test, seed, redraw), workers, ray, encoder)
     if as_json:
         print(json.dumps({"output": str(output)} | asdict(summary)))
         return

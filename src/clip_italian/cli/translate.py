@@ -18,7 +18,7 @@ with lazy_imports():
     from clip_italian.translate import cache as caches
     from clip_italian.translate import deepl as deepl_engine
     from clip_italian.translate import engine as engines
-    from clip_italian.translate import run
+    from clip_italian.translate import translation
 
 
 class EngineName(StrEnum):
@@ -84,7 +84,7 @@ def translate(
     else:
         codes = marian_engine.Codes(source_language, language, source_code, target_code)
         chosen = marian_engine.Marian(model or target.marian_model, codes, beams, batch_size, device)
-    summary = run.translate(pairs, output, chosen, cache or caches.default_path(), max_characters, again)
+    summary = translation.translate(pairs, output, chosen, cache or caches.default_path(), max_characters, again)
     if as_json:
         print(json.dumps({"output": str(output)} | asdict(summary)))
         return

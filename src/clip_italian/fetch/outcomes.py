@@ -1,4 +1,4 @@
-"""Outcomes of a fetch: DuckDB over the Parquet tables that stand beside the shards."""
+"""Outcomes of a fetch: DuckDB over the Parquet tables beside the shards."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

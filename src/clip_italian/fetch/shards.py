@@ -63,8 +63,8 @@ def download_shard(number: int, folder: Path, policy: Policy, threads: int, shar
     fetcher = _fetcher(policy)
     rows = pq.read_table(list_path(folder, number)).to_pylist()
     digits = math.ceil(math.log10(shard_size))
-    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder) as room:
-        tar, table, stats = (Path(room, f"{number:05d}{suffix}") for suffix in (".tar", ".parquet", "_stats.json"))
+    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder) as temporary:
+        tar, table, stats = (Path(temporary, f"{number:05d}{suffix}") for suffix in (".tar", ".parquet", "_stats.json"))
         outcomes: list[dict[str, Any]] = []
         # Threads of this pool are daemons: an interrupted command does not wait for slow hosts.
         with tarfile.open(tar, "w") as archive, ThreadPool(threads) as pool:

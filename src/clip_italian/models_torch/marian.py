@@ -12,7 +12,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from clip_italian.errors import UsageError, UserError
 from clip_italian.files.digests import sha256_of
 from clip_italian.models.folders import check_hub, load_advice
-from clip_italian.translate.engine import Identity, in_groups
+from clip_italian.translate.engine import Engine, Identity, in_groups
 
 _WINDOW = 64  # number of batches sorted by length together
 _MAX_NEW_TOKENS = 256
@@ -28,7 +28,7 @@ class Codes:
     target_token: str | None = None
 
 
-class Marian:
+class Marian(Engine):
     """Translation engine; `model` is a folder or a Hub id."""
 
     parallel = 1  # one batch fills the device

@@ -1,7 +1,7 @@
-"""From the files of a source to one pairs file: read each, then bring the rows of one picture together.
+"""Collect the files of a source into one pairs file: read each, then merge rows with the same id.
 
-A source is a function from one input file to pairs and rejects. Rows that share an id become one
-pair with all their captions; DuckDB sorts them outside of memory.
+A source is a function from one input file to pairs and rejects. Merged pairs have the captions of all their rows.
+DuckDB sorts the rows, on disk if they do not fit into memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,8 @@ from clip_italian.pipeline.database import database
 from clip_italian.pipeline.rejects import Reject, by_reason, rejects_path, write_rejects
 from clip_italian.pipeline.stage import PAIRS_FILE, REJECTS_FILE, Summary
 
-# One input file's pairs and rejects, in order. `image` is an URL or an absolute path; runs in a worker process.
+# Returns the pairs and rejects of one input file in order. `image` is a URL or an absolute path. Runs in a worker
+# process.
 Read = Callable[[Path], Iterator[Pair | Reject]]
 
 
@@ -30,10 +31,10 @@ def collect(
     source: str, read: Read, settings: dict[str, Any], inputs: Sequence[Path], output: Path,
     workers: int = 1, ray: str | None = None,
 ) -> Summary:  # fmt: skip
-    """Read `inputs` with `read`, write the pairs file `output` and its rejects file.
+    """Read `inputs` with `read`; write the pairs file `output` and its rejects file.
 
-    Pairs stand in the order in which their first row was read. A killed run goes on with the
-    input files that were not finished. Raises UserError where an input is missing or nothing comes of all of them.
+    Pairs are in the order of their first rows. A killed run resumes with the input files that were not finished.
+    Raises UserError if an input is missing or no input has any pair.
     """
     for path in inputs:
         if not path.exists():
@@ -41,7 +42,7 @@ def collect(
         pairs.refuse_overwrite(path, output)
     job = {"source": source, "settings": settings, "inputs": [parts.file_identity(path) for path in inputs]}
     with parts.workspace(output, job) as folder:
-        work = partial(_work, read=read, inputs=[path.resolve() for path in inputs])
+        work = partial(_read_part, read=read, inputs=[path.resolve() for path in inputs])
         with console.progress(source, len(inputs)) as advance:
             parts.make_parts(work, len(inputs), folder, workers, ray, advance)
         folders = [parts.part_folder(folder, number) for number in range(len(inputs))]
@@ -61,12 +62,12 @@ def collect(
         return Summary(writer.rows + sum(rejected.values()), writer.rows, rejected)
 
 
-def merged(files: Sequence[Path], room: Path) -> Iterator[Pair]:
-    """Pairs of some Parquet files, those of one id joined: captions in order, none twice.
+def merged(files: Sequence[Path], spill: Path) -> Iterator[Pair]:
+    """Pairs of Parquet files, merged by id: captions in order, each once.
 
-    What does not fit into memory goes to files in `room`.
+    Data that does not fit into memory goes to files in the folder `spill`.
     """
-    with database(room) as base:
+    with database(spill) as base:
         rows = base.sql(
             "SELECT * EXCLUDE (place, first) FROM (SELECT *, min(place) OVER (PARTITION BY id) AS first FROM ("
             f"SELECT {', '.join(pairs.SCHEMA.names)}, (file_index, file_row_number) AS place"
@@ -92,7 +93,7 @@ def _join(rows: Sequence[Pair]) -> Pair:
     return replace(rows[0], captions=tuple(captions), captions_original=whole if len(whole) == len(captions) else None)
 
 
-def _work(number: int, folder: Path, read: Read, inputs: Sequence[Path]) -> None:
+def _read_part(number: int, folder: Path, read: Read, inputs: Sequence[Path]) -> None:
     folder.mkdir()
     with pairs.Writer(folder / PAIRS_FILE) as writer:
 

@@ -1,8 +1,7 @@
-"""Conceptual Captions: English captions and image URLs, to be translated.
+"""Conceptual Captions: English captions with image URLs, to be translated.
 
-https://ai.google.com/research/ConceptualCaptions. Lines of caption and URL with a tab between, without
-quoting; the file with labels has three more columns. Its makers allow any use of the captions;
-images have licences of their own.
+https://ai.google.com/research/ConceptualCaptions. Lines of caption, tab and URL without quoting; the file with labels
+has three more columns. The authors allow any use of the captions; each image has its own licence.
 """
 
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ _COLUMNS = (2, 5)
 
 
 def read(path: Path) -> Iterator[Pair | Reject]:
-    """One file: a pair a line, a reject where the line is none."""
+    """The pairs of one file, one per line; malformed lines are rejects."""
     for line in lines(path):
         if isinstance(line, Reject):
             yield line

@@ -1,17 +1,17 @@
-"""The credit of a press photo at the end of its caption: "(AP Photo/Mario Rossi)", "(ANSA)"."""
+"""Credits of press photos at the end of a caption: "(AP Photo/Mario Rossi)", "(ANSA)"."""
 
 import re
 
-# Agencies and archives, as words in lower case: names of several words by the one that tells them.
+# Agencies and archives in lower case; names of several words by their most distinctive one.
 _AGENCIES = frozenset(
     """afp ap agf agi alamy anadolu ansa associated bloomberg contrasto corbis dpa epa flickr fotogramma getty
     imagoeconomica ipa keystone kyodo lapresse magnum mondadori nurphoto photomasi photoshot photoviews picture-alliance
     reuters rex ritzau rtr shutterstock sipa splash sputnik swns tass unsplash upi wikicommons wikimedia wire xinhua
     zuma zumapress""".split()
 )
-# Words that say "credit" before a name.
+# Words that introduce a name in a credit.
 _MARKS = frozenset(("photo", "photos", "foto", "fotografia", "photograph", "photography", "via", "courtesy", "credit"))
-# What else is written in lower case inside a credit.
+# Other words in lower case inside a credit.
 _SMALL = frozenset(
     """a al alla and by da dai dal de degli del della der di e ed file for from gentile concessione i il in la le of on
     per pool read should the van von via x""".split()
@@ -25,16 +25,16 @@ def without_credit(caption: str) -> str:
 
 
 def divide(caption: str) -> tuple[str, str]:
-    """A caption without the credits in parentheses at its end, and these credits, "" where there are none."""
+    """A caption without the credits in parentheses at its end, and these credits ("" if none)."""
     credits: list[str] = []
-    while (start := _last_parenthesis(caption)) is not None and is_credit(said := caption[start:].strip("(). ")):
-        credits.insert(0, said)
+    while (start := _last_parenthesis(caption)) is not None and is_credit(credit := caption[start:].strip("(). ")):
+        credits.insert(0, credit)
         caption = caption[:start].rstrip()
     return caption, "; ".join(credits)
 
 
 def is_credit(text: str) -> bool:
-    """Whether what stands in parentheses names photographer or agency: by a sign or name of one, and nothing else."""
+    """True if a text in parentheses only names a photographer or agency."""
     words = _WORD.findall(text)
     named = any(word.lower() in _AGENCIES and word[0].isupper() for word in words)
     marked = any(word.lower() in _MARKS for word in words) and any(word[0].isupper() for word in words[1:])
@@ -45,7 +45,7 @@ def is_credit(text: str) -> bool:
 
 
 def _last_parenthesis(text: str) -> int | None:
-    """Where the parenthesis opens that ends the text, not counting a full stop."""
+    """Index of the opening parenthesis whose closing one ends the text (before an optional full stop), or None."""
     depth = 0
     end = len(text.rstrip(" ."))
     for at in range(end - 1, -1, -1):

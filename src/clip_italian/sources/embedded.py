@@ -1,9 +1,9 @@
-"""What picture files say of themselves: captions and dates in XMP, IPTC, EXIF and the texts of a PNG.
+"""Metadata inside picture files: captions and dates in XMP, IPTC, EXIF and PNG texts.
 
-Of a description they are, in order: XMP (`dc:description`, the two IPTC texts for accessibility, the copies of
-EXIF's), IPTC caption, EXIF ImageDescription and UserComment, Windows' XPComment and XPSubject, PNG's Description and
-Comment. Of a title: XMP (`dc:title`, `photoshop:Headline`), IPTC headline and object name, XPTitle, PNG's Title. Each
-is read by itself: a damaged or oversized one costs none of the others.
+Descriptions, by preference: XMP (`dc:description`, the two IPTC texts for accessibility, copies of EXIF's), IPTC
+caption, EXIF ImageDescription and UserComment, Windows' XPComment and XPSubject, PNG's Description and Comment. Titles:
+XMP (`dc:title`, `photoshop:Headline`), IPTC headline and object name, XPTitle, PNG's Title. Each is read independently:
+a damaged or oversized one does not affect the others.
 """
 
 import io
@@ -29,16 +29,16 @@ from clip_italian.sources.text import decode, one_line
 _EXIF_IFD = 0x8769
 _DESCRIPTION, _USER_COMMENT = 0x010E, 0x9286
 _XP_TITLE, _XP_COMMENT, _XP_SUBJECT = 0x9C9B, 0x9C9C, 0x9C9F
-# Tags of EXIF's dates, with those of their offsets from UTC.
+# Tags of EXIF dates, each with the tag of its UTC offset.
 _ORIGINAL, _DIGITIZED, _CHANGED = (0x9003, 0x9011), (0x9004, 0x9012), (0x0132, 0x9010)
 _XMP_TAG = 700  # of a TIFF
 _IPTC_CAPTION, _IPTC_HEADLINE, _IPTC_NAME = (2, 120), (2, 105), (2, 5)
 _IPTC_DATE, _IPTC_TIME = (2, 55), (2, 60)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_PNG = 1 << 24  # bytes of all texts of a PNG that are read
-_MOST_TEXT = 1 << 16  # characters of a caption that are looked at
+_MOST_TEXT = 1 << 16  # characters of a caption that are examined
 
-# What cameras and programs write there by themselves.
+# Texts that cameras and programs write automatically.
 _JUNK = re.compile(
     r"""
     ((olympus|sony|konica|minolta|kodak|samsung|casio|pentax|nikon|canon|fuji(film)?|ricoh|panasonic|hp|polaroid|medion
@@ -67,14 +67,14 @@ _FILE_NAME = re.compile(
 
 @dataclass(frozen=True)
 class Texts:
-    """Descriptions and titles in the order to try them, without what cameras and programs write by themselves."""
+    """Descriptions and titles by preference, without texts that cameras and programs write automatically."""
 
     descriptions: tuple[str, ...] = ()
     titles: tuple[str, ...] = ()
 
 
 def texts(path: Path) -> Texts:
-    """What a file says of its picture; nothing where the file cannot be read."""
+    """Descriptions and titles in a picture file; empty if the file cannot be read."""
     with _opened(path) as image:
         if image is None:
             return Texts()
@@ -90,14 +90,14 @@ def texts(path: Path) -> Texts:
             *packet.titles, _one(iptc.get(_IPTC_HEADLINE)), _one(iptc.get(_IPTC_NAME)), _wide(exif.get(_XP_TITLE)),
             info.get("Title"),
         ]  # fmt: skip
-        return Texts(said(descriptions, path.name), said(titles, path.name))
+        return Texts(meaningful(descriptions, path.name), meaningful(titles, path.name))
 
 
 def moments(source: Path | bytes) -> tuple[datetime | None, datetime | None]:
-    """When a picture was taken, and when it was changed, by its own account and in wall time (see `dates`).
+    """When a picture was taken and when it was changed, by its metadata, in wall time (see `dates`).
 
     Taken: EXIF DateTimeOriginal, then DateTimeDigitized, both with their offsets, XMP, IPTC, PNG's Creation Time.
-    Changed: EXIF DateTime, which programs set as well. None for what is missing or makes no sense.
+    Changed: EXIF DateTime, which programs set as well. None if missing or implausible.
     """
     with _opened(source) as image:
         if image is None:
@@ -113,17 +113,17 @@ def moments(source: Path | bytes) -> tuple[datetime | None, datetime | None]:
         return taken, None if taken else exif.date(*_CHANGED)
 
 
-def said(found: Sequence[Any], name: str = "") -> tuple[str, ...]:
-    """Of texts, or bytes in any encoding, those that may describe a picture, each in one line.
+def meaningful(found: Sequence[Any], name: str = "") -> tuple[str, ...]:
+    """Those of some texts (or bytes in any encoding) that may describe a picture, each on one line.
 
-    `name` is the picture's file name, which is no caption.
+    `name` is the picture's file name, which does not count as a caption.
     """
     lines = (_clean(text, name) for text in found)
     return tuple(dict.fromkeys(line for line in lines if line))
 
 
 class _Exif:
-    """EXIF of which any part may be damaged."""
+    """EXIF that may be damaged in any part."""
 
     def __init__(self, image: ImageFile.ImageFile) -> None:
         # A PNG's own method decodes the picture.
@@ -133,19 +133,19 @@ class _Exif:
         self._second: Any = _or(lambda: self._first.get_ifd(_EXIF_IFD), {})
 
     def get(self, tag: int) -> Any:
-        """A tag of either directory: some programs mix them up."""
+        """A tag of either directory, as some programs confuse them."""
         value = _or(lambda: self._first.get(tag), None)
         return _or(lambda: self._second.get(tag), None) if value is None else value
 
     def date(self, tag: int, offset_tag: int) -> datetime | None:
-        told, offset = self.get(tag), self.get(offset_tag)
-        if isinstance(told, str) and isinstance(offset, str):
-            with_offset = dates.parse(told.replace("\0", " ").strip() + offset.replace("\0", " ").strip())
-            return with_offset or dates.parse(told)
-        return dates.parse(told)
+        date, offset = self.get(tag), self.get(offset_tag)
+        if isinstance(date, str) and isinstance(offset, str):
+            with_offset = dates.parse(date.replace("\0", " ").strip() + offset.replace("\0", " ").strip())
+            return with_offset or dates.parse(date)
+        return dates.parse(date)
 
     def comment(self) -> str | None:
-        """UserComment: eight bytes name its encoding."""
+        """UserComment; its first eight bytes name the encoding."""
         raw = self.get(_USER_COMMENT)
         if not isinstance(raw, bytes):
             return raw if isinstance(raw, str) else None
@@ -160,7 +160,7 @@ class _Exif:
 
 @contextmanager
 def _opened(source: Path | bytes) -> Iterator[ImageFile.ImageFile | None]:
-    """The picture, not decoded; None where it cannot be opened or is larger than any that is used."""
+    """The picture, not decoded; None if it cannot be opened or has more than `MAX_PIXELS`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = _or(lambda: _open(source), None)
@@ -183,28 +183,28 @@ def _open(source: Path | bytes) -> ImageFile.ImageFile:
 
 
 def _png_chunks(file: BinaryIO) -> Iterator[bytes]:
-    """The head and the texts of a PNG without its pixels, which Pillow decodes to get at texts behind them.
+    """Header and texts of a PNG without its pixels, which Pillow would decode to reach texts after them.
 
-    Damaged chunks, and those too large for Pillow or for memory, are left out.
+    Damaged chunks, and chunks too large for Pillow or for memory, are left out.
     """
-    room = _MOST_PNG
+    bytes_left = _MOST_PNG
     while len(head := file.read(8)) == 8:
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
-        if kind not in (b"IHDR", b"tEXt", b"zTXt", b"iTXt", b"eXIf") or length > room:
+        if kind not in (b"IHDR", b"tEXt", b"zTXt", b"iTXt", b"eXIf") or length > bytes_left:
             file.seek(length + 4, io.SEEK_CUR)
             continue
         body, check = file.read(length), file.read(4)
         if zlib.crc32(kind + body).to_bytes(4, "big") == check and not _is_inflated(kind, body):
-            room -= length
+            bytes_left -= length
             yield head + body + check
     yield b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def _is_inflated(kind: bytes, body: bytes) -> bool:
-    """Whether a compressed text is larger than Pillow allows."""
+    """True if a compressed text is larger than Pillow allows."""
     rest = body.partition(b"\0")[2]
     if kind == b"iTXt" and rest[:1] == b"\1":
-        rest = rest[2:].split(b"\0", 2)[-1]  # behind the method come language and translated keyword
+        rest = rest[2:].split(b"\0", 2)[-1]  # language and translated keyword follow the method
     elif kind != b"zTXt":
         return False
     most = PngImagePlugin.MAX_TEXT_CHUNK
@@ -237,13 +237,13 @@ def _iptc_date(image: ImageFile.ImageFile) -> datetime | None:
     return dates.parse(f"{day[:4]}-{day[4:6]}-{day[6:]}{clock}")
 
 
-def _png_date(told: Any) -> datetime | None:
-    if not isinstance(told, str):
+def _png_date(text: Any) -> datetime | None:
+    if not isinstance(text, str):
         return None
-    if found := dates.parse(told):
+    if found := dates.parse(text):
         return found
     try:
-        return dates.parse(parsedate_to_datetime(told[:100]).isoformat())
+        return dates.parse(parsedate_to_datetime(text[:100]).isoformat())
     except (TypeError, ValueError):
         return None
 
@@ -254,7 +254,7 @@ def _one(found: Any) -> bytes | None:
 
 
 def _wide(raw: Any, big: bool = False) -> str | None:
-    """UTF-16 of Windows and of UserComment, whose byte order programs get wrong: by the zeros of Latin letters."""
+    """UTF-16 text of Windows and UserComment; the byte order, often wrong, follows from the zeros of Latin letters."""
     if isinstance(raw, tuple) and all(isinstance(one, int) and 0 <= one < 256 for one in raw):
         raw = bytes(raw)
     if not isinstance(raw, bytes):
@@ -272,7 +272,7 @@ def _wide(raw: Any, big: bool = False) -> str | None:
 def _clean(text: Any, name: str) -> str:
     if isinstance(text, str):
         text = text[:_MOST_TEXT]
-        # Pillow reads EXIF as Latin-1, cameras and programs write UTF-8 as well.
+        # Pillow reads EXIF as Latin-1; cameras and programs also write UTF-8.
         try:
             text = decode(text.encode("latin-1"))
         except UnicodeEncodeError:

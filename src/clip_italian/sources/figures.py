@@ -1,4 +1,4 @@
-"""Photos with captions in the HTML of an article: `<figure>`, or what WordPress wrote before there was one."""
+"""Photos with captions in an article's HTML: `<figure>`, or WordPress's markup from before it existed."""
 
 import math
 import re
@@ -17,12 +17,12 @@ _ASIDE = ("aside", "nav", "footer", "header")  # of the page; an article's own h
 _NO_PHOTO = "table, video, audio, iframe, blockquote, pre"
 _NO_TEXT = "script, style, noscript, button, .credit, .credits, .copyright, .photo-credit, .media-credit"
 _CREDITS = ".credit, .credits, .copyright, .photo-credit, .media-credit"
-_LINES = "br, p, div, li, small, h2, h3, h4"  # what follows stands on another line
-# By falling trust: the scripts of lazy loading put a placeholder into src.
+_LINES = "br, p, div, li, small, h2, h3, h4"  # elements that start or end a line
+# Attributes with picture URLs, the most reliable first: lazy loading puts a placeholder into src.
 _ORIGINALS = ("data-orig-file", "data-full-url")
 _SETS = ("data-srcset", "data-lazy-srcset", "srcset")
 _SINGLE = ("data-src", "data-lazy-src", "data-original", "src")
-_UNREAD_TYPES = ("image/avif", "image/svg+xml")  # beside them stands a picture that every browser reads
+_UNREAD_TYPES = ("image/avif", "image/svg+xml")  # offered beside a format that every browser reads
 _SPACE = " \t\n\f\r"
 _ADDRESS = re.compile(rf"[{_SPACE},]*([^{_SPACE}]+)")
 _DESCRIPTOR = re.compile(r"((?:\([^)]*\)?|[^(,])*),?")
@@ -34,8 +34,10 @@ _PICTURE_FILE = re.compile(r"\.(?:jpe?g|png|webp|gif|tiff?)$", re.IGNORECASE)
 
 
 class Figure(NamedTuple):
-    """A figure: the addresses of its pictures as written, the best first, its caption, "" if it has none, and the
-    credit that stands in an element of its own, "" if there is none."""
+    """A figure: URLs of its pictures as written, the best first, its caption, and the credit in an element of its own.
+
+    Caption and credit are "" if missing.
+    """
 
     images: tuple[str, ...]
     caption: str
@@ -43,7 +45,7 @@ class Figure(NamedTuple):
 
 
 class Article(NamedTuple):
-    """What a page says of itself, and its figures. `base` is what relative addresses start from, if it says so."""
+    """A page's canonical URL, base of relative URLs and own picture, each if declared, and its figures."""
 
     canonical: str | None
     base: str | None
@@ -52,7 +54,7 @@ class Article(NamedTuple):
 
 
 def article(html: str) -> Article:
-    """The figures of a page in order, without tables, videos and quotations."""
+    """The figures of a page in order, without those of tables, videos and quotations."""
     tree = LexborHTMLParser(html)
     canonical = _attribute(tree, "link[rel~=canonical]", "href") or _attribute(tree, "[property='og:url']", "content")
     return Article(
@@ -64,7 +66,7 @@ def article(html: str) -> Article:
 
 
 def absolute(address: str, base: str | None) -> str | None:
-    """An http address, or None where it is none or relative to nothing."""
+    """An absolute http URL; None if the address is invalid, or relative without a base."""
     try:
         whole = urljoin(base or "https:", address.strip())
         parts = urlsplit(whole)
@@ -74,7 +76,7 @@ def absolute(address: str, base: str | None) -> str | None:
 
 
 def srcset(text: str) -> list[tuple[str, str]]:
-    """Addresses and descriptors ("640w", "2x", "") of a `srcset`; an address may have commas (HTML, 4.8.4)."""
+    """URLs and descriptors ("640w", "2x", "") of a `srcset`; a URL may contain commas (HTML, 4.8.4)."""
     found = []
     at = 0
     while address := _ADDRESS.match(text, at):
@@ -95,17 +97,17 @@ def _figures(tree: LexborHTMLParser) -> Iterator[Figure]:
         if images or not node.css_first(_NO_PHOTO):
             caption = node.css_first(_CAPTIONS)
             credit = node.css_first(_CREDITS)
-            said = one_line(credit.text()) if credit else ""
-            yield Figure(images, _text(caption) if caption else "", said)
+            credit_text = one_line(credit.text()) if credit else ""
+            yield Figure(images, _text(caption) if caption else "", credit_text)
 
 
 def _all_figures(node: LexborHTMLParser | LexborNode) -> list[LexborNode]:
-    """In order, with the node itself where it is one. The parser names one twice that two selectors fit."""
+    """Figures in document order, including the node itself; the parser gives a node once per matching selector."""
     return list({found.mem_id: found for found in node.css(_FIGURES)}.values())
 
 
 def _is_aside(node: LexborNode) -> bool:
-    """Whether the figure is in a sidebar, a menu, or the page's header or footer."""
+    """True if the figure is in a sidebar, a menu, or the page's header or footer."""
     parent = node.parent
     inside: set[str] = set()
     while parent is not None:
@@ -117,18 +119,18 @@ def _is_aside(node: LexborNode) -> bool:
 
 
 def _is_inside_other(node: LexborNode) -> bool:
-    """Whether the node is the only figure of another, which then speaks for both; galleries have several."""
-    around = {found.mem_id for found in _all_figures(node)}
+    """True if the node is the only figure inside another, which then represents both; galleries have several."""
+    own = {found.mem_id for found in _all_figures(node)}
     parent = node.parent
-    while parent is not None and {found.mem_id for found in _all_figures(parent)} == around:
+    while parent is not None and {found.mem_id for found in _all_figures(parent)} == own:
         parent = parent.parent
     return parent is not None and len(_all_figures(parent)) == 2 and _all_figures(parent)[0].mem_id == parent.mem_id
 
 
 def _images(figure: LexborNode) -> list[str]:
-    """Addresses, the widest first, then in the order of trust."""
+    """URLs of a figure's pictures, the widest first, then by reliability."""
     found: dict[str, tuple[float, float]] = {}
-    widths = False  # a srcset that says them is complete
+    widths = False  # if a srcset declares widths, it is complete
     for node in figure.css("img, picture source"):
         if (node.attributes.get("type") or "") in _UNREAD_TYPES:
             continue
@@ -139,7 +141,7 @@ def _images(figure: LexborNode) -> list[str]:
             for url, descriptor in some:
                 if url and not url.lower().startswith(("data:", "blob:", "about:", "javascript:")):
                     found.setdefault(url, (math.inf, 1.0) if name in _ORIGINALS else _size(url, descriptor))
-    # A thumbnail by its name ("photo-300x200.jpg") says which of the others is whole: "photo.jpg".
+    # The name of a thumbnail ("photo-300x200.jpg") shows which of the others is the original: "photo.jpg".
     whole = {_without_size(url) for url in found} - {None}
     for link in _links(figure):
         if link in found or _without_size(link) in found or link in whole or not found or _has_placeholders(found):
@@ -151,16 +153,16 @@ def _images(figure: LexborNode) -> list[str]:
 
 
 def _links(figure: LexborNode) -> list[str]:
-    """Picture files that the figure's pictures link to, as written."""
-    around = figure.css("a[href]")
+    """URLs of picture files that the figure's pictures link to, as written."""
+    links = figure.css("a[href]")
     if figure.parent is not None and figure.parent.tag == "a":
-        around = [figure.parent, *around]
-    links = [(link.attributes.get("href") or "").strip() for link in around if link.css_first("img")]
-    return [link for link in links if _PICTURE_FILE.search(link.partition("?")[0].partition("#")[0])]
+        links = [figure.parent, *links]
+    urls = [(link.attributes.get("href") or "").strip() for link in links if link.css_first("img")]
+    return [url for url in urls if _PICTURE_FILE.search(url.partition("?")[0].partition("#")[0])]
 
 
 def _without_size(url: str) -> str | None:
-    """WordPress's "photo.jpg" for "photo-300x200.jpg"; None where the name has no size."""
+    """WordPress's "photo.jpg" for "photo-300x200.jpg"; None if the name has no size."""
     path, mark, query = url.partition("?")
     bare = _WORDPRESS_SIZE.sub(r"\1", path)
     return None if bare == path else f"{bare}{mark}{query}"
@@ -171,7 +173,7 @@ def _has_placeholders(found: Iterable[str]) -> bool:
 
 
 def _size(url: str, descriptor: str) -> tuple[float, float]:
-    """Width in pixels where it is told, else 0, and pixel density."""
+    """Width in pixels, 0 if unknown, and pixel density."""
     if width := re.search(r"(\d+)w\b", descriptor):
         return float(width.group(1)), 1.0
     named = _SIZE_IN_NAME.search(url.partition("?")[0])

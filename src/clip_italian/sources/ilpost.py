@@ -1,8 +1,8 @@
-"""Il Post's "La Foto del Giorno": photos and captions of its pages, https://www.ilpost.it.
+"""Il Post's "La Foto del Giorno": photos and captions from its pages, https://www.ilpost.it.
 
-Read are lists of addresses (their pages are asked for politely and kept), saved pages, folders of them, and
-tables that someone collected already. The pictures themselves are left to `clip-italian fetch`. All rights in
-photos and captions stay with their owners: the pairs say no licence but the credit, where there is one.
+Reads lists of URLs (the pages are fetched politely and kept), saved pages, folders of saved pages, and tables that were
+collected earlier. `clip-italian fetch` downloads the pictures. Photos and captions belong to their owners: the pairs
+have no licence, only the credit, if there is one.
 """
 
 import json
@@ -20,27 +20,26 @@ from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources import tables
 from clip_italian.sources.credits import divide
 from clip_italian.sources.figures import Article, absolute, article
-from clip_italian.sources.page_text import DAMAGE, origin, read_page
 from clip_italian.sources.text import flaw, key_id, lines, place, read_all, rows
-from clip_italian.sources.web import Manners, Pages, checked
+from clip_italian.sources.web import DAMAGE, Pages, Policy, checked, origin, read_page
 
 SOURCE = "ilpost"
 _PAGES = (".html", ".htm", ".xhtml")
 _TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 _IMAGES = ("image", "image_url", "img", "img_url", "image_path", "photo", "foto", "immagine", "picture", "src", "url")
 _CAPTIONS = ("captions", "caption", "didascalia", "text", "testo", "description", "descrizione", "title", "titolo")
-_NOTICE = 100  # requested pages from one notice to the next
+_NOTICE_EVERY = 100  # requested pages
 
 
 @dataclass(frozen=True)
 class IlPost:
-    """Reads one list of addresses, saved page, folder of pages or table. Pages are kept in the folder `pages`.
+    """Reads one list of URLs, saved page, folder of pages or table. Fetched pages are kept in the folder `pages`.
 
-    Pauses between requests hold within one list: lists of one host must not be read at the same time.
+    Pauses between requests are kept within one list: do not read two lists of one host at the same time.
     """
 
     pages: Path
-    manners: Manners
+    policy: Policy
 
     def __call__(self, path: Path) -> Iterator[Pair | Reject]:
         if path.is_dir():
@@ -55,9 +54,9 @@ class IlPost:
             yield from self._listed(path)
 
     def _listed(self, path: Path) -> Iterator[Pair | Reject]:
-        pages = Pages(self.pages, self.manners)
+        pages = Pages(self.pages, self.policy)
         seen: set[str] = set()
-        told = 0
+        reported = 0
         for line in lines(path):
             if isinstance(line, Reject):
                 yield line
@@ -79,14 +78,14 @@ class IlPost:
             except DAMAGE as error:
                 yield Reject("", "damaged-gzip", url, f"{where}: {error}; remove it from {self.pages}")
                 continue
-            if pages.asked - told >= _NOTICE:
-                told = pages.asked
-                console.notice(f"{path.name}: line {line.number}, {told:,} pages asked for")
+            if pages.requested - reported >= _NOTICE_EVERY:
+                reported = pages.requested
+                console.notice(f"{path.name}: line {line.number}, {reported:,} pages requested")
             yield from photos(article(html), url, origin(html) or url)
 
 
 def saved(path: Path) -> Iterator[Pair | Reject]:
-    """A page that was saved, gzipped or not. Its address is what it says itself, if it does."""
+    """Pairs of a saved page, gzipped or not; its URL is the one that it declares, if any."""
     try:
         html = read_page(path)
     except (*DAMAGE, OSError) as error:
@@ -98,13 +97,13 @@ def saved(path: Path) -> Iterator[Pair | Reject]:
 
 
 def photos(found: Article, page: str | None, base: str | None, file: Path | None = None) -> Iterator[Pair | Reject]:
-    """The photos of a page at `page`, whose relative addresses start from `base`; `file` is where it lies if saved."""
+    """Pairs of the page at `page`; relative URLs start from `base`, and `file` is the page's file if it was saved."""
     where = page or str(file)
     base = absolute(found.base, base) or base if found.base else base
     if not found.figures:
         yield Reject("", "no-photo", where)
     for figure in found.figures:
-        # The page's own picture can only be told to be that of a figure where there is one figure.
+        # The page's own picture can only be matched with a figure if there is one figure.
         spare = (found.picture,) if found.picture and len(found.figures) == 1 and figure.caption else ()
         image = next(filter(None, (_picture(one, base, file) for one in (*figure.images, *spare))), None)
         caption, credit = divide(figure.caption)
@@ -122,9 +121,9 @@ def photos(found: Article, page: str | None, base: str | None, file: Path | None
 
 
 def table(path: Path) -> Iterator[Pair | Reject]:
-    """JSON lines, a JSON list or CSV that was collected already; the columns are known by their names.
+    """Pairs of JSON lines, a JSON list or CSV; columns are recognised by their names.
 
-    Raises UserError where no column has a name that pictures or captions go by.
+    Raises UserError if no column has a known name for pictures or captions.
     """
     suffix = _suffix(path)
     if suffix in (".csv", ".tsv"):
@@ -138,7 +137,7 @@ def table(path: Path) -> Iterator[Pair | Reject]:
 
 
 def columns(names: list[str], path: Path) -> tables.Columns:
-    """The columns with picture and caption among `names`; raises UserError where there are none."""
+    """The columns with picture and caption among `names`; raises UserError if one is missing."""
     known = {name.casefold(): name for name in reversed(names)}
     image = next((known[name] for name in _IMAGES if name in known), None)
     caption = next((known[name] for name in _CAPTIONS if name in known), None)
@@ -146,7 +145,7 @@ def columns(names: list[str], path: Path) -> tables.Columns:
         what = "picture" if image is None else "caption"
         raise UserError(
             f"{path}: no column for the {what} among {', '.join(names)[:200]!r}; rename it to "
-            f"{'image' if image is None else 'caption'}, or name it to clip-italian collect csv or jsonl"
+            f"{'image' if image is None else 'caption'}, or use clip-italian collect csv or jsonl and name it"
         )
     return tables.Columns(image, caption, source=SOURCE)
 
@@ -167,7 +166,7 @@ def _json_list(text: str, path: Path) -> Iterator[Pair | Reject]:
 
 
 def _header(path: Path) -> list[str]:
-    """The names in the first line, by the delimiter that makes the most of them."""
+    """Column names in the first line, with the delimiter that gives most columns."""
     best: list[str] = []
     for delimiter in tables.DELIMITERS:
         read = rows(lines(path), delimiter)
@@ -188,7 +187,7 @@ def _first_keys(path: Path) -> list[str]:
 
 
 def _picture(address: str, base: str | None, file: Path | None) -> str | None:
-    """A picture's address, or path where a browser saved it beside the page."""
+    """URL of a picture, or its path if a browser saved it beside the page."""
     if file is not None and "://" not in address and not address.startswith("/"):
         try:
             local = file.parent / unquote(address.partition("?")[0])
@@ -200,5 +199,5 @@ def _picture(address: str, base: str | None, file: Path | None) -> str | None:
 
 
 def _suffix(path: Path) -> str:
-    """The ending in lower case, without .gz."""
+    """File suffix in lower case, without .gz."""
     return Path(path.name.lower().removesuffix(".gz")).suffix

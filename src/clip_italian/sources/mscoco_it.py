@@ -1,8 +1,7 @@
 """MSCOCO-IT: the captions of MSCOCO in Italian, from its six published JSON files.
 
-https://github.com/crux82/mscoco-it. A machine translated the captions of the training and the
-"unvalidated" files; people checked those of the "validated" ones: give only these files where that matters.
-The published development set is our split "val", the test set "test".
+https://github.com/crux82/mscoco-it. Captions are machine-translated; people validated those in the "validated" files.
+The published development set becomes the split "val", the test set "test".
 """
 
 import json
@@ -27,10 +26,10 @@ _SPLITS = {"trainingset": "train", "devset": "val", "testset": "test"}
 
 @dataclass(frozen=True)
 class MscocoIt:
-    """Reads one file: a pair an image with all its captions.
+    """Reads one file: one pair per image with all its captions.
 
-    Pictures are looked for in `images` (an absolute path), flat or in its folders train2014, val2014, train2017 and
-    val2017, by the names of either release; one that is not there becomes a reject. Without a folder, `image` is the
+    Pictures are looked up in the folder `images` (an absolute path), directly or in train2014, val2014, train2017 and
+    val2017, by the file names of either release; a missing one becomes a reject. Without a folder, `image` is the
     picture's public URL.
     """
 
@@ -75,9 +74,9 @@ class MscocoIt:
 
 
 def picture_places(name: str) -> tuple[str, ...]:
-    """Where a picture with a name of 2014 may lie in a folder, also by its name of 2017 ("000000000359.jpg").
+    """Possible paths of a picture with a name of 2014, including its name of 2017 ("000000000359.jpg").
 
-    The release of 2017 drew train and val anew, so a picture can be in either of its folders.
+    The release of 2017 has another division into train and val, so a picture can be in either of its folders.
     """
     _, part, short = name.split("_")
     folders = (part, "train2017", "val2017", part.replace("2014", ""), "images")
@@ -92,18 +91,18 @@ def _load(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error}); download the file again") from error
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
-        raise UserError(f"{path}: no list of annotations in it; give the files that MSCOCO-IT is published as")
+        raise UserError(f"{path}: no list of annotations in it; give the files as MSCOCO-IT publishes them")
     return data
 
 
 def _objects(data: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """The entries of a list, those that are objects."""
+    """The objects in a list."""
     found = data.get(name)
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
 def _number(value: Any) -> int | None:
-    """An id as an integer: some files have them as strings."""
+    """An id as an integer, or None; some files have ids as strings."""
     text = str(value).strip()
     return int(text) if text.isdecimal() and len(text) <= 12 else None
 
@@ -121,9 +120,9 @@ def _caption(entry: dict[str, Any], path: Path) -> tuple[int, str] | Reject:
 
 
 def _file_name(entry: dict[str, Any], number: int, path: Path) -> str:
-    """The picture's file name as published, also where the list of images lacks it.
+    """The picture's published file name, derived from the id if the list of images lacks it.
 
-    All of the development and test sets was taken from MSCOCO's val2014.
+    The development and test sets are subsets of MSCOCO's val2014.
     """
     name = entry.get("file_name")
     if isinstance(name, str) and _FILE_NAME.fullmatch(name):

@@ -1,7 +1,7 @@
-"""The picture book: emoji drawings and Tux Paint stamps with captions in a language.
+"""The picture book: emoji drawings and Tux Paint stamps with captions in one language.
 
-A small data set that every machine can make from package registries: about 2,800 pictures of
-288 x 288 pixels, each with one caption. Takes about 30 s on 2 cores.
+A small data set that any machine can make from package registries: about 2,800 pictures of 288 x 288 pixels, each with
+one caption, in about 30 s on 2 cores.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ SPLIT_SEED = "picture-book-1"
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture to draw, with what is said about it."""
+    """A picture to draw, with its caption in the target language and in English."""
 
     id: str
     drawing: emoji.Emoji | stamps.Stamp
@@ -40,17 +40,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What tells a drawn picture: digest of its pixels, and `identity.picture_hash`."""
+    """Digest of a drawn picture's pixels, and its perceptual hash."""
 
     pixels: str
-    look: str
+    phash: str
 
 
 def collect(language: Language, output: Path, notice: Callable[[str], None]) -> list[Pair]:
-    """Make the pictures beside `output` (folder NAME-images), write the pairs file and return its pairs.
+    """Draw the pictures into the folder NAME-images beside `output`, write the pairs file and return its pairs.
 
-    `notice` gets a line for what is left out: the stamps where there is no apt-get, and
-    pictures that cannot be drawn.
+    `notice` gets a line about what is left out: the stamps if there is no apt-get, and pictures that cannot be drawn.
     """
     found = list(_emoji_entries(language)) + list(_stamp_entries(language, notice))
     with atomic.staged(output.parent / f"{output.stem}-images") as folder:
@@ -61,7 +60,7 @@ def collect(language: Language, output: Path, notice: Callable[[str], None]) -> 
         notice(f"{len(undrawable)} stamps have no usable size and are left out: {', '.join(undrawable)}")
     kept = [(entry, drawing) for entry, drawing in zip(found, drawn, strict=True) if drawing is not None]
     keys = [[concept(entry.caption), f"pixels {drawing.pixels}"] for entry, drawing in kept]
-    for pair in near_pairs([drawing.look for _, drawing in kept], DISTANCE):
+    for pair in near_pairs([drawing.phash for _, drawing in kept], DISTANCE):
         for row in pair:
             keys[row].append(f"alike {pair}")
     splits = assign(keys, SPLIT_SEED)
@@ -74,7 +73,7 @@ def collect(language: Language, output: Path, notice: Callable[[str], None]) -> 
             split=split,
             captions_original=(entry.english,),
             license=entry.license,
-            phash=drawing.look,
+            phash=drawing.phash,
         )
         for (entry, drawing), split in zip(kept, splits, strict=True)
     ]
@@ -91,10 +90,12 @@ def _emoji_entries(language: Language) -> Iterator[Entry]:
 def _stamp_entries(language: Language, notice: Callable[[str], None]) -> Iterator[Entry]:
     folder = assets.stamps()
     if folder is None:
-        notice("no apt-get here: the picture book is made without the Tux Paint stamps, figures will differ")
+        notice(
+            "no apt-get on this machine: the picture book is made without the Tux Paint stamps, so figures will differ"
+        )
         return
     if not assets.stamps_are_reference():
-        notice("another version of the stamps than the published figures were measured with: they may differ")
+        notice("this version of the stamps is not the one behind the published figures, which may differ")
     for stamp in stamps.read(folder / "stamps", language.code):
         caption = language.describe_stamp(stamp.sentence)
         if caption is not None:
@@ -103,7 +104,7 @@ def _stamp_entries(language: Language, notice: Callable[[str], None]) -> Iterato
 
 
 def _draw_all(entries: list[Entry], folder: Path) -> list[Drawing | None]:
-    """Draw every entry into `folder`, in two processes: resvg holds the interpreter's lock."""
+    """Draw every entry into `folder` in two processes, as resvg holds the GIL; None for those that cannot be drawn."""
     # A forked child starts at once; a spawned one would import torch first. The children use no torch.
     method = "fork" if sys.platform == "linux" else "spawn"
     context = multiprocessing.get_context(method)
@@ -116,7 +117,7 @@ def _draw_all(entries: list[Entry], folder: Path) -> list[Drawing | None]:
 
 
 def _draw(entry: Entry, folder: Path) -> Drawing | None:
-    """Write the picture; None where it cannot be drawn."""
+    """Draw one picture and save it; None if it cannot be drawn."""
     try:
         if isinstance(entry.drawing, emoji.Emoji):
             image = emoji.rasterise(entry.drawing.svg, SIZE)

@@ -1,7 +1,6 @@
-"""Tux Paint stamps: drawings and photos cut out for children, with a sentence in many languages.
+"""Tux Paint stamps: cut-out drawings and photos for children, described by a sentence in many languages.
 
-Each picture has a `.txt` beside it: the English sentence in the first line, then
-`it.utf8=Una mela rossa.` and the like.
+A `.txt` beside each picture has the English sentence in its first line, then lines such as `it.utf8=Una mela rossa.`.
 """
 
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from clip_italian.sources.emoji import rasterise
 
 @dataclass(frozen=True)
 class Stamp:
-    """A stamp's name, sentence in the wanted language and in English, and picture file."""
+    """A stamp: its name, its sentence in the target language and in English, and its picture file."""
 
     name: str
     sentence: str
@@ -25,7 +24,7 @@ class Stamp:
 
 
 def read(folder: Path, language: str) -> Iterator[Stamp]:
-    """Stamps under `folder` that have a sentence in `language`, sorted by name."""
+    """Stamps below `folder` with a sentence in `language`, sorted by name."""
     for text in sorted(folder.rglob("*.txt")):
         picture = next((text.with_suffix(s) for s in (".png", ".svg") if text.with_suffix(s).is_file()), None)
         lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -37,9 +36,9 @@ def read(folder: Path, language: str) -> Iterator[Stamp]:
 
 
 def draw(stamp: Stamp, size: int) -> Image.Image:
-    """The stamp with transparency, RGBA; vector stamps get `size` pixels in width.
+    """The stamp in RGBA; vector stamps are drawn `size` pixels wide.
 
-    Raises PictureError where the file is no picture.
+    Raises PictureError if the file cannot be decoded.
     """
     if stamp.path.suffix == ".svg":
         try:

@@ -1,7 +1,7 @@
-"""Pairs of your own: JSON lines, CSV or Parquet with a picture and a caption a row, or pairs files to put together.
+"""Your own pairs: JSON lines, CSV or Parquet with a picture and a caption per row, or pairs files to merge.
 
-Paths of pictures start at the folder of the file. A row without an id gets one made of the URL or of the
-picture's content, so that rows of one picture come together and equal file names in two folders do not.
+Picture paths start at the folder of the file. A row without an id gets one derived from the URL or from the picture's
+content, so that rows of one picture are merged, and equal file names in two folders are not.
 """
 
 import hashlib
@@ -29,9 +29,9 @@ _OTHERS = ("id", "source", "split", "captions_original", "captions_en", "license
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns with picture, caption(s) and id; None: as in a pairs file.
+    """Names of the columns with picture, caption(s) and id; None for those of a pairs file.
 
-    `source` is what the rows are called that name no source; None: the file's name.
+    `source` is the source of rows that name none; None for the file's name.
     """
 
     image: str | None = None
@@ -69,8 +69,8 @@ class JsonLines:
 class Csv:
     """Reads one file with a header line.
 
-    `delimiter` None: that of comma, semicolon and tab by which the header has the columns.
-    Raises UserError where it has them by none.
+    `delimiter` None: the one of comma, semicolon and tab with which the header has the columns. Raises UserError if
+    there is none.
     """
 
     columns: Columns
@@ -91,7 +91,7 @@ class Csv:
                 yield from_row(dict(zip(header, row.fields, strict=True)), self.columns, path, place(path, row.number))
 
     def _header(self, path: Path) -> tuple[str, list[str]]:
-        """The delimiter and the names of the columns; none for an empty file."""
+        """The delimiter and the column names; no names for an empty file."""
         needed = {name for name in (self.columns.image, self.columns.caption, self.columns.id) if name}
         best: list[str] = []
         for delimiter in [self.delimiter] if self.delimiter else DELIMITERS:
@@ -102,7 +102,7 @@ class Csv:
             best = max(best, found, key=len)
         raise UserError(
             f"{path}: no column {', '.join(sorted(needed - set(best)))} in its first line {', '.join(best)[:200]!r}; "
-            "name columns by --image-column, --caption-column, --id-column, and --delimiter if need be"
+            "name columns with --image-column, --caption-column, --id-column, and set --delimiter if needed"
         )
 
 
@@ -132,16 +132,16 @@ def _chosen(schema: pa.Schema, columns: Columns, path: Path) -> list[str]:
     names: list[str] = schema.names
     for what, some in (("image", _image_names(columns)), ("caption", _caption_names(columns)), ("id", (columns.id,))):
         if not any(name is None or name in names for name in some):
-            raise UserError(f"{path}: no column {some[0]!r}; it has {', '.join(names)}; name it by --{what}-column")
+            raise UserError(f"{path}: no column {some[0]!r}; it has {', '.join(names)}; name it with --{what}-column")
     image = next(name for name in _image_names(columns) if name in names)
     if pa.types.is_struct(schema.field(image).type):
-        raise UserError(f"{path}: column {image!r} holds the pictures themselves; write them to files and name those")
+        raise UserError(f"{path}: column {image!r} holds picture contents; write them to files and give their paths")
     taken = {*_image_names(columns), *_caption_names(columns), columns.id, *_OTHERS}
     return [name for name in names if name in taken]
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Values as Python has them; text that is not UTF-8 is decoded as that of text files."""
+    """Values as Python objects; text that is not UTF-8 is decoded as in text files."""
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
@@ -164,7 +164,7 @@ def _caption_names(columns: Columns) -> tuple[str, ...]:
 
 
 def from_row(values: Mapping[str, Any], columns: Columns, path: Path, where: str) -> Pair | Reject:
-    """A row as a pair. Its `id` is only taken where it is named or the row is one of a pairs file."""
+    """A row as a pair. Its `id` is used only if the column is named, or if the row is from a pairs file."""
     image = next((values[name] for name in _image_names(columns) if values.get(name)), None)
     if not isinstance(image, str) or not image.strip():
         return Reject("", "no-image", detail=where)
@@ -190,7 +190,7 @@ def from_row(values: Mapping[str, Any], columns: Columns, path: Path, where: str
 
 
 def _captions(values: Mapping[str, Any], columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The captions that say something, and what they were translated from, side by side where both are whole."""
+    """Non-empty captions and the texts they were translated from, aligned if both lists have the same length."""
     found = next((values[name] for name in _caption_names(columns) if values.get(name)), ())
     captions = [one_line(_text(text) or "") for text in (found if isinstance(found, list) else [found])]
     beside = values.get("captions_original") or values.get("captions_en") or ()
@@ -204,12 +204,12 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-@lru_cache(maxsize=256)  # rows of one picture tend to stand together
+@lru_cache(maxsize=256)  # rows of one picture are often adjacent
 def id_of(image: str) -> str:
-    """An id from an URL, or from the content of a picture file."""
+    """An id derived from a URL, or from the content of a picture file."""
     return made_id(image if "://" in image else None, lambda: Path(image).read_bytes())
 
 
 def made_id(url: str | None, content: Callable[[], bytes]) -> str:
-    """An id from an URL where there is one, else from a picture's content."""
+    """An id derived from the URL if there is one, else from the picture's content."""
     return key_id("url", url) if url and "://" in url else f"img-{hashlib.sha256(content()).hexdigest()[:16]}"

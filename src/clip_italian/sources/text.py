@@ -1,9 +1,8 @@
-"""Lines and rows of text files as they are found: gzipped or not, in UTF-8 or not, damaged or not.
+"""Stream lines and rows of real-world text files: gzipped or not, in mixed encodings, possibly damaged.
 
-Everything streams. A line that is not UTF-8 is read as Windows-1252 by itself (Latin-1 where that
-has no letter for a byte): files put together from several sources hold both. A line with a NUL byte
-or of more than a megabyte becomes a reject. So does the place where a gzip file is damaged: what
-stood before it is kept.
+A line that is not UTF-8 is read as Windows-1252 (Latin-1 for bytes that Windows-1252 does not define), each line by
+itself, as files compiled from several sources mix encodings. A line with a NUL byte or of more than a megabyte becomes
+a reject. Damage in a gzip file is a reject, too; the lines before it are kept.
 """
 
 import gzip
@@ -18,7 +17,7 @@ from clip_italian.errors import UserError
 from clip_italian.pipeline.rejects import Reject
 
 MAX_LINE = 1 << 20  # bytes; the longest rows of WIT, with a whole section of an article, have some 10,000
-# How far a quoted field may run before its opening quote is taken for a stray one.
+# A quoted field that runs further has a stray opening quote.
 REACH_LINES = 200
 REACH_CHARACTERS = 200_000
 
@@ -26,21 +25,21 @@ _DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 class Line(NamedTuple):
-    """A line without its end; `number` counts from 1."""
+    """A line without its line end; numbers start at 1."""
 
     number: int
     text: str
 
 
 class Row(NamedTuple):
-    """The fields of a row; `number` is that of its first line."""
+    """The fields of a row; `number` is its first line's."""
 
     number: int
     fields: list[str]
 
 
 def decode(raw: bytes) -> str:
-    """Bytes as UTF-8, else Windows-1252, else Latin-1; UTF-16 where a byte order mark says so. The mark is left out."""
+    """Bytes decoded as UTF-8, else Windows-1252, else Latin-1; as UTF-16 after a byte order mark, which is dropped."""
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16", errors="replace")
     for encoding in ("utf-8-sig", "cp1252"):
@@ -52,7 +51,7 @@ def decode(raw: bytes) -> str:
 
 
 def flaw(text: str) -> str | None:
-    """Why a text cannot be stored ("nul-byte", "broken-text": half a character), or None."""
+    """Reason why a text cannot be stored ("nul-byte"; "broken-text": an unpaired surrogate), or None."""
     if "\0" in text:
         return "nul-byte"
     try:
@@ -63,22 +62,22 @@ def flaw(text: str) -> str | None:
 
 
 def one_line(text: str) -> str:
-    """A caption with single spaces for all its white space."""
+    """The text with all white space collapsed to single spaces."""
     return " ".join(text.split())
 
 
 def key_id(source: str, key: str) -> str:
-    """A short stable id from an URL or path: equal for equal keys."""
+    """A short stable id derived from a URL or path."""
     return f"{source}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def place(path: Path, number: int) -> str:
-    """How rejects name where they stood."""
+    """Location of a line, for rejects."""
     return f"{path.name}, line {number}"
 
 
 def read_all(path: Path) -> str:
-    """A whole file as text; raises UserError where its compression is damaged."""
+    """A whole file as text; raises UserError if its compression is damaged."""
     with _open(path) as file:
         try:
             return decode(file.read())
@@ -87,7 +86,7 @@ def read_all(path: Path) -> str:
 
 
 def lines(path: Path) -> Iterator[Line | Reject]:
-    """Lines of a file, compressed or not; raises UserError for a folder or UTF-16."""
+    """Lines of a file, gzipped or not; raises UserError for a folder or UTF-16."""
     number = 0
     with _open(path) as file:
         try:
@@ -108,13 +107,13 @@ def lines(path: Path) -> Iterator[Line | Reject]:
 def rows(
     source: Iterator[Line | Reject], delimiter: str, starts: Callable[[str], bool] | None = None
 ) -> Iterator[Row | Reject]:
-    """Rows with csv-style quoting, which the first row gives the number of columns.
+    """Rows with CSV quoting; the first row sets the number of columns.
 
-    A field is quoted where its first character is a quote; inside, a quote is written twice, and
-    delimiters and line ends are text. An opening quote is taken for a letter where its field does
-    not end well: another text follows the closing quote, the row gets another number of columns, the field
-    runs over more than `REACH_LINES`, or over a line that `starts` knows to be the first of a row.
-    So a stray quote costs no other row. Rows of another number of columns come as they are.
+    A field is quoted if it begins with a quote; inside, quotes are doubled, and delimiters and line ends are text. An
+    opening quote counts as a plain character if the field does not close properly: text follows the closing quote, the
+    row gets another number of columns, the field spans more than `REACH_LINES` lines, or it spans a line for which
+    `starts` (is this the first line of a row?) is true. So a stray quote damages no other row. Rows with another number
+    of columns are given as they are.
     """
     ahead = _Ahead(source)
     columns = 0
@@ -128,7 +127,7 @@ def rows(
 
 
 class _Ahead:
-    """Lines that can be looked at before they are taken."""
+    """Lines with lookahead."""
 
     def __init__(self, source: Iterator[Line | Reject]) -> None:
         self._source = source
@@ -138,7 +137,7 @@ class _Ahead:
         return self._seen.popleft() if self._seen else next(self._source, None)
 
     def text(self, distance: int) -> str | None:
-        """The line `distance` lines after the next one; None where there is none or it was rejected."""
+        """The line `distance` lines after the next one; None at the end or if it was rejected."""
         while len(self._seen) <= distance:
             item = next(self._source, None)
             if item is None:
@@ -168,9 +167,9 @@ def _fields(text: str, ahead: _Ahead, delimiter: str, columns: int, starts: Call
 def _attempt(
     text: str, ahead: _Ahead, delimiter: str, letters: set[int], starts: Callable[[str], bool] | None
 ) -> tuple[list[str], int, list[int]]:
-    """Fields, how many further lines they took, and where fields over several lines open.
+    """Fields, number of further lines used, and positions where fields that span lines open.
 
-    `letters` are the places of quotes that open nothing.
+    `letters` are positions of quotes that count as plain characters.
     """
     fields: list[str] = []
     used, at = 0, 0
@@ -197,7 +196,7 @@ def _attempt(
 def _close(
     text: str, start: int, ahead: _Ahead, used: int, delimiter: str, starts: Callable[[str], bool] | None
 ) -> tuple[str, int, int | None]:
-    """The text with the lines that a quoted field goes on over, how many of them, and where it closes if it does."""
+    """The text with the further lines that a quoted field spans, their number, and where the field closes or None."""
     at = start
     while True:
         quote = text.find('"', at)

@@ -1,7 +1,7 @@
-"""The Unsplash data set, Lite (25,000 photos, the paper's gallery) or Full: `photos.tsv000`, `photos.csv000` and so on.
+"""The Unsplash data set, Lite (25,000 photos, the paper's gallery) or Full: files `photos.tsv000`, `photos.csv000` …
 
-https://github.com/unsplash/datasets. Tab-separated values with a header line. Descriptions are English, by the
-photographer or by a program; a photo without any stays, to be searched for.
+https://github.com/unsplash/datasets. Tab-separated values with a header line. Descriptions are in English, written by
+the photographer or by a program. A photo without a description is kept: it can be searched for.
 """
 
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ _DESCRIPTIONS = ("photo_description", "ai_description")
 
 @dataclass(frozen=True)
 class Unsplash:
-    """Reads one file, a pair a photo; `width` pixels are asked of the host, 0 for the photo as it was uploaded."""
+    """Reads one file, one pair per photo; URLs ask for `width` pixels, or for the photo as uploaded if 0."""
 
     width: int = 640
 
     def __call__(self, path: Path) -> Iterator[Pair | Reject]:
-        """Raises UserError where the header lacks photo_id or photo_image_url."""
+        """The pairs and rejects of a file. Raises UserError if the header lacks photo_id or photo_image_url."""
         columns: list[str] | None = None
         for row in rows(lines(path), "\t"):
             if isinstance(row, Reject):
@@ -51,7 +51,7 @@ class Unsplash:
         return Pair(f"unsplash-{id_}", self._sized(url), captions, "unsplash", license=LICENSE, page=page)
 
     def _sized(self, url: str) -> str:
-        """The address of the photo in the wanted width, as JPEG; the photo's file has some megabytes."""
+        """URL of the photo as a JPEG of the given width; the original has several megabytes."""
         if not self.width:
             return url
         parts = urlsplit(url)

@@ -1,7 +1,7 @@
-"""WIT, the Wikipedia-based image-text set: reference descriptions of one language from its published TSV files.
+"""WIT, the Wikipedia-based image-text data set: reference descriptions in one language from its published TSV files.
 
-https://github.com/google-research-datasets/wit. The text is CC BY-SA 3.0; each image has its own
-licence, which the files do not tell.
+https://github.com/google-research-datasets/wit. The text is CC BY-SA 3.0; each image has its own licence, which the
+files do not state.
 """
 
 import mimetypes
@@ -24,7 +24,7 @@ COLUMNS = (
     "context_section_description"
 ).split()
 NEEDED = ("language", "page_url", "image_url", "caption_reference_description", "mime_type")
-# Those that `fetch` can decode; drawings (SVG), scans (TIFF, PDF) and animations (GIF) are not photos.
+# Formats of photos; drawings (SVG), scans (TIFF, PDF) and animations (GIF) are left out.
 MIME_TYPES = frozenset({"image/jpeg", "image/png", "image/webp"})
 LICENSE = "text: CC BY-SA 3.0; image: see the page"
 
@@ -34,9 +34,9 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
 
 @dataclass(frozen=True)
 class Wit:
-    """Reads one file: a pair a row in `language`, a reject where such a row cannot be used.
+    """Reads one file: a pair for each row in `language`, a reject for a row that cannot be used.
 
-    Rows of other languages are only counted, in a notice.
+    Rows in other languages are only counted, in a notice.
     """
 
     language: str
@@ -60,14 +60,14 @@ class Wit:
 def _header(fields: list[str], path: Path) -> list[str]:
     missing = [name for name in NEEDED if name not in fields]
     if missing:
-        raise UserError(f"{path}: lacks the columns {', '.join(missing)}; give the TSV files that WIT is published as")
+        raise UserError(f"{path}: lacks the columns {', '.join(missing)}; give the TSV files as WIT publishes them")
     return fields
 
 
 def _is_of_another_language(fields: list[str], language: str, columns: list[str]) -> bool:
     at = columns.index("language")
     found = fields[at] if at < len(fields) else ""
-    # The first word of a stray line may look like a language: only a row that goes on with its page is known.
+    # The first word of a stray line may look like a language code: only a row followed by a page URL counts.
     known = len(fields) == len(columns) or (at == 0 and fields[1:2] and fields[1].startswith("http"))
     return bool(known and found != language and _LANGUAGE.fullmatch(found))
 

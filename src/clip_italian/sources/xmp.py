@@ -1,4 +1,4 @@
-"""XMP: what Lightroom, darktable, digiKam and others say of a picture, inside the file or in a file beside it."""
+"""XMP metadata, as Lightroom, darktable, digiKam and others write it into picture files or sidecars."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from defusedxml.ElementTree import fromstring
 
 from clip_italian.pictures import dates
 
-MOST_BYTES = 1 << 24  # masks and the history of editing take some megabytes
+MOST_BYTES = 1 << 24  # masks and editing history take a few megabytes
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _EXIF = "{http://ns.adobe.com/exif/1.0/}"
@@ -32,7 +32,7 @@ _DATES = (
 
 @dataclass(frozen=True)
 class Xmp:
-    """Descriptions and titles as they are written, in the order to try them, and when the picture was taken."""
+    """Descriptions and titles as written, by preference, and when the picture was taken."""
 
     descriptions: tuple[str, ...] = ()
     titles: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Xmp:
 
 
 def read(packet: bytes | str) -> Xmp:
-    """What a packet or sidecar says. Raises ValueError where it is no XML, declares entities, or is too large."""
+    """Contents of a packet or sidecar. Raises ValueError if it is not XML, declares entities, or is too large."""
     raw = packet.encode(errors="replace") if isinstance(packet, str) else packet
     if len(raw) > MOST_BYTES:
         raise ValueError(f"over {MOST_BYTES:,} bytes")
@@ -64,7 +64,7 @@ def read(packet: bytes | str) -> Xmp:
 
 
 def _values(element: Element) -> Iterator[str]:
-    """Texts of a property: of the alternatives in several languages that of the default first."""
+    """Texts of a property; of alternatives in several languages the default comes first."""
     items = list(element.iter(f"{_RDF}li"))
     for item in sorted(items, key=lambda one: one.get(_LANG) != "x-default") if items else [element]:
         value = item if item.text and item.text.strip() else item.find(f".//{_RDF}value")

@@ -1,4 +1,4 @@
-"""Train, validation and test parts that share neither a caption nor a picture."""
+"""Random assignment of rows to train, val and test that keeps rows with a common key together."""
 
 import hashlib
 from collections.abc import Sequence
@@ -38,10 +38,10 @@ def identity_groups(keys: Sequence[Sequence[str]]) -> list[int]:
 
 
 def assign(keys: Sequence[Sequence[str]], seed: str) -> list[str]:
-    """A split for each row, the same for all rows of an identity group.
+    """The split of each row, the same for all rows of an identity group.
 
-    The draw is a hash of the smallest among the first keys of a group's rows: it depends on
-    nothing else, so that adding rows moves no other row. Further keys only join rows.
+    It is drawn from a hash of the smallest of the first keys of the group's rows and of nothing else, so that adding
+    rows moves no other row. Further keys only join rows.
     """
     groups = identity_groups(keys)
     names: dict[int, str] = {}
@@ -51,9 +51,9 @@ def assign(keys: Sequence[Sequence[str]], seed: str) -> list[str]:
 
 
 def held_out(groups: Sequence[int], ids: Sequence[str], share: float, seed: str) -> list[bool]:
-    """Whether each row is held out for validation: all rows of an identity group, or none.
+    """True for each row that is held out for validation, the same for all rows of an identity group.
 
-    `share` of the groups are, drawn by hashes of their first rows' ids; one at least, and never all.
+    `share` of the groups are held out, drawn by hashes of their first rows' ids; at least one, and never all.
     """
     names = dict(zip(reversed(groups), reversed(ids), strict=True))
     ordered = sorted(names, key=lambda group: hashlib.sha256(f"{seed}:{names[group]}".encode()).digest())
@@ -62,7 +62,7 @@ def held_out(groups: Sequence[int], ids: Sequence[str], share: float, seed: str)
 
 
 def uniform(key: str) -> float:
-    """A number from 0 to 1 that hangs on `key` alone."""
+    """A number from 0 to 1, a hash of `key`."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
 
 

@@ -1,6 +1,6 @@
-"""Rows of a pairs file that show one picture: the same id, address or file, or nearly the same look.
+"""Group the rows of a pairs file by picture: same id, URL or file content, or nearly the same look.
 
-DuckDB groups them, and puts on disk what does not fit into memory.
+DuckDB groups them, on disk if they do not fit into memory.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from clip_italian.pipeline.database import count_rows
 
 
 def address_key(image: str) -> int:
-    """Of an URL, without what does not tell pictures apart (scheme, case of the host, fragment); of others `NO_KEY`."""
+    """Key of a URL without scheme, fragment and case of the host; `NO_KEY` for a path."""
     if "://" not in image:
         return NO_KEY
     try:
@@ -28,20 +28,20 @@ def address_key(image: str) -> int:
     return hash64(f"{parts.netloc.lower()}{parts.path}?{parts.query}")
 
 
-def look(path: Path) -> str | None:
-    """`identity.picture_hash` of a picture file; None where it cannot be decoded."""
+def hash_file(path: Path) -> str | None:
+    """Perceptual hash of a picture file; None if it cannot be decoded."""
     try:
         return picture_hash(open_picture(path))
     except PictureError:
         return None
 
 
-def linked(base: duckdb.DuckDBPyConnection, distance: int, copies: Sequence[tuple[int, int]] = ()) -> None:
-    """Make the table `groups` (row, root) of the table `keys` (row, key, address, content, phash).
+def group_rows(base: duckdb.DuckDBPyConnection, distance: int, copies: Sequence[tuple[int, int]] = ()) -> None:
+    """Create the table `groups` (row, root) from the table `keys` (row, key, address, content, phash).
 
-    Rows that share a key, an address, a content or a hash, also through others, are one picture; its root is the
-    first of them. A picture that is near an earlier one by its hash, or one of the `copies` (pairs of rows), joins it,
-    unless the earlier one has itself joined another: a group is what fits its first member.
+    Rows that share a key, an address, a content or a hash, directly or through others, are one picture; its root is
+    the first of them. A picture whose hash is near an earlier one's, or that `copies` (pairs of rows) joins with one,
+    joins the earlier one, unless that has itself joined another: each member is near the first of its group.
     """
     base.execute("CREATE TABLE links (a BIGINT, b BIGINT)")
     present = {column: f"{column} <> {NO_KEY}" for column in ("key", "address", "content")}
@@ -70,7 +70,7 @@ def linked(base: duckdb.DuckDBPyConnection, distance: int, copies: Sequence[tupl
 
 
 def _contract(base: duckdb.DuckDBPyConnection) -> None:
-    """Connected components: every root with a smaller neighbour joins the smallest one, until no link is left."""
+    """Connected components in SQL: each root joins its smallest neighbour, until no link is left."""
     base.execute("CREATE TABLE groups AS SELECT row, row AS root FROM keys")
     while True:
         base.execute(

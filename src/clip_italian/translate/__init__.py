@@ -1,1 +1,1 @@
-"""Captions from one language to another: engines, the cache of what they answered, and the run over a pairs file."""
+"""Translate the captions of a pairs file: engines, a cache of translations, and rating by people."""

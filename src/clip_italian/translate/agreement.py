@@ -16,7 +16,7 @@ CONFIDENCE = 0.95
 
 
 class Weighting(StrEnum):
-    """How much two different ratings still agree: not at all, or the more the nearer they are."""
+    """Weights of disagreement: none for different ratings, or more the closer they are."""
 
     identity = "identity"
     linear = "linear"
@@ -26,11 +26,11 @@ class Weighting(StrEnum):
 
 @dataclass(frozen=True)
 class Agreement:
-    """A coefficient with what it is made of.
+    """An agreement coefficient with its components.
 
-    `low` and `high` bound the 95 % confidence interval for the population of items that these were drawn
-    from; None with `standard_error` where there is but one item. `observed` is the (weighted) percent
-    agreement as a share, `expected` what chance gives. `items` have a rating, `shared` of them two or more.
+    `low` and `high` bound the 95 % confidence interval for the population from which the items were drawn; they and
+    `standard_error` are None for a single item. `observed` is the (weighted) share of agreement, `expected` the one by
+    chance. `items` is the number of items with a rating, `shared` of those with two or more.
     """
 
     coefficient: float
@@ -44,7 +44,7 @@ class Agreement:
 
 
 def weights(weighting: Weighting, categories: int) -> NDArray[np.float64]:
-    """Square matrix of agreement, from 0 to 1, between categories in order that are equally far apart."""
+    """Square matrix of agreement (0 to 1) between ordered, equally spaced categories."""
     distance = np.abs(np.subtract.outer(np.arange(categories), np.arange(categories))).astype(float)
     farthest = max(categories - 1, 1)
     if weighting is Weighting.linear:
@@ -52,21 +52,21 @@ def weights(weighting: Weighting, categories: int) -> NDArray[np.float64]:
     if weighting is Weighting.quadratic:
         return 1 - (distance / farthest) ** 2
     if weighting is Weighting.ordinal:
-        # Of the categories from one rating to the other, how many pairs can be made.
+        # Number of pairs among the categories from one rating to the other.
         return 1 - distance * (distance + 1) / (farthest * (farthest + 1))
     return np.eye(categories)
 
 
 def count(ratings: Sequence[Sequence[int | None]], categories: Sequence[int]) -> NDArray[np.float64]:
-    """How many raters put each item (row) into each category (column). None is a missing rating."""
+    """Number of raters by item (row) and category (column). None is a missing rating."""
     return np.array([[row.count(category) for category in categories] for row in map(list, ratings)], float)
 
 
 def gwet(counts: NDArray[np.float64], weighting: Weighting) -> Agreement:
-    """AC1 (identity weights) or AC2 from raters by item (row) and category (column).
+    """AC1 (identity weights) or AC2 of the number of raters by item (row) and category (column).
 
-    Items that nobody rated are left out. Raises ValueError where no item has two ratings or there are
-    fewer than two categories.
+    Items without a rating are left out. Raises ValueError if no item has two ratings or if there are fewer than two
+    categories.
     """
     counts = counts[counts.sum(axis=1) > 0]
     raters = counts.sum(axis=1)
@@ -76,7 +76,7 @@ def gwet(counts: NDArray[np.float64], weighting: Weighting) -> Agreement:
         raise ValueError("agreement needs an item with two ratings and two categories")
     table = weights(weighting, categories)
 
-    # Per item: the share of pairs of raters that agree, and the share of each category.
+    # Per item: the share of rater pairs that agree, and the share of each category.
     agreeing = (counts * (counts @ table - 1)).sum(axis=1) / np.where(both, raters * (raters - 1), 1)
     shares = counts / raters[:, None]
     prevalence = shares.mean(axis=0)
@@ -85,7 +85,7 @@ def gwet(counts: NDArray[np.float64], weighting: Weighting) -> Agreement:
     expected = factor * (prevalence * (1 - prevalence)).sum()
     coefficient = (observed - expected) / (1 - expected)
 
-    # Each item's part in the coefficient; their spread gives its variance (Gwet 2014, section 5.3).
+    # Contribution of each item to the coefficient; their variance gives its variance (Gwet 2014, section 5.3).
     by_item = np.where(both, items / shared * (agreeing - expected) / (1 - expected), 0)
     chance = factor * (shares * (1 - prevalence)).sum(axis=1)
     by_item = by_item - 2 * (1 - coefficient) * (chance - expected) / (1 - expected)

@@ -1,7 +1,7 @@
-"""Translations that are there already, in one SQLite file that several runs may share.
+"""Cache of translations in one SQLite file that several runs may share.
 
-The key is the text itself and the engine's identity (languages and options with it). Each batch is
-committed, and synced, when it is stored: what was paid for survives a kill.
+The key is the text and the engine's identity, which includes languages and options. Each batch is committed and synced
+to disk when it is stored: paid translations survive a kill.
 """
 
 import json
@@ -30,14 +30,14 @@ _PAGE = 500
 
 
 def default_path() -> Path:
-    """The cache for all runs of this user."""
+    """Path of the user's cache."""
     return cache_dir() / "translations.sqlite"
 
 
 class Cache:
-    """One engine's translations, and a list (on disk, of this run only) of the texts that are missing.
+    """One engine's translations, and a list (on disk, for this run only) of the texts without one.
 
-    Open it by `opened`. Threads may share it.
+    Open it with `opened`. Thread-safe.
     """
 
     def __init__(self, path: Path, identity: Identity) -> None:
@@ -51,7 +51,7 @@ class Cache:
         (self.engine,) = self._base.execute("SELECT id FROM engines WHERE identity = ?", (described,)).fetchone()
 
     def get(self, texts: Iterable[str]) -> dict[str, str | None]:
-        """The translations that are there; None stands for a text that the engine found too long."""
+        """The translations in the cache; None for a text that is too long for the engine."""
         found: dict[str, str | None] = {}
         for some in in_groups(texts, _PAGE):
             marks = ",".join("?" * len(some))
@@ -61,13 +61,13 @@ class Cache:
         return found
 
     def store(self, translations: Mapping[str, str | None]) -> None:
-        """Keep translations; when this returns they are on the disk."""
+        """Store translations; when it returns they are on disk."""
         rows = [(self.engine, text, translation) for text, translation in translations.items()]
         with self._transaction():
             self._base.executemany("INSERT OR REPLACE INTO translations VALUES (?, ?, ?)", rows)
 
     def note_missing(self, texts: Mapping[str, int]) -> None:
-        """Put those texts (with their characters) that have no translation on the list of missing ones, each once."""
+        """Add texts without a translation to the list of missing ones, each once, with their number of characters."""
         rows = [{"engine": self.engine, "text": text, "characters": count} for text, count in texts.items()]
         with self._transaction():
             self._base.executemany(
@@ -77,18 +77,18 @@ class Cache:
             )
 
     def count_missing(self) -> tuple[int, int]:
-        """Texts on the list, and their characters."""
+        """Number of texts on the list, and of their characters."""
         return self._count("SELECT count(*), total(characters) FROM missing")
 
     def count_done(self) -> tuple[int, int]:
-        """Of these, texts that have a translation by now, and their characters."""
+        """Number of texts on the list that are translated by now, and of their characters."""
         return self._count(
             "SELECT count(*), total(m.characters) FROM missing AS m"
             f" JOIN translations AS t ON t.engine = {self.engine} AND t.text = m.text"
         )
 
     def missing(self) -> Iterator[tuple[str, int]]:
-        """The list in order: text and characters."""
+        """Texts on the list with their number of characters, in order."""
         place = 0
         while True:
             query = "SELECT place, text, characters FROM missing WHERE place > ? ORDER BY place LIMIT ?"
@@ -100,7 +100,7 @@ class Cache:
             yield from ((text, characters) for _, text, characters in rows)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._base.close()
 
     def _count(self, query: str) -> tuple[int, int]:
@@ -122,28 +122,28 @@ class Cache:
 
 @contextmanager
 def opened(path: Path, identity: Identity) -> Iterator[Cache]:
-    """The cache at `path` for one engine, made where it is not there.
+    """The cache at `path` for one engine, created if it does not exist.
 
-    A second run with the same engine and options waits for the first, so that no text is sent by both.
-    Raises UserError where the file is no such cache, or cannot be written.
+    A second run with the same engine and options waits for the first, so that no text is sent twice. Raises UserError
+    if the file is not a cache, or cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(f"{path}.lock"):
             cache = Cache(path, identity)
         try:
-            with _alone(FileLock(f"{path}.{cache.engine}.lock"), path):
+            with _locked(FileLock(f"{path}.{cache.engine}.lock"), path):
                 yield cache
         finally:
             cache.close()
     except sqlite3.Error as error:
         raise UserError(
-            f"{path}: the translation cache cannot be used ({error}); see to it or give another --cache"
+            f"{path}: the translation cache cannot be used ({error}); repair it or give another --cache"
         ) from error
 
 
 @contextmanager
-def _alone(lock: FileLock, path: Path) -> Iterator[None]:
+def _locked(lock: FileLock, path: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -1,6 +1,6 @@
-"""People rate a sample of translations: a file for each rater, and what they say together.
+"""Rating of translations by people: draw a sample, write a file for each rater, and score the filled files.
 
-The scale is that of the CLIP-Italian paper: from 1 where the meaning is lost to 4 for perfect.
+The scale is the CLIP-Italian paper's, from 1 (the meaning is lost) to 4 (perfect).
 """
 
 import csv
@@ -26,8 +26,8 @@ EXPLANATION = "rating-scale.txt"
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A translation to rate; `id` names the pair and, after a colon, which of its captions."""
+class Item:
+    """A translation to rate; `id` is the pair's id, a colon and the number of the caption."""
 
     id: str
     original: str
@@ -36,7 +36,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Ratings:
-    """What some ratings come to: how many of each grade, their mean (None without any), and how many are missing."""
+    """Number of ratings by grade, their mean (None if there are none), and the number of missing ones."""
 
     distribution: dict[int, int]
     mean: float | None
@@ -45,7 +45,7 @@ class Ratings:
 
 @dataclass(frozen=True)
 class Score:
-    """Each rater's ratings, all of them together, and the agreement (empty where no item has two ratings)."""
+    """Ratings of each rater and of all together, and their agreement (empty if no item has two ratings)."""
 
     items: int
     raters: dict[str, Ratings]
@@ -53,12 +53,12 @@ class Score:
     agreement: dict[Weighting, Agreement]
 
 
-def draw(path: Path, size: int, seed: int) -> list[Drawn]:
+def draw(path: Path, size: int, seed: int) -> list[Item]:
     """At most `size` different translations of a pairs file, in an order that the seed decides.
 
-    Raises UserError where none of its captions is translated.
+    Raises UserError if none of its captions is translated.
     """
-    sample: Sample[Drawn] = Sample(size, seed)
+    sample: Sample[Item] = Sample(size, seed)
     for batch in pairs.batches(path):
         for pair in pairs.from_batch(batch):
             originals = pair.captions_original or ()
@@ -66,16 +66,16 @@ def draw(path: Path, size: int, seed: int) -> list[Drawn]:
                 continue
             for number, (original, translation) in enumerate(zip(originals, pair.captions, strict=True), start=1):
                 if original and translation:
-                    sample.add(f"{original}\0{translation}", Drawn(f"{pair.id}:{number}", original, translation))
+                    sample.add(f"{original}\0{translation}", Item(f"{pair.id}:{number}", original, translation))
     if not len(sample):
         raise UserError(f"{path}: no translated captions in it (captions_original); run `clip-italian translate` first")
     return list(sample)
 
 
-def write_sheets(drawn: Sequence[Drawn], raters: Sequence[str], folder: Path, delimiter: str) -> list[Path]:
-    """One CSV file for each rater, with the same rows, and the scale explained beside them.
+def write_sheets(drawn: Sequence[Item], raters: Sequence[str], folder: Path, delimiter: str) -> list[Path]:
+    """Write a CSV file for each rater, all with the same rows, and a file that explains the scale.
 
-    Raises UserError where one of the files is there with ratings in it, and then writes nothing.
+    Raises UserError and writes nothing if one of the files exists and has ratings.
     """
     paths = [folder / f"{rater}.csv" for rater in raters]
     for path in paths:
@@ -94,7 +94,7 @@ def write_sheets(drawn: Sequence[Drawn], raters: Sequence[str], folder: Path, de
 
 
 def explanation(items: int) -> str:
-    """What the raters are told."""
+    """Instructions for the raters."""
     grades = "".join(f"  {grade}  {meaning}\n" for grade, meaning in SCALE.items())
     return (
         f"Rate {items} translations\n\n"
@@ -108,23 +108,23 @@ def explanation(items: int) -> str:
 
 
 def score(paths: Sequence[Path]) -> Score:
-    """Read the raters' files and say what they come to.
+    """Ratings and agreement of the raters' files.
 
-    Raises UserError with file and line where a rating is not on the scale, where files hold different
-    samples, and where there is no rating at all.
+    Raises UserError with file and line if a rating is not on the scale, if the files have different samples, or if
+    there is no rating at all.
     """
     sheets = dict(zip(_names(paths), (list(read(path, SCALE)) for path in paths), strict=True))
     numbers = sorted({row.number for row in _consistent(paths, sheets)})
     table = {name: {row.number: row.rating for row in rows} for name, rows in sheets.items()}
-    given = {name: [ratings.get(number) for number in numbers] for name, ratings in table.items()}
-    together = _ratings([rating for ratings in given.values() for rating in ratings])
+    by_rater = {name: [ratings.get(number) for number in numbers] for name, ratings in table.items()}
+    together = _ratings([rating for ratings in by_rater.values() for rating in ratings])
     if together.mean is None:
         raise UserError(f"{paths[0]}: no ratings in it yet; fill the column “rating” with numbers from 1 to 4")
-    by_item = list(zip(*given.values(), strict=True))
+    by_item = list(zip(*by_rater.values(), strict=True))
     shared = any(sum(rating is not None for rating in item) > 1 for item in by_item)
     counts = count(by_item, list(SCALE))
     agreement = {weighting: gwet(counts, weighting) for weighting in Weighting} if shared else {}
-    return Score(len(numbers), {name: _ratings(ratings) for name, ratings in given.items()}, together, agreement)
+    return Score(len(numbers), {name: _ratings(ratings) for name, ratings in by_rater.items()}, together, agreement)
 
 
 def _ratings(ratings: Sequence[int | None]) -> Ratings:
@@ -136,7 +136,7 @@ def _ratings(ratings: Sequence[int | None]) -> Ratings:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The raters' names: the files', or the whole paths where two have one name. A file given twice is refused."""
+    """Names of the raters: file names, or paths if names repeat. Raises UserError for a file given twice."""
     seen: set[Path] = set()
     for path in paths:
         if path.resolve() in seen:
@@ -147,10 +147,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _consistent(paths: Sequence[Path], sheets: dict[str, list[Row]]) -> Iterator[Row]:
-    """All rows, if the rows of one number are the same in all files.
+    """All rows; raises UserError if rows with one number differ between files.
 
-    A spreadsheet may rewrite an id ("00012" to 12) or lose letters in an old encoding: one column that
-    is the same is enough.
+    One equal column is enough, as a spreadsheet may rewrite an id ("00012" to 12) or lose letters in an old encoding.
     """
     first: dict[int, tuple[Path, Row]] = {}
     for path, rows in zip(paths, sheets.values(), strict=True):
@@ -158,7 +157,7 @@ def _consistent(paths: Sequence[Path], sheets: dict[str, list[Row]]) -> Iterator
             before, known = first.setdefault(row.number, (path, row))
             if not row.same_as(known):
                 raise UserError(
-                    f"{path}, line {row.line}: number {row.number} is another text than in {before}, "
+                    f"{path}, line {row.line}: number {row.number} has another text than in {before}, "
                     f"line {known.line}; give files of one sample"
                 )
             yield row

@@ -1,4 +1,4 @@
-"""A rater's file as spreadsheet programs take and save it: CSV with any of their delimiters and encodings."""
+"""CSV files of raters as spreadsheet programs save them, with any of their delimiters and encodings."""
 
 import codecs
 import csv
@@ -12,14 +12,14 @@ from clip_italian.errors import UserError
 
 COLUMNS = ("number", "id", "original", "translation", "rating")
 DELIMITERS = {"semicolon": ";", "comma": ",", "tab": "\t"}
-# What makes a spreadsheet program take a text for a formula.
+# First characters with which a spreadsheet program takes a text for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _WHOLE = re.compile(r"([0-9]{1,9})(?:[.,]0*)?")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a rater's file; `line` is where it starts, `rating` None where it is missing."""
+    """A row of a rater's file; `line` is its first line, `rating` None if missing."""
 
     line: int
     number: int
@@ -27,19 +27,19 @@ class Row:
     rating: int | None
 
     def same_as(self, other: "Row") -> bool:
-        """Whether one of the texts is the same, apart from letters that old encodings lack."""
+        """True if at least one of the texts is the same, ignoring letters that old encodings lack."""
         return any(_plain(mine) == _plain(theirs) for mine, theirs in zip(self.texts, other.texts, strict=True))
 
 
 def guarded(text: str) -> str:
-    """The text with an apostrophe before it where a spreadsheet program would calculate it."""
+    """The text, after an apostrophe if a spreadsheet program would take it for a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def read(path: Path, scale: Collection[int]) -> Iterator[Row]:
     """The rows of a rater's file.
 
-    Raises UserError with file and line where it is no such file or a rating is not on the scale.
+    Raises UserError with file and line if it is not a rater's file or a rating is not on the scale.
     """
     text = _decode(path)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
@@ -56,11 +56,11 @@ def read(path: Path, scale: Collection[int]) -> Iterator[Row]:
                 continue
             row = _row(cells, where, scale, line, f"{path}, line {line}")
             if row.number in seen:
-                raise UserError(f"{path}, line {line}: number {row.number} is there twice; remove one of the rows")
+                raise UserError(f"{path}, line {line}: number {row.number} occurs twice; remove one of the rows")
             seen.add(row.number)
             yield row
     except csv.Error as error:
-        raise UserError(f"{path}, line {start}: no CSV ({error}); save the sheet as CSV again") from error
+        raise UserError(f"{path}, line {start}: not CSV ({error}); save the sheet as CSV again") from error
     if not where:
         raise UserError(f"{path}: the file is empty; give a file that `clip-italian rate sample` wrote")
 
@@ -107,7 +107,7 @@ def _decode(path: Path) -> str:
 
 
 def _delimiter(text: str) -> str:
-    """The one that finds most columns in the header."""
+    """The delimiter that splits the header into most columns."""
     header = next((line for line in text.splitlines() if "number" in line.casefold()), "")
     return max(DELIMITERS.values(), key=header.count)
 

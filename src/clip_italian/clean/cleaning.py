@@ -1,6 +1,6 @@
-"""Clean a pairs file: first each row by itself, then what occurs again across the rows.
+"""Clean a pairs file: check each row, then remove duplicates across rows.
 
-Memory does not grow with the input, but for some bytes a picture that has a perceptual hash.
+Memory does not grow with the input, except for a few bytes per picture with a perceptual hash.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,15 +28,14 @@ def clean(
 ) -> Summary:  # fmt: skip
     """Write the pairs of `source` that pass `recipe` to `output`, the others to its rejects file.
 
-    `encoder` is called where the recipe wants copies found by features.
-    A killed run goes on where it was. Raises UserError for an input that cannot be read, or a
-    spaCy pipeline or library that the recipe wants and that is not there.
+    `encoder` is called if the recipe asks for copies to be found by features. A killed run resumes. Raises UserError
+    for an input that cannot be read, and if a library or spaCy pipeline that the recipe needs is missing.
     """
     pairs.refuse_overwrite(source, output)
     language = languages.get(recipe.language)
     settings = recipe.model_dump(mode="json")
     if recipe.names is not None:
-        # Which tagger "auto" finds is part of what decides the result.
+        # The tagger that "auto" selects decides the result, too.
         settings["tagger"] = tagger(recipe.names.backend, language, recipe.names.pipeline).name
     job = {"stage": "clean", "settings": settings, "input": parts.file_identity(pairs.require_file(source))}
     with parts.workspace(output, job) as folder:
@@ -46,11 +45,11 @@ def clean(
             if ray is None:
                 Clean(recipe, root)(_probe(language))  # loads word lists and models once, before the workers are forked
             run_stage("clean", Clean(recipe, root), settings, source, checked, workers, ray)
-        again: Iterable[list[Verdict]] = ()
+        duplicates: Iterable[list[Verdict]] = ()
         if recipe.duplicates is not None:
             features = encoder() if recipe.duplicates.copies else None
-            again = verdicts(checked, recipe.duplicates, language.function_words, folder, features)
-        rows = _write(checked, again, output)
+            duplicates = verdicts(checked, recipe.duplicates, language.function_words, folder, features)
+        rows = _write(checked, duplicates, output)
         return Summary(pairs.count(source), rows, by_reason(rejects_path(output)))
 
 
@@ -58,26 +57,28 @@ def _probe(language: Language) -> pa.RecordBatch:
     return pairs.to_batch([Pair("", "http://", language.example_queries, "")])
 
 
-def _write(checked: Path, again: Iterable[list[Verdict]], output: Path) -> int:
-    """The rows of `checked` without what occurs `again`; its rejects and these as one file."""
+def _write(checked: Path, duplicates: Iterable[list[Verdict]], output: Path) -> int:
+    """Write the rows of `checked` without `duplicates`, and the rejects of both steps; return the number of rows."""
     with staged(rejects_path(output)) as refused, staged(output) as temporary, pairs.Writer(temporary) as writer:
 
         def rejects() -> Iterator[Reject]:
             yield from read_rejects(rejects_path(checked))
-            yield from _without(checked, again, output, writer)
+            yield from _without(checked, duplicates, output, writer)
 
         write_rejects(rejects(), refused)
     return writer.rows
 
 
-def _without(checked: Path, again: Iterable[list[Verdict]], output: Path, writer: pairs.Writer) -> Iterator[Reject]:
-    """Write the rows without what occurs again; yield what was left out."""
-    waiting = iter(again)
+def _without(
+    checked: Path, duplicates: Iterable[list[Verdict]], output: Path, writer: pairs.Writer
+) -> Iterator[Reject]:
+    """Write the rows without duplicates; yield the rejects."""
+    waiting = iter(duplicates)
     found = next(waiting, None)
     start = 0
     for batch in pairs.batches(checked):
         end = start + len(batch)
-        touched: dict[int, list[Verdict]] = {}  # by place in the batch
+        touched: dict[int, list[Verdict]] = {}  # by position in the batch
         while found and found[0].row < end:
             touched[found[0].row - start] = found
             found = next(waiting, None)
@@ -88,7 +89,7 @@ def _without(checked: Path, again: Iterable[list[Verdict]], output: Path, writer
 
 
 def _apply(batch: pa.RecordBatch, touched: Mapping[int, Sequence[Verdict]]) -> tuple[pa.RecordBatch, list[Reject]]:
-    """The batch without what the verdicts say; rows that they do not touch never become Python objects."""
+    """The batch without the duplicates, and the rejects; rows without verdicts never become Python objects."""
     rejects: list[Reject] = []
     changed: list[Pair] = []
     order = {row: row for row in range(len(batch))}

@@ -1,7 +1,7 @@
-"""Divide a pairs file into train, val and test so that no picture stands on two sides.
+"""Split a pairs file into train, val and test, with each picture in only one of them.
 
-Published splits stay as they are. Where a picture of a published test (or validation) part occurs
-elsewhere too, it goes there: a model must not have seen what it is tested on.
+Published splits are kept. If a picture of a published test (or validation) split also occurs elsewhere, the other rows
+move to that split or are rejected: a model must not be tested on pictures it was trained on.
 """
 
 from collections import Counter
@@ -36,14 +36,17 @@ KEYS_COLUMNS = (
     "row BIGINT, id VARCHAR, key UBIGINT, address UBIGINT, content UBIGINT, phash VARCHAR,"
     " published TINYINT, draw DOUBLE"
 )
-# By strength: of one picture's published sides the last is the one that stays.
+# In order of precedence: of one picture's published splits the last is kept.
 SIDES = ("", "train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to divide: the shares of val and test among pictures without a published split, the seed of the
-    draw, whether published splits are drawn anew, and the `identity` distance up to which pictures are one."""
+    """Options of `split`.
+
+    `val` and `test` are shares of the pictures without a published split, `redraw` ignores published splits, and
+    `distance` is the hash distance up to which pictures are the same.
+    """
 
     val: float = 0.05
     test: float = 0.05
@@ -53,8 +56,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Divided(Summary):
-    """Rows before and after, rejects by reason, rows on each side, and how many pictures they show."""
+class SplitSummary(Summary):
+    """Also the number of rows in each split, and of different pictures."""
 
     splits: dict[str, int]
     pictures: int
@@ -63,13 +66,12 @@ class Divided(Summary):
 def split(
     source: Path, output: Path, plan: Plan, workers: int = 1, ray: str | None = None,
     encoder: Callable[[], copies.Encoder | None] | None = None,
-) -> Divided:  # fmt: skip
-    """Write the pairs of `source` with `split` (and `phash`, where the picture is local) to `output`.
+) -> SplitSummary:  # fmt: skip
+    """Write the pairs of `source` with `split` (and `phash`, if the picture is local) to `output`.
 
-    With an `encoder` copies that a hash misses are found too, among local pictures (`pictures.copies`); it is called
-    once there are any, and may return None to go by the hash alone.
-    The draw hangs on ids and seed alone: more rows move no other, unless they show the same picture.
-    Raises UserError for a split with an unknown name.
+    With an `encoder`, copies of local pictures that the hash misses are found, too (`pictures.copies`). It is called
+    only if there are local pictures, and may return None to use the hash only. The draw depends only on ids and seed:
+    further rows move no other row, unless they show the same picture. Raises UserError for an unknown split name.
     """
     pairs.refuse_overwrite(source, output)
     identity = parts.file_identity(pairs.require_file(source))
@@ -77,31 +79,31 @@ def split(
     with parts.workspace(output, job) as folder:
         divided = with_small_row_groups(source, folder)
         count = pq.ParquetFile(divided).num_row_groups
-        work = partial(_look_at_part, source=divided, root=source.resolve().parent, plan=plan)
+        work = partial(_hash_part, source=divided, root=source.resolve().parent, plan=plan)
         with console.progress("split", count) as advance:
             parts.make_parts(work, count, folder, workers, ray, advance)
         folders = [parts.part_folder(folder, number) for number in range(count)]
         with database(folder) as base:
             _load_keys(base, folders)
             found = _copies(base, folders, folder, source.resolve().parent, encoder) if encoder else []
-            groups.linked(base, plan.distance, found)
-            decide(base, plan.val, plan.test)
+            groups.group_rows(base, plan.distance, found)
+            assign_splits(base, plan.val, plan.test)
             splits = _write(folders, source, output, _decisions(base))
             pictures = count_rows(
                 base, "(SELECT DISTINCT root FROM groups JOIN sides USING (row) WHERE beside IS NULL)"
             )
         kept = splits.total()
         rejected = by_reason(rejects_path(output))
-        return Divided(
+        return SplitSummary(
             kept + sum(rejected.values()), kept, rejected, {name: splits[name] for name in SIDES[1:]}, pictures
         )
 
 
-def decide(base: duckdb.DuckDBPyConnection, val: float, test: float) -> None:
-    """Make the table `sides` (row, side, beside) of the tables `keys` and `groups` (row, root).
+def assign_splits(base: duckdb.DuckDBPyConnection, val: float, test: float) -> None:
+    """Create the table `sides` (row, side, beside) from the tables `keys` and `groups` (row, root).
 
-    A side is a position in `SIDES`; `beside` is the published row that a row may not stand beside, or null. A group
-    goes by the side of its published row, the strongest one; without one by the draw of its row with the smallest key.
+    `side` is an index into `SIDES`. `beside` is the published row with which a row conflicts, or null. A group gets
+    the split of its published row with the highest precedence, or else the draw of its row with the smallest key.
     """
     base.execute(
         f"""
@@ -123,11 +125,11 @@ def decide(base: duckdb.DuckDBPyConnection, val: float, test: float) -> None:
     )
 
 
-def _look_at_part(number: int, folder: Path, source: Path, root: Path, plan: Plan) -> None:
-    """The part's pairs with their picture hashes, and beside them the keys of all kinds."""
+def _hash_part(number: int, folder: Path, source: Path, root: Path, plan: Plan) -> None:
+    """Write a part's pairs with their picture hashes, and a table of the keys by which rows are grouped."""
     folder.mkdir()
     batch = pairs.as_batch(pq.ParquetFile(source).read_row_group(number, use_threads=False).combine_chunks())
-    seen = [_with_look(pair, root) for pair in pairs.from_batch(batch)]
+    seen = [_with_hash(pair, root) for pair in pairs.from_batch(batch)]
     rows = [pair for pair, _ in seen]
     first = number * pairs.rows.PART_ROWS
     table = {
@@ -144,18 +146,18 @@ def _look_at_part(number: int, folder: Path, source: Path, root: Path, plan: Pla
     pq.write_table(pa.table(table), folder / KEYS_FILE)
 
 
-def _with_look(pair: pairs.Pair, root: Path) -> tuple[pairs.Pair, int]:
+def _with_hash(pair: pairs.Pair, root: Path) -> tuple[pairs.Pair, int]:
     if "://" in pair.image:
         return replace(pair, phash=pair.phash if pair.phash and is_hash(pair.phash) else None), NO_KEY
     path = as_stored(root / pair.image)
-    known = pair.phash if pair.phash and is_hash(pair.phash) else groups.look(path)
+    known = pair.phash if pair.phash and is_hash(pair.phash) else groups.hash_file(path)
     return replace(pair, phash=known), digests.content_key(path)
 
 
 def _side(name: str | None, id_: str) -> int:
     side = pairs.split_name(name) or ""
     if side not in SIDES:
-        raise UserError(f"pair {id_!r}: split {name!r} is none of train, val and test; rename it, or give --redraw")
+        raise UserError(f"pair {id_!r}: split {name!r} is not train, val or test; rename it, or give --redraw")
     return SIDES.index(side)
 
 
@@ -163,9 +165,9 @@ def _copies(
     base: duckdb.DuckDBPyConnection, folders: Sequence[Path], folder: Path, root: Path,
     load: Callable[[], copies.Encoder | None],
 ) -> list[tuple[int, int]]:  # fmt: skip
-    """Pairs of rows whose local pictures are copies of each other by features or by outline.
+    """Pairs of rows whose local pictures are copies of each other, by features or by outline.
 
-    Features stay in `folder`, part by part: a run that was killed goes on with them.
+    Features are kept in `folder`, part by part, for a killed run to resume.
     """
     firsts = "SELECT min(row) FROM keys WHERE content <> 0 AND phash IS NOT NULL GROUP BY content ORDER BY 1"
     chosen = np.array([row for [row] in base.sql(firsts).fetchall()], np.int64)
@@ -194,7 +196,7 @@ def _copies(
 
 
 def _outlines(base: duckdb.DuckDBPyConnection, chosen: np.ndarray) -> set[tuple[int, int]]:
-    """Positions in `chosen` of pictures of nearly one outline whatever their colours: grey copies."""
+    """Pairs of positions in `chosen` of pictures with nearly the same outline, whatever their colours: grey copies."""
     base.register("chosen", pa.table({"place": pa.array(range(len(chosen))), "row": pa.array(chosen)}))
     base.execute(
         "CREATE OR REPLACE TABLE looks AS SELECT min(place) AS row, left(phash, 16) || '-000000000000' AS phash"
@@ -207,7 +209,7 @@ def _outlines(base: duckdb.DuckDBPyConnection, chosen: np.ndarray) -> set[tuple[
 
 
 def _load_keys(base: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
-    """Make the table `keys` of all parts."""
+    """Create the table `keys` from all parts."""
     base.execute(f"CREATE TABLE keys ({KEYS_COLUMNS})")
     if folders:
         files = [str(folder / KEYS_FILE) for folder in folders]
@@ -215,7 +217,7 @@ def _load_keys(base: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None
 
 
 def _decisions(base: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int | None, str | None]]:
-    """For each row its side, and the side and id of the published row that it may not stand beside, if any."""
+    """For each row its side, and side and id of the published row that it conflicts with, if any."""
     found = base.sql(
         "SELECT s.side, other.side, keys.id FROM sides s LEFT JOIN sides other ON s.beside = other.row"
         " LEFT JOIN keys ON s.beside = keys.row ORDER BY s.row"
@@ -227,7 +229,7 @@ def _decisions(base: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int | Non
 def _write(
     folders: Sequence[Path], source: Path, output: Path, decisions: Iterator[tuple[int, int | None, str | None]]
 ) -> Counter[str]:
-    """Write the rows that stay and the rejects; count the former by side."""
+    """Write kept rows and rejects; return the number of kept rows by split."""
     left: Counter[str] = Counter()
     with staged(rejects_path(output)) as refused, staged(output) as temporary, pairs.Writer(temporary) as writer:
 

@@ -1,7 +1,7 @@
-"""Translate the captions of a pairs file: first what the cache lacks, then the file in one pass from the cache.
+"""Translate the captions of a pairs file: fill the cache with missing texts, then write the output from the cache.
 
-The cache is the state: a run that was killed goes on with the texts that are not in it. Memory does
-not grow with the input: the list of missing texts is on the disk, and few batches are under way at once.
+The cache is the only state: a killed run resumes with the texts that are not in it. Memory does not grow with the
+input: the list of missing texts is on disk, and only a few batches are in flight.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,9 +20,8 @@ from clip_italian.translate.engine import Engine
 
 
 @dataclass(frozen=True)
-class Translated(Summary):
-    """Rows before and after; how many had their translations already, captions that came back as they were,
-    and what was sent to the engine by this run."""
+class TranslationSummary(Summary):
+    """Also the number of rows translated before, of captions that equal their original, and of texts sent."""
 
     already: int
     unchanged: int
@@ -39,18 +38,17 @@ class _Counts:
 
 def translate(
     source: Path, output: Path, engine: Engine, cache_path: Path, max_characters: int | None = None, again: bool = False
-) -> Translated:
+) -> TranslationSummary:
     """Write the pairs of `source` with translated captions to `output`; the originals go to `captions_original`.
 
-    Pairs that have `captions_original` pass as they are, or with `again` have those translated anew.
-    Raises UserError where the engine must stop or `max_characters` are not enough: what is done by
-    then is in the cache, and the same call goes on from there.
+    Pairs with `captions_original` are copied unchanged, or translated again from those with `again`. Raises UserError
+    if the engine has to stop or `max_characters` is too small; translations up to then are in the cache.
     """
     pairs.refuse_overwrite(pairs.require_file(source), output)
     with opened(cache_path, engine.identity) as cache:
         _note_missing(source, engine, cache, again)
         texts, characters = cache.count_missing()
-        _tell_estimate(texts, characters, engine, max_characters)
+        _print_estimate(texts, characters, engine, max_characters)
         try:
             with console.progress("translate", texts) as advance:
                 for done in _translate_missing(engine, cache, max_characters):
@@ -61,18 +59,18 @@ def translate(
         sent, characters_sent = cache.count_done()
         if sent < texts:
             raise UserError(
-                f"{source}: stopped before --max-characters {max_characters} would be exceeded, "
-                f"{_pairs_left(source, cache, again):,} pairs are left; what is done is kept, "
-                "the same command with a bigger budget goes on"
+                f"{source}: stopped before exceeding --max-characters {max_characters}, "
+                f"{_pairs_left(source, cache, again):,} pairs are left; translations are kept: "
+                "run the same command with a larger budget to resume"
             )
         counts = _Counts()
         rows = _write(source, output, cache, again, counts)
         rejected = by_reason(rejects_path(output))
-    return Translated(counts.before, rows, rejected, counts.already, counts.unchanged, sent, characters_sent)
+    return TranslationSummary(counts.before, rows, rejected, counts.already, counts.unchanged, sent, characters_sent)
 
 
 def originals(pair: Pair, again: bool) -> tuple[str, ...] | None:
-    """The captions to translate; None for a pair that has its translations."""
+    """The captions to translate; None for a pair that is translated already."""
     if pair.captions_original is None:
         return pair.captions
     return pair.captions_original if again else None
@@ -85,11 +83,11 @@ def _note_missing(source: Path, engine: Engine, cache: Cache, again: bool) -> No
 
 
 def _texts(pair: Pair, again: bool) -> Iterator[str]:
-    """What is sent for a pair: captions without white space around them, but for empty ones."""
+    """Texts to send for a pair: its non-empty captions, stripped."""
     return filter(None, (caption.strip() for caption in originals(pair, again) or ()))
 
 
-def _tell_estimate(texts: int, characters: int, engine: Engine, budget: int | None) -> None:
+def _print_estimate(texts: int, characters: int, engine: Engine, budget: int | None) -> None:
     if not texts:
         console.notice("every caption is in the cache; nothing is sent")
         return
@@ -98,27 +96,27 @@ def _tell_estimate(texts: int, characters: int, engine: Engine, budget: int | No
     line += "" if budget is None else f"; budget: {budget:,}"
     console.notice(line + ("" if quota is None else f"; the account has {quota:,} left"))
     if quota is not None and quota < (characters if budget is None else min(characters, budget)):
-        console.notice("the account has less left than that: the run will stop there, and can be gone on with later")
+        console.notice("the account has less left than that: the run will stop there and can be resumed later")
 
 
 def _translate_missing(engine: Engine, cache: Cache, budget: int | None) -> Iterator[int]:
-    """Translate and store what is missing, as far as the budget goes; yields how many texts a batch had."""
+    """Translate and store missing texts within the budget; yields the number of texts of each batch."""
 
     def work(texts: list[str]) -> int:
-        # Stored by the thread that got it: an error elsewhere cannot lose what was paid for.
+        # Stored by the thread that received it: an error elsewhere cannot lose paid translations.
         cache.store(dict(zip(texts, (_stripped(text) for text in engine.translate(texts)), strict=True)))
         return len(texts)
 
     batches = engine.batches(_within(cache, budget))
     with ThreadPoolExecutor(engine.parallel) as pool:
-        under_way: set[Future[int]] = set()
+        in_flight: set[Future[int]] = set()
         try:
             for batch in batches:
-                under_way.add(pool.submit(work, batch))
-                if len(under_way) == engine.parallel:
-                    finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                in_flight.add(pool.submit(work, batch))
+                if len(in_flight) == engine.parallel:
+                    finished, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in finished)
-            finished, under_way = wait(under_way)
+            finished, in_flight = wait(in_flight)
             yield from (future.result() for future in finished)
         except BaseException:
             engine.stop()
@@ -180,7 +178,7 @@ def _write(source: Path, output: Path, cache: Cache, again: bool, counts: _Count
 def _choose(
     id_: str, captions: Sequence[str], there: dict[str, str | None]
 ) -> tuple[list[tuple[str, str]], list[Reject]]:
-    """Originals with their translations, and the captions that have none that could be used."""
+    """Originals with their translations, and rejects for captions without a usable one."""
     kept: list[tuple[str, str]] = []
     rejects: list[Reject] = []
     for caption in captions:

@@ -12,7 +12,7 @@ from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.database import database
 from clip_italian.pipeline.rejects import Reject, read_rejects, rejects_path
-from clip_italian.split.run import SIDES, Plan, decide, split
+from clip_italian.split.splitting import SIDES, Plan, assign_splits, split
 
 
 def by_address(count, **more):
@@ -103,7 +103,7 @@ def test_another_output_folder_and_json_lines(tmp_path):
 
 
 def test_an_unknown_split_is_said(tmp_path):
-    with pytest.raises(UserError, match=r"pair 'p0': split 'holdout' is none of train, val and test"):
+    with pytest.raises(UserError, match=r"pair 'p0': split 'holdout' is not train, val or test"):
         run(tmp_path, by_address(1, split="holdout"), Plan())
     assert run(tmp_path, by_address(1, split="holdout"), Plan(redraw=True))[0].after == 1
 
@@ -129,7 +129,7 @@ def test_no_group_stands_on_two_sides(rows):
     with database() as base:
         base.register("keys", table.drop(["root"]))
         base.register("groups", table.select(["row", "root"]))
-        decide(base, 0.2, 0.3)
+        assign_splits(base, 0.2, 0.3)
         found = base.sql("SELECT side, beside FROM sides ORDER BY row").fetchall()
     assert len(found) == len(rows)
     for group in set(groups):

@@ -6,15 +6,16 @@ import random
 import signal
 import time
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from clip_italian import pairs
-from clip_italian.clean import run
+from clip_italian.clean import cleaning
+from clip_italian.clean.cleaning import clean
 from clip_italian.clean.recipe import load_clean_recipe
-from clip_italian.clean.run import clean
 from clip_italian.clean.stage import Clean
 from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
@@ -54,29 +55,29 @@ def test_a_whole_run(tmp_path):
 
 @dataclass(frozen=True)
 class Held(Clean):
-    """The stage, but it goes no further once a random number of parts is there."""
+    """The stage, but it goes no further once `wanted` parts are in the folder `parts`."""
+
+    parts: Path = Path()
+    wanted: int = 0
 
     def __call__(self, batch):
-        folder, wanted = HOLD
-        while len(list(folder.glob("0*"))) >= wanted:
+        while len(list(self.parts.glob("0*"))) >= self.wanted:
             time.sleep(0.01)
         return super().__call__(batch)
 
 
 # Functions that the work goes through after the checks, and at which call of theirs it stops.
 LATER = {"verdicts": 1, "_write": 1, "_apply": random.randrange(1, 30), "by_reason": 1}
-HOLD = (Path(), 0)  # folder of parts, and how many of them
 
 
 def run_in_group(source, output, moment):
     """Clean in a process group of its own, and stop (to be killed) at `moment`: so many parts, or a later step."""
-    global HOLD
     os.setsid()
     if isinstance(moment, int):
-        HOLD = output.parent / f"{output.name}.parts" / "checked.parquet.parts", moment
-        run.Clean = Held
+        parts = output.parent / f"{output.name}.parts" / "checked.parquet.parts"
+        cleaning.Clean = partial(Held, parts=parts, wanted=moment)
     else:
-        real, at, times = getattr(run, moment), LATER[moment], count(1)
+        real, at, times = getattr(cleaning, moment), LATER[moment], count(1)
 
         def stop(*arguments):
             if next(times) == at:
@@ -84,7 +85,7 @@ def run_in_group(source, output, moment):
                 time.sleep(600)
             return real(*arguments)
 
-        setattr(run, moment, stop)
+        setattr(cleaning, moment, stop)
     clean(source, output, RECIPE, workers=2)
 
 

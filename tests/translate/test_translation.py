@@ -16,7 +16,7 @@ from clip_italian.errors import UserError
 from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import Reject, read_rejects, rejects_path
 from clip_italian.translate.deepl import DeepL, Options
-from clip_italian.translate.run import translate
+from clip_italian.translate.translation import translate
 from tests.forked import Forked
 from tests.translate.fake_deepl import KEY, FakeDeepL, italian
 from tests.wait import until
@@ -136,7 +136,7 @@ def test_pairs_with_translations_pass_unless_again(run, tmp_path):
 def test_budget_stops_before_it_is_exceeded_and_the_rest_goes_on(run, tmp_path, capsys):
     rows = [Pair(f"p{i:03d}", "i.jpg", (f"ten chr {i:02d}",), "cc") for i in range(100)]
     with FakeDeepL(limit=5_000) as server:
-        with pytest.raises(UserError, match=r"--max-characters 259 would be exceeded, 75 pairs are left"):
+        with pytest.raises(UserError, match=r"stopped before exceeding --max-characters 259, 75 pairs are left"):
             run(rows, server, max_characters=259)
         assert server.billed == 250
         err = capsys.readouterr().err
@@ -150,11 +150,13 @@ def test_budget_stops_before_it_is_exceeded_and_the_rest_goes_on(run, tmp_path, 
     assert pairs.read(tmp_path / "out.parquet") == translated(rows)
 
 
-@pytest.mark.parametrize(("status", "words"), [(456, "quota is used up"), (403, "refuses the key")])
+@pytest.mark.parametrize(("status", "words"), [(456, "quota is used up"), (403, "rejects the key")])
 def test_what_is_done_is_kept_when_the_account_stops(run, tmp_path, status, words):
     rows = some_pairs(300)
     with FakeDeepL(lambda number: (status, {}) if number > 3 else None, delay=0.02) as server:
-        with pytest.raises(UserError, match=rf"{words}.*goes on.*\(150 texts translated now, \d+ pairs left\)"):
+        with pytest.raises(
+            UserError, match=rf"{words}.*run the same command.*\(150 texts translated now, \d+ pairs left\)"
+        ):
             run(rows, server, parallel=3)
         assert not list(tmp_path.glob("out*"))
         server.trouble = lambda number: None
