@@ -14,15 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from clip_italian import pairs
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
 from clip_italian.files.digests import hash64
 from clip_italian.pairs import Pair, concept
-from clip_italian.split.draw import held_out
+from clip_italian.split.draw import connected, held_out
 from clip_italian.train.pictures import FilePictures, Pictures
 from clip_italian.train.shards import read_shards
 
@@ -202,19 +200,10 @@ def _check(batch: pa.RecordBatch, path: Path, first: int) -> None:
 
 def _components(count: int, keys: Sequence[np.ndarray], captions: pa.Array | None = None) -> np.ndarray:
     """(count,) int64: connected components of rows that share a key (numbers from 0) or a caption."""
-    rows = [np.arange(count)] * len(keys)
-    links = [*keys]
+    links = [(np.arange(count), key) for key in keys]
     if captions is not None:
-        rows.append(pc.list_parent_indices(captions).to_numpy())
-        links.append(_concepts(captions.flatten()))
-    # Rows and what they share are the nodes of one graph.
-    offset, columns = count, []
-    for link in links:
-        columns.append(link + offset)
-        offset += int(link.max(initial=-1)) + 1
-    places = np.concatenate(rows), np.concatenate(columns)
-    graph = coo_array((np.ones(len(places[0]), bool), places), shape=(offset, offset))
-    return np.asarray(connected_components(graph, directed=False)[1][:count], np.int64)
+        links.append((pc.list_parent_indices(captions).to_numpy(), _concepts(captions.flatten())))
+    return connected(count, links)
 
 
 def _concepts(texts: pa.Array) -> np.ndarray:
