@@ -74,5 +74,5 @@ def test_the_paper_recipe_is_the_package_default_and_unknown_keys_are_refused():
     assert load_clean_recipe("paper", ["names.share=0.9"]).names.share == 0.9
     with pytest.raises(UsageError, match=r"unknown key names\.shares"):
         load_clean_recipe("paper", ["names.shares=0.9"])
-    with pytest.raises(UsageError, match=r"no such recipe; give a \.toml file or one of paper"):
+    with pytest.raises(UsageError, match=r"no such recipe; give a \.toml file or one of: paper"):
         load_clean_recipe("none")

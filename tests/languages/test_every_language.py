@@ -83,7 +83,7 @@ def test_probes_are_distinct(code):
 
 
 def test_an_unknown_language_is_an_error_with_the_known_ones():
-    with pytest.raises(UsageError, match="there is de, es, it"):
+    with pytest.raises(UsageError, match="available: de, es, it"):
         languages.get("xx")
 
 

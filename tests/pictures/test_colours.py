@@ -1,4 +1,4 @@
-"""Pictures with colour profiles are decoded into the colours that screens show."""
+"""Pictures with colour profiles are decoded to sRGB."""
 
 import io
 import struct
@@ -15,17 +15,17 @@ from clip_italian.serve.pictures import jpeg, uploaded
 from tests.pictures.test_decoding import png
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-ADOBE = colours._made(256 / 563, (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06))
+ADOBE = colours._make_profile(256 / 563, (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06))
 
 
 def tags(profile):
-    """Where each tag's entry in the table begins."""
+    """Return the offset of each entry in the tag table."""
     count = int.from_bytes(profile[128:132], "big")
     return {profile[at : at + 4]: at for at in range(132, 132 + 12 * count, 12)}
 
 
 def exchanged(profile=SRGB):
-    """A profile whose red and blue have changed places."""
+    """Return a profile with red and blue swapped."""
     found, content = tags(profile), bytearray(profile)
     red, blue = found[b"rXYZ"], found[b"bXYZ"]
     content[red : red + 4], content[blue : blue + 4] = content[blue : blue + 4], content[red : red + 4]
@@ -33,8 +33,8 @@ def exchanged(profile=SRGB):
 
 
 def grey(gamma):
-    """A grey profile of a gamma, from one of three colours."""
-    made = bytearray(colours._made(1 / gamma, (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)))
+    """Return a grey profile with a gamma, made from an RGB profile."""
+    made = bytearray(colours._make_profile(1 / gamma, (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)))
     made[16:20] = b"GRAY"
     at = tags(bytes(made))[b"rTRC"]
     made[at : at + 4] = b"kTRC"
@@ -42,7 +42,7 @@ def grey(gamma):
 
 
 def inks():
-    """A profile of printing inks on paper whose cyan looks red, by the corners of a table in Lab."""
+    """Return a CMYK profile whose cyan is red, with a Lab table of corners only."""
     corners = bytearray()
     for ink in np.ndindex(2, 2, 2, 2):
         cyan, _, _, black = ink
@@ -75,7 +75,7 @@ BLUE = Image.new("RGB", (16, 16), (0, 0, 255))
     ids=lambda image: image.mode,
 )
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "JPEG"])
-def test_a_profile_counts_in_every_format(image, kind):
+def test_profiles_apply_in_every_format(image, kind):
     if kind == "JPEG":
         image = image.convert("RGB")
     if kind == "WEBP" and image.mode == "P":
@@ -95,8 +95,8 @@ def test_a_profile_counts_in_every_format(image, kind):
             assert fetched.convert("RGB").getpixel((3, 3))[0] > 240
 
 
-def test_adobe_rgb_as_littlecms_has_it():
-    """What Adobe RGB's own numbers say of (100, 150, 200) in linear light, by hand."""
+def test_adobe_rgb_equals_littlecms():
+    """Convert (100, 150, 200) from Adobe RGB by its definition."""
     linear = (np.array([100, 150, 200]) / 255) ** (563 / 256)
     to_xyz = np.array([[0.5767, 0.1856, 0.1882], [0.2973, 0.6274, 0.0753], [0.027, 0.0707, 0.9911]])
     to_rgb = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.204, 1.057]])
@@ -105,7 +105,7 @@ def test_adobe_rgb_as_littlecms_has_it():
     image = Image.new("RGB", (4, 4), (100, 150, 200))
     found = decoding.decode_bytes(saved(image, icc_profile=ADOBE), "x").getpixel((0, 0))
     assert found == pytest.approx(expected, abs=1.5)
-    # Cameras name it in EXIF alone.
+    # Cameras flag it only in EXIF.
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA001] = 0xFFFF
     exif.get_ifd(0x8769)[0xA005] = {1: "R03"}
@@ -113,7 +113,7 @@ def test_adobe_rgb_as_littlecms_has_it():
     assert decoding.decode_bytes(marked, "x").getpixel((0, 0)) == pytest.approx(expected, abs=3)
 
 
-def test_transparency_stays(tmp_path):
+def test_transparency_is_kept(tmp_path):
     image = BLUE.convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize((16, 16)))
     path = tmp_path / "a.png"
@@ -136,7 +136,7 @@ def test_grey_profiles(kind):
         ] == pytest.approx(168, abs=3)
 
 
-def test_inks_look_as_their_profile_says():
+def test_cmyk_profiles():
     image = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     plain = decoding.decode_bytes(saved(image, "JPEG"), "x").getpixel((3, 3))
     red = decoding.decode_bytes(saved(image, "JPEG", icc_profile=inks()), "x").getpixel((3, 3))
@@ -156,11 +156,11 @@ def test_gamma_and_chromaticity_of_a_png():
     srgb = numbers(0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
     plain = (10, 200, 30)
     assert shown((b"gAMA", numbers(0.45455)), (b"cHRM", srgb)) == plain
-    assert shown((b"cHRM", numbers(0.3127, 0.329, 0.15, 0.06, 0.3, 0.6, 0.64, 0.33))) == plain  # says no gamma
+    assert shown((b"cHRM", numbers(0.3127, 0.329, 0.15, 0.06, 0.3, 0.6, 0.64, 0.33))) == plain  # no gAMA
     swapped = numbers(0.3127, 0.329, 0.15, 0.06, 0.3, 0.6, 0.64, 0.33)
     assert shown((b"gAMA", numbers(0.45455)), (b"cHRM", swapped)) == pytest.approx((30, 200, 10), abs=2)
     assert shown((b"gAMA", numbers(1.0)))[1] == pytest.approx(228, abs=3)  # linear light
-    assert shown((b"gAMA", numbers(1.0)), (b"sRGB", b"\0")) == plain  # which counts more
+    assert shown((b"gAMA", numbers(1.0)), (b"sRGB", b"\0")) == plain  # sRGB takes precedence
     for odd in (numbers(0), numbers(9), b"\xff" * 4):
         assert shown((b"gAMA", odd)) == plain
     for odd in (bytes(32), b"\xff" * 32, numbers(*[0.3] * 8)):
@@ -174,14 +174,14 @@ def test_gamma_and_chromaticity_of_a_png():
         SRGB.replace(b"mntr", b"link", 1), SRGB.replace(b"RGB ", b"CMYK", 1),
     ],
 )  # fmt: skip
-def test_a_broken_profile_or_one_of_other_pixels_is_ignored(profile):
+def test_damaged_and_mismatched_profiles_are_ignored(profile):
     assert decoding.decode_bytes(saved(BLUE, icc_profile=profile), "x").getpixel((0, 0)) == (0, 0, 255)
     inks = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     plain = decoding.decode_bytes(saved(inks, "JPEG"), "x")
     assert np.array_equal(np.asarray(decoding.decode_bytes(saved(inks, "JPEG", icc_profile=profile), "x")), plain)
 
 
-def test_a_profile_that_makes_all_one_colour_is_broken():
+def test_a_profile_with_a_single_colour_is_damaged():
     found, content = tags(ADOBE), bytearray(ADOBE)
     for name in (b"rXYZ", b"gXYZ", b"bXYZ"):
         start = int.from_bytes(ADOBE[found[name] + 4 : found[name] + 8], "big")
@@ -189,7 +189,7 @@ def test_a_profile_that_makes_all_one_colour_is_broken():
     assert decoding.decode_bytes(saved(BLUE, icc_profile=bytes(content)), "x").getpixel((0, 0)) == (0, 0, 255)
 
 
-def test_srgb_costs_nothing():
+def test_srgb_pictures_are_returned_unchanged():
     content = saved(BLUE, "JPEG", icc_profile=SRGB)
     assert np.array_equal(decoding.decode_bytes(content, "x"), decoding.decode_bytes(saved(BLUE, "JPEG"), "x"))
     seen = Image.open(io.BytesIO(content))
@@ -198,8 +198,8 @@ def test_srgb_costs_nothing():
     assert to_jpeg(saved(BLUE, icc_profile=SRGB), limits) == to_jpeg(saved(BLUE), limits)
 
 
-def test_a_profile_too_large_for_pillow_counts():
-    """LittleCMS takes what follows the last tag for no harm."""
+def test_profiles_too_large_for_pillow_apply():
+    """LittleCMS ignores bytes after the last tag."""
     large = bytearray(exchanged() + np.random.default_rng(0).bytes(2 << 20))
     large[:4] = struct.pack(">I", len(large))
     found = decoding.decode_bytes(png((b"iCCP", b"p\0\0" + zlib.compress(bytes(large)))), "x")

@@ -38,6 +38,7 @@ def cluster():
     store = {"object_store_memory": 100 * 2**20, "num_cpus": 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # 15 by default: beside other tests, workers would hardly run
         cluster = Cluster(initialize_head=True, head_node_args=store)
         try:
             yield cluster, lambda: cluster.add_node(**store)

@@ -100,7 +100,7 @@ def test_killed_at_random_points_every_step_leaves_the_index_as_it_was_and_goes_
         try:
             steps(index, *folders)[number]()
         except UserError as error:
-            assert "nothing in it fits" in str(error), "removed by the run that was killed"
+            assert "nothing in it matches" in str(error), "removed by the run that was killed"
         before = contents(index)
         assert before == expected
         assert verify(index) == []

@@ -27,7 +27,7 @@ def test_a_folder_is_found_again_with_what_is_new(photos, tiny_folder, tmp_path,
     elsewhere = Pictures.below(str(photos / "sub"), model=str(tiny_folder), index=tmp_path / "own.idx")
     assert (len(elsewhere), elsewhere.index.folder) == (8, tmp_path / "own.idx")
     (photos / "note.txt").write_text("un gatto")
-    with pytest.raises(UserError, match="no picture"):
+    with pytest.raises(UserError, match="not a picture"):
         pictures.search(str(photos / "note.txt"))
     fewer = Pictures.below(photos, model=str(tiny_folder), exclude=["sub"])
     assert {hit.id for hit in fewer.search("un gatto", k=20)} == {"00.png", "03.png", "06.png", "09.png", "new.png"}

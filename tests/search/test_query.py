@@ -194,12 +194,15 @@ def test_a_text_that_names_a_picture_file_is_that_picture(photos, tmp_path, monk
     assert pictures == (Path("a.jfif"), Path("gatto"), Path("a.jfif"), Path("none"), image, Path("none.JPE"))
     (photos / "perche\u0301").write_bytes((photos / "gatto").read_bytes())
     assert divide(["perch\u00e9"]) == ((), (Path("perch\u00e9"),)), "in whatever form its accent is stored"
-    for name, reason in (("note.txt", "note.txt: a file here, but no picture"), ("film.mp4", r"a file here \(video\)")):
+    for name, reason in (
+        ("note.txt", "note.txt: a file with this name exists, but it is not a picture"),
+        ("film.mp4", r"this name exists \(video\)"),
+    ):
         with pytest.raises(UserError, match=reason):
             divide(["un gatto", name])
 
 
 def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UserError, match="no picture"):
+    with pytest.raises(UserError, match="not a picture"):
         divide([str(tmp_path / "pipe")])

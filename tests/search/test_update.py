@@ -108,7 +108,7 @@ def test_add_keeps_what_is_there_and_tells_folders_of_one_name_apart(tmp_path, p
 def test_remove_by_id_path_folder_pattern_and_missing(tmp_path, photos, model):
     index = tmp_path / "idx"
     update.build(index, [photos], model)
-    with pytest.raises(UserError, match="nothing in it fits"):
+    with pytest.raises(UserError, match="nothing in it matches"):
         update.remove(index, ["nothing.png"])
     assert update.remove(index, ["00.png"]).removed == 1
     assert update.remove(index, [str(photos / "03.png"), "0[69].png"]).removed == 3

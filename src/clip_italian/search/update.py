@@ -156,7 +156,7 @@ def remove(folder: Path, what: Sequence[str], missing: bool = False, force: bool
         if not doomed:
             if missing and not what:
                 return Change(before.pictures, kept=folders)
-            raise UserError(f"{folder}: nothing in it fits {' '.join(what)}; give ids, paths, folders or patterns")
+            raise UserError(f"{folder}: nothing in it matches {' '.join(what)}; give ids, paths, folders or patterns")
         after = writer.commit(before, [], None, gone)
         return Change(after.pictures, removed=len(doomed), unmatched=unmatched, kept=folders)
 
