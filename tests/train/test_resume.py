@@ -149,13 +149,13 @@ def test_killed_or_asked_to_stop(tmp_path, tiny_folder, shapes, cache, undisturb
     _, err = process.communicate()
     assert process.returncode == (0 if how == signal.SIGTERM else -signal.SIGKILL), err
     if how == signal.SIGTERM:
-        assert "--resume goes on from here" in err
+        assert "--resume continues from here" in err
     assert not (output / "model").exists()
 
     refused = command("train", file)
     _, err = refused.communicate()
     assert refused.returncode == 1
-    assert "was not finished; --resume goes on with it" in err
+    assert "holds an unfinished run; continue it with --resume" in err
 
     resumed = command("train", file, "--resume")
     _, err = resumed.communicate()

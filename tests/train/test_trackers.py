@@ -100,7 +100,7 @@ def test_a_service_that_refuses_is_one_line(tmp_path, monkeypatch):
             raise RuntimeError("not logged in\nTraceback")
 
     monkeypatch.setitem(sys.modules, "wandb", Refusing())
-    with pytest.raises(UserError, match=r"^tracking.wandb: not logged in; leave the setting out to go on without$"):
+    with pytest.raises(UserError, match=r"^tracking.wandb: not logged in; remove the setting to continue$"):
         open_trackers(recipe(wandb="project"), tmp_path, None)
 
 

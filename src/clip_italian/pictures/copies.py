@@ -6,13 +6,14 @@ false positives are listed in docs/data.md.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -64,27 +65,27 @@ _FIELDS = 0.97
 Source = TypeVar("Source")
 
 
-class Encoder(Protocol):
+class Encoder(ABC):
     """A source of features. `name` identifies it, so that features of different encoders are never compared."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """Identifier of the encoder."""
-        ...
 
     @property
+    @abstractmethod
     def dim(self) -> int:
         """Feature size."""
-        ...
 
     @property
+    @abstractmethod
     def at_least(self) -> int | None:
         """Shortest side that a JPEG must keep when decoded at reduced size; None: decode full size."""
-        ...
 
+    @abstractmethod
     def encode(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Return features (n, dim) of RGB pictures: float32, unit length."""
-        ...
 
 
 @dataclass(frozen=True)

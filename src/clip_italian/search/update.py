@@ -198,7 +198,7 @@ def write(
 def _new_manifest(
     before: Manifest | None, model: Model, exact: bool, store: str | None, sources: Sequence[Path]
 ) -> Manifest:
-    """The manifest of an empty index; row numbers go on after those of `before`."""
+    """The manifest of an empty index; row numbers continue after those of `before`."""
     return Manifest(
         model=model.encoder.weights_hash, model_name=model.name, dim=model.encoder.dim, exact=exact, store=store,
         inputs=[str(source.resolve()) for source in sources], generation=before.generation if before else 0,

@@ -281,7 +281,7 @@ def markdown(
     parts += [
         "## How",
         f"{_plural(len(results), 'run')}, {minutes:.0f} minutes of steps in all, evaluations and the frozen layers'"
-        f" features not counted; {machine}. One command, which goes on where it was interrupted:",
+        f" features not counted; {machine}. One command, which resumes after an interruption:",
         f"    {command}",
         "A recipe's figure for one seed moves by as much as the standard deviation says: differences that are not"
         " clearly larger are no differences.",

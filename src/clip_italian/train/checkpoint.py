@@ -221,4 +221,6 @@ def _load(path: Path) -> Any:
         # Mapped, so that a process that needs a part of each tensor does not read all of it.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # pickle, zip and torch raise nearly anything on a damaged file
-        raise UserError(f"{path}: damaged ({error}); remove it, and --resume goes on from the one before") from error
+        raise UserError(
+            f"{path}: damaged ({error}); remove it, and --resume continues from the previous one"
+        ) from error

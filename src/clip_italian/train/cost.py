@@ -154,7 +154,7 @@ def read(path: Path) -> Spent | None:
     try:
         return Spent.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:
-        raise UserError(f"{path}: not what a run writes; remove it to go on without the cost so far") from error
+        raise UserError(f"{path}: not what a run writes; remove it to continue without the cost so far") from error
 
 
 @dataclass(frozen=True)

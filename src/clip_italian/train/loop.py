@@ -228,7 +228,7 @@ class Trainer:
         )  # fmt: skip
         if self.processes.any(self.stop_requested()):
             self._save()
-            raise StoppedError("stopped as asked; --resume goes on from here")
+            raise StoppedError("stopped as asked; --resume continues from here")
         if recipe.checkpoints.every and position.step % recipe.checkpoints.every == 0:
             self._save()
 

@@ -224,7 +224,7 @@ class Monitor(SilentMonitor):
             write_report(self._folder / REPORT_FILE, snapshot)
         except OSError as error:
             # The old page stays; a run does not end because of its report.
-            console.notice(f"{self._folder / REPORT_FILE}: cannot be written ({error.strerror}); the run goes on")
+            console.notice(f"{self._folder / REPORT_FILE}: cannot be written ({error.strerror}); training continues")
         took = self._clock() - began
         self._report_at = began + max(_REPORT_EVERY, took / _STEP_SHARE)
         self._evaluation_report_at = began + took / _EVALUATION_SHARE
@@ -240,9 +240,9 @@ def _place(history: list[Record], record: Record) -> int:
 def _reason(error: BaseException | None) -> str:
     """Why a run ended early, in one line."""
     if error is None or isinstance(error, SystemExit):
-        return "before its end; --resume goes on"
+        return "before its end; --resume continues it"
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; --resume goes on"
+        return "interrupted; --resume continues it"
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 

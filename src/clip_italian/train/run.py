@@ -161,7 +161,7 @@ def _unfinished(checkpoints: Checkpoints, what: str, output: Path) -> Checkpoint
     if what == "restart" or checkpoints.finished or not checkpoints.files():
         return None
     if what == "refuse":
-        raise UserError(f"{output}: holds a run that was not finished; --resume goes on with it, or remove {output}")
+        raise UserError(f"{output}: holds an unfinished run; continue it with --resume, or remove {output}")
     return checkpoints.last()
 
 

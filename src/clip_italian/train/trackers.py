@@ -69,7 +69,7 @@ def open_trackers(recipe: Recipe, folder: Path, resume_at: int | None) -> list[T
         try:
             opened.append(Tracker(name, *opener(library, recipe, folder, resume_at)))
         except Exception as error:  # each client has its own errors
-            raise UserError(f"tracking.{name}: {_first_line(error)}; leave the setting out to go on without") from error
+            raise UserError(f"tracking.{name}: {_first_line(error)}; remove the setting to continue") from error
     return opened
 
 
