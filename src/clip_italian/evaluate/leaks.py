@@ -33,8 +33,9 @@ def check(
     if all(training is None for training in known.values()):
         return {name: {"checked": False} for name in known}
     with console.progress("overlap", len(ids)) as advance:
-        load = copies or registry.resolve(registry.COPY_FEATURES).load_or_warn
-        encoder = load() if any(training and "features" in training for training in known.values()) else None
+        encoder = None
+        if any(training and "features" in training for training in known.values()):
+            encoder = (copies or registry.resolve(registry.COPY_FEATURES).load_or_warn)()
         paths, prints = leaks.fingerprints(list(ids), advance, encoder)
     overlaps: dict[str, Overlap] = {}
     for name, training in known.items():
