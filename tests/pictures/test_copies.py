@@ -14,6 +14,7 @@ from clip_italian.pictures.copies import (
     same,
     signatures,
 )
+from tests.pictures.thumbnails import Thumbnails
 
 
 def scene(seed, size=(240, 180)):
@@ -37,18 +38,6 @@ def lettered(image):
     image = image.copy()
     ImageDraw.Draw(image).text((image.width * 0.6, image.height * 0.92), "Foto: Rossi", fill="white")
     return image
-
-
-class Thumbnails:
-    """An encoder without weights: downscaled pictures, equal for mirrored ones."""
-
-    name, dim, at_least = "thumbnails", 64, None
-
-    def encode(self, pictures):
-        small = [np.asarray(one.convert("L").resize((8, 8), Image.Resampling.BOX), np.float32) for one in pictures]
-        rows = np.stack([(one + one[:, ::-1]).ravel() for one in small])
-        rows -= rows.mean(axis=1, keepdims=True)
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
 
 
 DISTORTIONS = {

@@ -1,20 +1,12 @@
 """Dates in files, as local time of the picture; instants in the time zone of Rome."""
 
-import time
 from datetime import datetime
 
 import pytest
 
 from clip_italian.pictures import dates
 
-
-@pytest.fixture(autouse=True)
-def rome(monkeypatch):
-    monkeypatch.setenv("TZ", "Europe/Rome")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("rome")
 
 
 @pytest.mark.parametrize(

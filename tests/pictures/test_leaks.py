@@ -12,6 +12,7 @@ from clip_italian.errors import UserError
 from clip_italian.evaluate.leaks import check
 from clip_italian.pictures.leaks import INFO_KEY, SAME_FILE, SAME_LOOK, Fingerprints, fingerprints
 from clip_italian.pictures.phash import alike
+from tests.pictures.thumbnails import Thumbnails
 
 
 def photo(seed):
@@ -95,18 +96,6 @@ def test_models_that_do_not_tell(pictures, capsys):
     assert check(both, ids, "pairs.jsonl", allow=True) == {
         "theirs": {"checked": False}, "mine": {"checked": True, "pictures": 1},
     }  # fmt: skip
-
-
-class Thumbnails:
-    """An encoder without weights: downscaled grey pictures, equal for mirrored ones."""
-
-    name, dim, at_least = "thumbnails", 64, None
-
-    def encode(self, pictures):
-        small = [np.asarray(one.convert("L").resize((8, 8), Image.Resampling.BOX), np.float32) for one in pictures]
-        rows = np.stack([(one + one[:, ::-1]).ravel() for one in small])
-        rows -= rows.mean(axis=1, keepdims=True)
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
 
 
 def test_mirrored_and_brightened_training_pictures_are_found_by_features(pictures, capsys):

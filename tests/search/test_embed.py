@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from datetime import date, datetime
 
 import numpy as np
@@ -31,15 +30,6 @@ def test_another_model_under_the_same_name_is_refused(tmp_path, tiny_folder, tin
 
 def test_when_a_picture_was_taken(tmp_path):
     assert embed.taken(b"no picture") is None
-
-
-@pytest.fixture
-def rome(monkeypatch):
-    monkeypatch.setenv("TZ", "Europe/Rome")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 ORIGINAL, DIGITIZED, CHANGED, OFFSET = 0x9003, 0x9004, 0x0132, 0x9011

@@ -13,6 +13,7 @@ from clip_italian.pairs import Pair
 from clip_italian.pipeline.database import database
 from clip_italian.pipeline.rejects import Reject, read_rejects, rejects_path
 from clip_italian.split.splitting import SIDES, Plan, assign_splits, split
+from tests.pictures.thumbnails import Thumbnails
 
 
 def by_address(count, **more):
@@ -146,18 +147,6 @@ def test_no_group_stands_on_two_sides(rows):
             assert side == strongest
             assert kept == [row for row in mine if published[row] == strongest or strongest == 1]
             assert {published[found[row][1]] for row in mine if row not in kept} <= {strongest}
-
-
-class Thumbnails:
-    """An encoder without weights: small grey pictures, equal for mirrored ones."""
-
-    name, dim, at_least = "thumbnails", 64, None
-
-    def encode(self, pictures):
-        small = [np.asarray(one.convert("L").resize((8, 8), Image.Resampling.BOX), np.float32) for one in pictures]
-        rows = np.stack([(one + one[:, ::-1]).ravel() for one in small])
-        rows -= rows.mean(axis=1, keepdims=True)
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
 
 
 def test_copies_that_a_hash_misses_stand_together(tmp_path):
