@@ -165,6 +165,25 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_graphs(tiny_original: Path) -> Path:
+    """The graphs of the tiny model in the user's cache, made if needed."""
+    from clip_italian.models import graphs, precision
+
+    graphs.load(str(tiny_original), precision.preferred())
+    target = graphs._target(str(tiny_original), precision.preferred())
+    assert target is not None
+    return target
+
+
+@pytest.fixture
+def cache_with_graphs(cache: Path, tiny_graphs: Path) -> Path:
+    """A cache folder that holds the graphs of the tiny model."""
+    (cache / "graphs").mkdir(parents=True)
+    shutil.copytree(tiny_graphs, cache / "graphs" / tiny_graphs.name)
+    return cache
+
+
 @pytest.fixture
 def rome(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Europe/Rome as the time zone of this process."""

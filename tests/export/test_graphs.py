@@ -136,8 +136,10 @@ def test_quantised_graphs(sources, copy):
     cosines = np.sum(found.encode_text(source.sample.texts) * source.encoder.encode_text(source.sample.texts), axis=1)
     assert cosines.min() == pytest.approx(settings.text.parity.least_cosine, abs=1e-6)
     assert 0.99 <= cosines.min() < 1 - 1e-7
-    # The two models cannot share an index.
+    # The two models share an index if their hits agree.
     assert found.weights_hash == settings.weights_sha256 != source.encoder.weights_hash
+    assert found.identity.source == source.encoder.weights_hash
+    assert found.identity.agreement == settings.agreement > 0.8
 
 
 def test_less_is_quantised_if_accuracy_requires_it(sources, copy):

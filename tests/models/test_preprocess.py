@@ -45,7 +45,46 @@ def test_pixels_equal_those_of_the_processor(name, size):
 
 
 def test_only_a_processor_with_another_resize_is_called():
-    assert [name for name, processor in PROCESSORS.items() if not Preprocess.of(processor).direct] == ["convnext"]
+    assert [name for name, processor in PROCESSORS.items() if Preprocess.of(processor).geometry] == ["convnext"]
+
+
+@pytest.mark.parametrize("name", [name for name in PROCESSORS if name != "convnext"])
+@pytest.mark.parametrize("size", [(300, 200), (201, 333), (40, 30)])
+def test_a_configuration_alone_gives_the_pixels_of_the_processor(name, size):
+    processor, image = PROCESSORS[name], picture(*size)
+    expected = processor(images=image, return_tensors="pt")["pixel_values"][0]
+    ours = Preprocess.from_config(processor.to_dict(), name)
+    found = normalise(ours, torch.from_numpy(ours.pixels(image)))
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, atol=2e-6)
+    assert ours.at_least == Preprocess.of(processor).at_least
+
+
+def test_older_configurations_have_other_names_and_plain_numbers():
+    config = {
+        "feature_extractor_type": "CLIPFeatureExtractor", "size": 64, "crop_size": 48, "do_resize": True,
+        "do_center_crop": True, "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.25] * 3, "resample": 3,
+    }  # fmt: skip
+    ours = Preprocess.from_config(config, "old")
+    assert (ours.resize, ours.crop) == (64, (48, 48))
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": 64}, crop_size={"height": 48, "width": 48}, image_mean=[0.5] * 3, image_std=[0.25] * 3
+    )
+    expected = processor(images=picture(90, 70), return_tensors="pt")["pixel_values"][0]
+    assert torch.allclose(normalise(ours, torch.from_numpy(ours.pixels(picture(90, 70)))), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("config", [PROCESSORS["convnext"].to_dict(), {}, {"image_processor_type": "OddProcessor"}])
+def test_an_unknown_kind_of_configuration_is_an_error(config):
+    with pytest.raises(UserError, match=r"p\.json: image processor .* is not known"):
+        Preprocess.from_config(config, "p.json")
+
+
+def test_a_stretched_picture_is_resized_without_a_crop():
+    ours = Preprocess.of(PROCESSORS["clip, cropped"])
+    found = ours.stretched(picture(90, 40), 60, 50)
+    expected = picture(90, 40).resize((60, 50), Image.Resampling.BICUBIC)
+    assert np.array_equal(found, np.asarray(expected).transpose(2, 0, 1))
 
 
 def test_a_non_linear_processor_is_an_error():

@@ -13,7 +13,7 @@ from tests.forked import Forked
 
 def drop_models(file, elsewhere):
     """Load two models and delete them one after the other, in threads or not; then raise a signal with a handler."""
-    models = [runtimes.openvino(file, threads=1) for _ in range(2)]
+    models = [runtimes.OpenVinoGraph(file, threads=1) for _ in range(2)]
 
     def drop():
         assert models.pop(0)({"values": np.array([[-1, 0, 1, 2]], np.float32)}).tolist() == [[0, 0, 1, 2]]

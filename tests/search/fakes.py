@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clip_italian.models.precision import Identity
 from clip_italian.pictures.decoding import open_picture
 
 DIM = 24
@@ -21,6 +22,7 @@ class FakeEncoder:
         self.embedded = 0
         self.projection = np.random.default_rng(seed).standard_normal((192, DIM)).astype(np.float32)
         self.weights_hash = hashlib.sha256(self.projection.tobytes()).hexdigest()[:16]
+        self.identity = Identity(self.weights_hash, self.weights_hash)
 
     def preprocess(self, image):
         return np.asarray(image.convert("RGB").resize((8, 8)), np.float32).ravel() / 255 - 0.5

@@ -8,8 +8,7 @@ from clip_italian.errors import UserError
 from tests.search.conftest import noise
 
 
-def test_a_folder_is_found_again_with_what_is_new(photos, tiny_folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("CLIP_ITALIAN_CACHE", str(tmp_path / "cache"))
+def test_a_folder_is_found_again_with_what_is_new(photos, tiny_folder, tmp_path, cache_with_graphs):
     pictures = Pictures.below(photos, model=str(tiny_folder))
     assert len(pictures) == 12
     assert [hit.id for hit in pictures.search(like=[photos / "03.png"], k=1)] == ["03.png"]

@@ -7,6 +7,10 @@ from PIL import Image
 from transformers import EfficientNetConfig, EfficientNetModel
 from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
 
+from clip_italian import languages
+from clip_italian.export import onnx
+from clip_italian.export.parity import Sample
+from clip_italian.models.onnx import OnnxEncoder
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.towers import join
 from clip_italian.search import locate
@@ -23,6 +27,8 @@ from clip_italian.search.locate import (
     windows_of_map,
 )
 from tests.conftest import tiny_bert, tiny_tokenizer
+
+IT = languages.get("it")
 
 
 @pytest.fixture
@@ -165,3 +171,29 @@ def test_thin_pictures_have_maps_of_their_colours(size, with_maps):
     assert np.allclose(
         with_maps.encode_images([red]), with_maps.encode_images([Image.new("RGB", (64, 64), (250, 10, 10))]), atol=1e-4
     )
+
+
+def test_exported_graphs_find_the_same_windows_without_torch(with_maps, tmp_path, monkeypatch):
+    with_maps.save(tmp_path / "model")
+    encoder = DualEncoder.load(tmp_path / "model")
+    onnx.export(onnx.Source(encoder, "tiny", Sample.of(IT)), tmp_path / "onnx")
+    found = OnnxEncoder.load(tmp_path / "onnx")
+    assert found.maps is found and found.image_size == encoder.image_size == 64
+    for width, height in ((64, 64), (128, 64), (96, 160)):
+        shapes, windows = encoder.embed_windows(noise(90, 70), width, height, (1, 2, 4))
+        ours, pooled = found.embed_windows(noise(90, 70), width, height, (1, 2, 4))
+        assert ours == shapes == (height // 32, width // 32)
+        for one, other in zip(pooled, windows, strict=True):
+            assert one[:4] == other[:4]
+            assert np.allclose(one.embeddings, other.embeddings, atol=1e-4)
+    assert np.allclose(found.encode_images([noise(90, 70)]), encoder.encode_images([noise(90, 70)]), atol=1e-4)
+    one, other = (locate.locate(model, noise(300, 200), "un gatto", IT) for model in (found, encoder))
+    assert np.allclose(one.heat, other.heat, atol=1e-2)
+    assert one.encoded == other.encoded
+
+
+def test_a_model_without_maps_has_none_as_graphs(tiny_folder, tmp_path):
+    source = onnx.Source(DualEncoder.load(tiny_folder), "tiny", Sample.of(IT))
+    onnx.export(source, tmp_path / "onnx")
+    assert OnnxEncoder.load(tmp_path / "onnx").maps is None
+    assert not (tmp_path / "onnx" / "head.onnx").exists()

@@ -3,10 +3,12 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
-from clip_italian.serve.encoder import Lane, deadline
+from clip_italian.serve.encoder import Lane, SharedEncoder, deadline
 from tests.wait import until
 
 
@@ -91,3 +93,45 @@ def test_closing_finishes_what_waits():
         assert [one.result(20) for one in asked] == [[n] for n in range(6)]
         closing.result(20)
     assert not lane._thread.is_alive()
+
+
+class Counting:
+    """A model that counts the texts it embeds."""
+
+    info: ClassVar[dict] = {}
+    dim = 2
+
+    def __init__(self):
+        self.seen = []
+
+    def encode_text(self, texts):
+        self.seen += texts
+        return np.array([[len(text), 1] for text in texts], np.float32)
+
+    def encode_pixels(self, pixels):
+        return np.zeros((len(pixels), 2), np.float32)
+
+
+def test_recent_texts_are_not_embedded_again(monkeypatch):
+    monkeypatch.setattr("clip_italian.serve.encoder._RECENT", 3)
+    model = Counting()
+    shared = SharedEncoder(model)
+    try:
+        first = shared.encode_text(["a", "bb", "a"])
+        assert first.tolist() == [[1, 1], [2, 1], [1, 1]] and model.seen == ["a", "bb"]
+        assert shared.encode_text(["bb", "ccc"]).tolist() == [[2, 1], [3, 1]] and model.seen == ["a", "bb", "ccc"]
+        shared.encode_text(["dddd"])  # "a" was not asked for longest
+        assert shared.encode_text(["bb"]).tolist() == [[2, 1]] and len(model.seen) == 4
+        assert shared.encode_text(["a"]).tolist() == [[1, 1]] and model.seen[-1] == "a"
+        assert shared.encode_text([]).shape == (0, 2)
+    finally:
+        shared.close()
+
+
+def test_a_kept_embedding_does_not_keep_its_batch():
+    recent = SharedEncoder(Counting())
+    try:
+        recent.encode_text(["a", "bb", "ccc"])
+        assert recent._recent.get("a").base is None
+    finally:
+        recent.close()

@@ -21,6 +21,7 @@ from clip_italian.cli import (
     evaluate,
     export,
     fetch,
+    find,
     import_,
     index,
     locate,
@@ -44,15 +45,28 @@ _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # also "Loading weights" of transformers
 }
 
+# Extras of pyproject.toml by the modules that they install.
+_EXTRAS = {
+    **dict.fromkeys(
+        ("kornia", "matplotlib", "msgpack", "pytorch_optimizer", "safetensors", "torch", "transformers"), "train"
+    ),
+    **dict.fromkeys(
+        ("deepl", "ftfy", "protego", "py3langid", "requests", "resvg_py", "selectolax", "simplemma"), "data"
+    ),
+    **dict.fromkeys(("fastapi", "multipart", "prometheus_client", "starlette", "uvicorn"), "serve"),
+    **dict.fromkeys(("onnx", "onnxscript"), "export"),
+}
+
 app = Commands(
     name="clip-italian",
     help="Train, measure and use a CLIP for Italian or another language. Start with: clip-italian demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
 )
-# In the order of a typical workflow.
+# What people with pictures need first, then the order of a typical workflow.
+app.command(name="find")(find.find)
 app.command(name="demo")(demo.demo)
 app.add_typer(collect.app, name="collect")
 app.command(name="translate")(translate.translate)
@@ -119,6 +133,12 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None or "--debug" in sys.argv:
+            raise
+        print(f"clip-italian: {error.name} is missing; pip install 'clip-italian[{extra}]'", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:
         if "--debug" in sys.argv:
             raise

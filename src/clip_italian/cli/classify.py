@@ -9,7 +9,7 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
-from clip_italian.cli.options import HIDDEN_HELP, Device, Exclude, Json, Language, chosen_prompts
+from clip_italian.cli.options import HIDDEN_HELP, Device, Engine, Exclude, Json, Language, chosen_prompts
 from clip_italian.errors import UsageError, UserError
 
 with lazy_imports():
@@ -17,7 +17,6 @@ with lazy_imports():
     from clip_italian.evaluate import labels as label_files
     from clip_italian.models import encoder as encoders
     from clip_italian.models import load
-    from clip_italian.models_torch import devices
     from clip_italian.pictures import walk
     from clip_italian.search import calibrate as calibration
     from clip_italian.search import classify as by_model
@@ -57,6 +56,7 @@ def classify(
     ] = None,
     language: Language = languages.DEFAULT,
     device: Device = "auto",
+    engine: Engine = "auto",
     as_json: Json = False,
 ) -> None:
     """Find the labels that fit each picture. Adds missing articles, and puts each label into a prompt.
@@ -77,7 +77,7 @@ def classify(
     least = (0.5 if threshold is None else threshold) if multi else 0.0
     choice = walk.Choice(tuple(exclude or ()), hidden)
     paths = [file for one in pictures for file in (_below(one, choice) if one.is_dir() else [one])]
-    encoder = load.load(model, str(devices.choose_device(device)))
+    encoder = load.load(model, device, engine)
     classifier = by_model.make(encoder, names, chosen_prompts(prompt, None, words), words, multi)
     if calibrate is not None:
         classifier = _calibrated(encoder, classifier, calibrate, words)

@@ -21,7 +21,6 @@ with lazy_imports():
     from clip_italian import tables
     from clip_italian.evaluate import bootstrap, labelled, leaks, results, run
     from clip_italian.evaluate import report as reports
-    from clip_italian.models_torch import devices
 
 _MAX_CONFUSIONS = 10  # printed
 _NOT_IN_FILE_NAMES = re.compile(r"[^\w.+-]+")
@@ -35,6 +34,10 @@ Models = Annotated[list[str], Model]
 PairsOption = Annotated[Path, typer.Option("--pairs", help="Pairs file (.parquet or .jsonl).")]
 SplitOption = Annotated[
     str | None, typer.Option("--split", help="Split to use. Default: test where the file has one, else all.")
+]
+EvaluateEngine = Annotated[
+    Literal["auto", "onnx", "torch"],
+    typer.Option("--engine", help="torch (float32), onnx or auto: as searches run, on the CPU often in int8."),
 ]
 OverlapOption = Annotated[
     bool, typer.Option("--allow-overlap", help="Measure even if a model was trained on some of the pictures.")
@@ -72,6 +75,7 @@ def retrieval(
     resamples: ResamplesOption = 1000,
     seed: SeedOption = 0,
     device: Device = "auto",
+    engine: EvaluateEngine = "torch",
     as_json: JsonOption = False,
 ) -> None:
     """MRR@1/5/10, R@1/5/10/50/100, median and mean rank with 95 % intervals, text to image and image to text.
@@ -86,7 +90,7 @@ def retrieval(
     names = run.model_names(model, name or [])
     files = _result_files(output, names, pairs)
     chosen = run.choose_pairs(pairs, split)
-    embedded = _embed_pairs(_load(model, names, language, device), chosen, pairs, allow_overlap)
+    embedded = _embed_pairs(_load(model, names, language, device, engine), chosen, pairs, allow_overlap)
     resampling, merge = bootstrap.Resampling(resamples, seed), captions == "distinct"
     measured = _write((run.retrieval_result(one, merge, resampling) for one in embedded), files)
     if as_json:
@@ -138,6 +142,7 @@ def zeroshot(
     resamples: ResamplesOption = 1000,
     seed: SeedOption = 0,
     device: Device = "auto",
+    engine: EvaluateEngine = "torch",
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy@1/5/10/100 with 95 % intervals: pictures against labels, or against all captions of a pairs file.
@@ -160,13 +165,13 @@ def zeroshot(
     if pairs is not None:
         files = _result_files(output, names, pairs)
         chosen = run.choose_pairs(pairs, split)
-        embedded = _embed_pairs(_load(model, names, language, device), chosen, pairs, allow_overlap)
+        embedded = _embed_pairs(_load(model, names, language, device, engine), chosen, pairs, allow_overlap)
         measured = _write((run.zeroshot_result(one, prompts, resampling) for one in embedded), files)
     else:
         with tempfile.TemporaryDirectory(prefix="clip-italian-") as folder:
             label_sets = labelled.load(pictures or [], labels or [], languages.get(language), Path(folder), allow_empty)
             files = _result_files(output, run.result_names(names, [data.labels for data in label_sets]))
-            models = _load(model, names, language, device)
+            models = _load(model, names, language, device, engine)
             ids = dict(zip(label_sets[0].paths, label_sets[0].ids, strict=True))
             overlaps = leaks.check({one.name: one.encoder for one in models}, ids, label_sets[0].place, allow_overlap)
             classes = run.embed_classes(models, label_sets, overlaps)
@@ -206,8 +211,10 @@ def report(
     console.output.print(f"report: {output / 'report.html'}", markup=False)
 
 
-def _load(models: list[str], names: list[str], language: str, device: str) -> "list[run.NamedModel]":
-    return run.load_models(models, names, languages.get(language), str(devices.choose_device(device)))
+def _load(
+    models: list[str], names: list[str], language: str, device: str, engine: EvaluateEngine
+) -> "list[run.NamedModel]":
+    return run.load_models(models, names, languages.get(language), device, engine)
 
 
 def _embed_pairs(

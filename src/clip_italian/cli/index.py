@@ -9,12 +9,11 @@ import typer
 
 from clip_italian import console
 from clip_italian.cli.lazy import lazy_imports
-from clip_italian.cli.options import HIDDEN_HELP, Commands, Device, Exclude, Json, PairsArgument, Ray
+from clip_italian.cli.options import HIDDEN_HELP, Commands, Device, Engine, Exclude, Json, PairsArgument, Ray
 
 with lazy_imports():
     from clip_italian import errors
     from clip_italian.models import load
-    from clip_italian.models_torch import devices
     from clip_italian.pictures import walk
     from clip_italian.search import calibrate as calibration
     from clip_italian.search import exchange, storage, update
@@ -57,6 +56,7 @@ def build(
     exclude: Exclude = None,
     hidden: Hidden = None,
     device: Device = "auto",
+    engine: Engine = "auto",
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
@@ -69,7 +69,7 @@ def build(
     """
     _check(inputs)
     patterns = _patterns(exclude)
-    loaded = _model(model, device)
+    loaded = _model(model, device, engine)
     change = update.build(
         output, inputs, loaded, exact, store, ray, pictures, force=force, exclude=patterns, hidden=hidden
     )
@@ -85,6 +85,7 @@ def add(
     exclude: Exclude = None,
     hidden: Hidden = None,
     device: Device = "auto",
+    engine: Engine = "auto",
     ray: Ray = None,
     as_json: Json = False,
 ) -> None:
@@ -97,7 +98,7 @@ def add(
     _check(inputs)
     name = model or storage.read_manifest(index).model_name
     patterns = _patterns(exclude) or []
-    change = update.add(index, inputs, _model(name, device), ray, pictures, exclude=patterns, hidden=hidden)
+    change = update.add(index, inputs, _model(name, device, engine), ray, pictures, exclude=patterns, hidden=hidden)
     _show(change, index, as_json, patterns)
 
 
@@ -175,13 +176,16 @@ def calibrate(
     index: Folder,
     pairs: PairsArgument,
     model: Annotated[str | None, typer.Option("--model", help="Model folder. Default: the model of the index.")] = None,
+    engine: Engine = "auto",
     as_json: Json = False,
 ) -> None:
     """Fit a score-to-probability calibration from captions of pictures in the index; searches then show it.
 
     Example: clip-italian index calibrate photos.idx captions.jsonl
     """
-    found = calibration.calibrate(index, pairs, load.load(model or storage.read_manifest(index).model_name))
+    found = calibration.calibrate(
+        index, pairs, load.load(model or storage.read_manifest(index).model_name, engine=engine)
+    )
     if as_json:
         print(json.dumps({"index": str(index)} | found.model_dump()))
     else:
@@ -221,8 +225,8 @@ def _patterns(given: list[str] | None) -> list[str] | None:
     return None if given is None else list(walk.Choice(() if given == [""] else tuple(given)).exclude)
 
 
-def _model(name: str, device: str) -> "update.Model":
-    encoder = load.load(name, str(devices.choose_device(device)))
+def _model(name: str, device: str, engine: Engine) -> "update.Model":
+    encoder = load.load(name, device, engine)
     folder = Path(name)
     return update.Model(encoder, str(folder.resolve()) if folder.is_dir() else name)
 

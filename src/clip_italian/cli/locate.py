@@ -8,13 +8,12 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
-from clip_italian.cli.options import Device, Json, Language
+from clip_italian.cli.options import Device, Engine, Json, Language
 from clip_italian.errors import UsageError
 
 with lazy_imports():
     from clip_italian.files import atomic
     from clip_italian.models import load
-    from clip_italian.models_torch import devices
     from clip_italian.pictures import decoding
     from clip_italian.search import locate as by_model
 
@@ -31,6 +30,7 @@ def locate(
     model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")] = "mini",
     language: Language = languages.DEFAULT,
     device: Device = "auto",
+    engine: Engine = "auto",
     as_json: Json = False,
 ) -> None:
     """Find the part of a picture that fits a text best: a heat map, and a box around its peak.
@@ -48,7 +48,7 @@ def locate(
     if output.exists() and output.samefile(picture):
         raise UsageError(f"{output}: the output would replace the picture itself; choose another name")
     opened = decoding.open_picture(picture)
-    encoder = load.load(model, str(devices.choose_device(device)))
+    encoder = load.load(model, device, engine)
     found = by_model.locate(encoder, opened, query, languages.get(language))
     with atomic.staged(output) as temporary:
         by_model.overlay(opened, found).save(temporary, quality=90)

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.table import Table
@@ -67,6 +67,10 @@ Model = typer.Option(
     "or open_clip:NAME/WEIGHTS.",
 )
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Engine = Annotated[
+    Literal["auto", "onnx", "torch"],
+    typer.Option("--engine", help="onnx (CPU) or torch. auto: torch if there is a GPU, else onnx."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Exclude = Annotated[
     list[str] | None,

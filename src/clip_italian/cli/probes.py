@@ -17,7 +17,6 @@ with lazy_imports():
     from clip_italian.evaluate import bias as association
     from clip_italian.evaluate import probes, ranks
     from clip_italian.models import load
-    from clip_italian.models_torch import devices
 
 ModelOption = Annotated[str, Model]
 SeedOption = Annotated[int, typer.Option("--seed", help="Random seed.")]
@@ -39,7 +38,7 @@ def probe(
     Example: clip-italian evaluate probe --model mini
     """
     words = _words(language)
-    encoder = load.load_rival(model, languages.get(language), str(devices.choose_device(device)))
+    encoder = load.load_rival(model, languages.get(language), device)
     if save is not None:
         probes.save_cases(probes.make_cases(words, each, seed), save)
     total = each * (len(probes.NUMBERS) + len(words.colours) + len(probes.RELATIONS))
@@ -77,7 +76,7 @@ def bias(
     """
     neutral, *texts = _prompts(prompts) if prompts else (_words(language).person, *_words(language).people)
     groups = association.groups(folder)
-    encoder = load.load_rival(model, languages.get(language), str(devices.choose_device(device)))
+    encoder = load.load_rival(model, languages.get(language), device)
     images = {}
     for name, paths in groups.items():
         with console.progress(name, len(paths)) as advance:

@@ -10,6 +10,7 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
+from clip_italian.cli.options import Engine
 from clip_italian.errors import UsageError
 
 with lazy_imports():
@@ -58,6 +59,7 @@ def search(
         bool, typer.Option("--exact", help="Compare with every vector, even if the index has a graph.")
     ] = False,
     model: Annotated[str | None, typer.Option("--model", help="Model folder. Default: the model of the index.")] = None,
+    engine: Engine = "auto",
     language: Annotated[
         str, typer.Option(help="Language of the contact sheet and the paper's queries.")
     ] = languages.DEFAULT,
@@ -74,7 +76,7 @@ def search(
     searches = _queries(words + (queries or []), like or [], unlike or [], prompts or [], average)
     chosen = _filter(folder, source, since, until, where or [])
     opened = indexes.Index.open(index)
-    encoder = load.load(model if model is not None else opened.manifest.model_name)
+    encoder = load.load(model if model is not None else opened.manifest.model_name, engine=engine)
     results = [
         (
             name,
@@ -88,10 +90,10 @@ def search(
         sheet.write_sheet(html, results, language)
         console.notice(f"contact sheet: {html}")
     if as_json:
-        found = [{"query": name, "hits": [_as_data(hit) for hit in hits]} for name, hits in results]
+        found = [{"query": name, "hits": [as_data(hit) for hit in hits]} for name, hits in results]
         print(json.dumps({"index": str(index), "model": opened.manifest.model_name, "results": found}))
     else:
-        _print(results, paths, chosen is not None and page == 1)
+        print_hits(results, paths, chosen is not None and page == 1)
     if open_sheet and html is not None:
         webbrowser.open(html.resolve().as_uri())
 
@@ -128,13 +130,15 @@ def _filter(
     return None if found == filters.Filter() else found
 
 
-def _as_data(hit: "indexes.Hit") -> dict[str, Any]:
+def as_data(hit: "indexes.Hit") -> dict[str, Any]:
+    """A hit as JSON."""
     data = {"rank": hit.rank, "id": hit.id, "path": str(hit.path), "score": round(hit.score, 4), "row": hit.row}
     probability = None if hit.probability is None else round(hit.probability, 4)
     return data | {"probability": probability, "copies": [copy.id for copy in hit.copies]}
 
 
-def _print(results: Sequence[tuple[str, Sequence["indexes.Hit"]]], paths: bool, filtered: bool) -> None:
+def print_hits(results: Sequence[tuple[str, Sequence["indexes.Hit"]]], paths: bool, filtered: bool) -> None:
+    """Print the hits of named searches, one line each; `paths`: their paths only."""
     for number, (name, hits) in enumerate(results):
         if paths:
             for hit in hits:

@@ -7,6 +7,7 @@ import typer
 
 from clip_italian import languages
 from clip_italian.cli.lazy import lazy_imports
+from clip_italian.cli.options import Engine
 from clip_italian.errors import UserError
 
 with lazy_imports():
@@ -47,6 +48,7 @@ def serve(
         ),
     ] = 128,
     time_limit: Annotated[float, typer.Option("--time-limit", min=0.1, help="Timeout per request, in seconds.")] = 30.0,
+    engine: Engine = "auto",
 ) -> None:
     """Serve an index: a web page to search, classify and locate, and the same as an HTTP API, described at /docs.
 
@@ -64,4 +66,4 @@ def serve(
         address = run.Address(host, port, prefix)
     except ImportError as error:
         raise UserError('serve needs FastAPI and more: pip install "clip-italian[serve]"') from error
-    run.serve(index, model, language, address, access, limits)
+    run.serve(index, model, engine, language, address, access, limits)

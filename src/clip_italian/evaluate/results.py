@@ -10,7 +10,8 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ FORMAT = 1
 RETRIEVAL: Literal["retrieval"] = "retrieval"
 ZEROSHOT: Literal["zeroshot"] = "zeroshot"
 PER_QUERY = ("ranks", "captions_of")  # keys with an entry for each query or picture
-_PACKAGES = ("clip-italian", "torch", "transformers", "tokenizers", "numpy", "pillow")
+_PACKAGES = ("clip-italian", "torch", "transformers", "onnxruntime", "tokenizers", "numpy", "pillow")
 
 
 class Result(BaseModel):
@@ -72,8 +73,12 @@ def data_facts(
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the figures depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+    """Versions of Python and of the packages that the figures depend on, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def retrieval_ranks(ranked: RetrievalRanks, answers: RetrievalSet) -> dict[str, Any]:

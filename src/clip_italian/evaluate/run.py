@@ -21,7 +21,7 @@ from clip_italian.evaluate.labelled import LabelledSet
 from clip_italian.evaluate.leaks import Overlap
 from clip_italian.languages import Language
 from clip_italian.models.encoder import Encoder, encode_files
-from clip_italian.models.load import load_rival
+from clip_italian.models.load import Engine, load_rival
 from clip_italian.pairs import Pair, fingerprint, image_path, read
 
 UNCHECKED: Overlap = {"checked": False}
@@ -92,10 +92,12 @@ def model_names(sources: Sequence[str], names: Sequence[str]) -> list[str]:
     return chosen
 
 
-def load_models(sources: Sequence[str], names: Sequence[str], language: Language, device: str) -> list[NamedModel]:
+def load_models(
+    sources: Sequence[str], names: Sequence[str], language: Language, device: str, engine: Engine = "torch"
+) -> list[NamedModel]:
     """Load models in order, with the names that `model_names` returned. All stay in memory."""
     return [
-        NamedModel(source, name, load_rival(source, language, device))
+        NamedModel(source, name, load_rival(source, language, device, engine))
         for source, name in zip(sources, names, strict=True)
     ]
 

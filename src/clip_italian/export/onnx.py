@@ -1,6 +1,7 @@
 """Exports a folder with two ONNX graphs and everything needed to use them from any programming language.
 
     image.onnx, text.onnx        dynamic batch size and text length
+    head.onnx                    for `locate`, where the vision tower has a feature map
     tokenizer.json               with truncation and padding
     preprocessor_config.json     image preprocessing, in the format of `transformers`
     export.json                  opset, sizes, source, and the difference to the source's embeddings
@@ -13,6 +14,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,15 +23,17 @@ import torch
 
 from clip_italian.errors import UserError
 from clip_italian.export import graphs, parity, quantise, texts
-from clip_italian.export.parity import Sample
+from clip_italian.export.parity import Embedded, Sample
 from clip_italian.files.atomic import staged
 from clip_italian.models import exported, runtimes
-from clip_italian.models.exported import Exported, Graph, Parity, Precision
+from clip_italian.models.exported import Exported, Graph, Maps, Parity
 from clip_italian.models.folders import INFO_FILE
 from clip_italian.models.onnx import OnnxEncoder
+from clip_italian.models.precision import Precision
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.hashes import settings_hash
 
+HEAD_FILE = "head.onnx"
 _UNMEASURED = Parity(sample=0, largest_difference=0.0, least_cosine=1.0, mean_cosine=1.0)
 
 
@@ -40,6 +44,11 @@ class Source:
     encoder: DualEncoder
     name: str
     sample: Sample
+
+    @cached_property
+    def expected(self) -> Embedded:
+        """The model's own embeddings of the sample."""
+        return self.encoder.encode_images(self.sample.pictures), self.encoder.encode_text(self.sample.texts)
 
 
 def export(source: Source, folder: Path, quantised: bool = False) -> Exported:
@@ -70,6 +79,10 @@ def write(source: Source, folder: Path) -> Exported:
         for name, file in files.items()
     }
     settings = describe(source, "onnx", plain["image"], plain["text"])
+    if encoder.has_maps:
+        names = graphs.write_head(encoder, folder / HEAD_FILE)
+        maps = Maps(output=graphs.MAP, head=HEAD_FILE, input=names[0], image_size=encoder.image_size)
+        settings = settings.model_copy(update={"maps": maps})
     write_settings(folder, settings)
     return measure_parity(source, folder, settings)
 
@@ -109,17 +122,20 @@ def weights_hash(encoder: DualEncoder, image: Graph, text: Graph) -> str:
     return settings_hash({"source": encoder.weights_hash} | changes)
 
 
-def measure_parity(source: Source, folder: Path, settings: Exported) -> Exported:
+def measure_parity(
+    source: Source, folder: Path, settings: Exported, least_cosine: float = parity.LEAST_COSINE
+) -> Exported:
     """Measure the graphs against the source, write and return the updated settings.
 
     Raises UserError if the embeddings differ too much.
     """
-    measured = parity.compare(OnnxEncoder.load(folder), source.encoder, source.sample)
-    updated = []
-    for graph, result in zip((settings.image, settings.text), measured, strict=True):
-        parity.check(graph.file, result, lossless=graph.precision == "float32")
-        updated.append(graph.model_copy(update={"parity": result}))
-    settings = settings.model_copy(update={"image": updated[0], "text": updated[1]})
+    image, text, agreement = parity.compare(OnnxEncoder.load(folder), source.sample, source.expected)
+    updated = {}
+    for name, graph, result in (("image", settings.image, image), ("text", settings.text, text)):
+        parity.check(graph.file, result, graph.precision == "float32", least_cosine)
+        size = (folder / graph.file).stat().st_size
+        updated[name] = graph.model_copy(update={"parity": result, "size": size})
+    settings = settings.model_copy(update=updated | {"agreement": agreement})
     write_settings(folder, settings)
     return settings
 
@@ -134,42 +150,45 @@ def write_json(file: Path, content: object) -> None:
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def quantise_graphs(source: Source, folder: Path, settings: Exported) -> Exported:
-    """Quantise the weights of both graphs to 8 bits, as far as the embeddings of the sample stay close enough.
+def quantise_graphs(
+    source: Source, folder: Path, settings: Exported, least_cosine: float = parity.LEAST_COSINE
+) -> Exported:
+    """Quantise the weights of both graphs to 8 bits, as far as 95 % of the sample reach `least_cosine`.
 
     Returns the new content of `export.json`. Raises UserError if neither graph can be quantised.
     """
-    encoder = source.encoder
     plain = OnnxEncoder.load(folder)
     sample = source.sample
+    prepared = plain.normalise([plain.preprocess(picture) for picture in sample.pictures])
     image = first_accepted(
         folder, settings.image, lambda run: replace(plain, image_graph=run).encode_images(sample.pictures),
-        encoder.encode_images(sample.pictures),
+        source.expected[0], [{settings.image.inputs[0]: pixels[None]} for pixels in prepared], least_cosine,
     )  # fmt: skip
     text = first_accepted(
         folder, settings.text, lambda run: replace(plain, text_graph=run).encode_text(sample.texts),
-        encoder.encode_text(sample.texts),
+        source.expected[1], [plain.tokenize([text]) for text in sample.texts], least_cosine,
     )  # fmt: skip
     if not image.quantised and not text.quantised:
         raise UserError(
-            f"{source.name}: no quantised graph has a cosine of {parity.LEAST_COSINE:g} or more to the source; "
+            f"{source.name}: no quantised graph has a cosine of {least_cosine:g} or more to the source; "
             "nothing was written, export without --quantise"
         )
-    changed = describe(source, "onnx", image, text)
+    changed = describe(source, "onnx", image, text).model_copy(update={"maps": settings.maps})
     write_settings(folder, changed)
-    return measure_parity(source, folder, changed)
+    return measure_parity(source, folder, changed, least_cosine)
 
 
 def first_accepted(
-    folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray
-) -> Graph:
+    folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray,
+    feeds: quantise.Feeds, least_cosine: float,
+) -> Graph:  # fmt: skip
     """Replace a graph by its first quantised version that is accurate enough; returns it unchanged if there is none."""
     file = folder / graph.file
     with tempfile.TemporaryDirectory(dir=folder.parent) as directory:
-        for candidate, kinds in quantise.attempts(file, Path(directory)):
-            result = parity.of(embed(runtimes.onnx(candidate, torch.get_num_threads())), expected)
-            if result.least_cosine >= parity.LEAST_COSINE:
+        for candidate, kinds in quantise.attempts(file, Path(directory), feeds):
+            result = parity.of(embed(runtimes.OnnxGraph(candidate, torch.get_num_threads())), expected)
+            if result.low_cosine >= least_cosine:
                 precision: Precision = "int8"
                 candidate.replace(file)
-                return graph.model_copy(update={"precision": precision, "quantised": kinds})
+                return graph.model_copy(update={"precision": precision, "quantised": kinds, "size": None})
     return graph

@@ -9,7 +9,8 @@ from clip_italian.errors import UserError
 from clip_italian.export import onnx
 from clip_italian.export.onnx import Source
 from clip_italian.files.atomic import staged
-from clip_italian.models.exported import Exported, Precision
+from clip_italian.models.exported import Exported
+from clip_italian.models.precision import Precision
 from clip_italian.models.runtimes import openvino_core, precision_hint
 
 
@@ -27,9 +28,9 @@ def convert(source: Source, folder: Path, settings: Exported, precision: Precisi
     core = openvino_core(folder)
     import openvino as ov
 
-    graphs = []
-    for graph in (settings.image, settings.text):
-        file = folder / graph.file
+    files = {}
+    for name in (settings.image.file, settings.text.file, *([settings.maps.head] if settings.maps else [])):
+        file = folder / name
         target = file.with_suffix(".xml")
         try:
             model = core.read_model(file)
@@ -38,10 +39,15 @@ def convert(source: Source, folder: Path, settings: Exported, precision: Precisi
             ov.save_model(model, target, compress_to_fp16=False)
         except RuntimeError as error:
             lines = [line for line in str(error).splitlines() if line.startswith("--")] or ["see --debug"]
-            raise UserError(f"{graph.file}: OpenVINO cannot read it ({lines[0].strip('- ')})") from error
+            raise UserError(f"{name}: OpenVINO cannot read it ({lines[0].strip('- ')})") from error
         for leftover in folder.glob(f"{file.name}*"):
             leftover.unlink()
-        graphs.append(graph.model_copy(update={"file": target.name, "precision": precision}))
-    settings = onnx.describe(source, "openvino", *graphs)
+        files[name] = target.name
+    image, text = (
+        graph.model_copy(update={"file": files[graph.file], "precision": precision, "size": None})
+        for graph in (settings.image, settings.text)
+    )
+    maps = settings.maps and settings.maps.model_copy(update={"head": files[settings.maps.head]})
+    settings = onnx.describe(source, "openvino", image, text).model_copy(update={"maps": maps})
     onnx.write_settings(folder, settings)
     return onnx.measure_parity(source, folder, settings)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from clip_italian.models.precision import Identity
 from clip_italian.models.spelling import replace_surrogates
 from clip_italian.pictures.decoding import PictureError, as_displayed, decode_batches, open_picture
 
@@ -88,7 +89,12 @@ class SearchEncoder(Encoder):
     @property
     @abstractmethod
     def weights_hash(self) -> str:
-        """Digest of the weights, by which an index recognises its model."""
+        """Digest of the weights; models with the same digest have the same embeddings."""
+
+    @property
+    def identity(self) -> Identity:
+        """The model as an index remembers it: digests and precision."""
+        return Identity(self.weights_hash, self.weights_hash)
 
     @property
     @abstractmethod

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import try_to_load_from_cache
-
 from clip_italian import privacy
 from clip_italian.errors import UserError
 from clip_italian.models import exported
@@ -32,6 +30,8 @@ def check_hub(name: str, *files: str) -> None:
     """
     if not privacy.is_offline() or Path(name).exists():
         return
+    from huggingface_hub import try_to_load_from_cache  # loads an HTTP client
+
     wanted = files or ("config.json", "open_clip_config.json")
     try:
         if any(isinstance(try_to_load_from_cache(name, file), str) for file in wanted):

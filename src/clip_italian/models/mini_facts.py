@@ -23,6 +23,10 @@ from clip_italian.files.atomic import staged
 from clip_italian.files.digests import sha256_of
 
 FILE = "mini_facts.json.gz"
+# The trained weights in the package.
+HEADS = Path(__file__).parents[1] / "models_torch" / "mini_heads.safetensors"
+# Raise it when the conversion of the encoders changes: it is part of names in the cache.
+CONVERSION = 3
 
 
 class MiniFacts(BaseModel):
@@ -36,6 +40,11 @@ class MiniFacts(BaseModel):
     results: list[dict[str, Any]] = []
     costs: dict[str, dict[str, Any]] = {}
     probe: dict[str, Any] | None = None
+
+
+def version(heads: Path = HEADS) -> str:
+    """Return what identifies a trained `mini`: the version of the conversion, and the digest of its weights."""
+    return f"{CONVERSION}-{sha256_of(heads)[:12]}"
 
 
 def read(heads: Path) -> MiniFacts | None:

@@ -1,11 +1,13 @@
-"""`OnnxEncoder`: runs the graphs that `clip-italian export --to onnx` and `--to openvino` write.
+"""`OnnxEncoder`: runs graphs with onnxruntime or OpenVINO on the CPU, without torch.
 
-It uses onnxruntime or OpenVINO on the CPU and replaces `DualEncoder` wherever pictures and texts are embedded. It
-cannot be trained.
+The graphs are those that `clip-italian export` writes, that `models.graphs` keeps in the cache, or that others publish
+(`models.published`). It replaces `DualEncoder` wherever pictures and texts are embedded. It cannot be trained.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,15 +17,23 @@ from tokenizers import Tokenizer
 
 from clip_italian.errors import UserError
 from clip_italian.models import exported, registry, runtimes
-from clip_italian.models.encoder import SearchEncoder, encode_by_length, with_margin
+from clip_italian.models.encoder import MapEncoder, WindowEmbeddings, encode_by_length, with_margin
 from clip_italian.models.folders import read_info
+from clip_italian.models.precision import Identity, Precision
 from clip_italian.models.preprocess import Preprocess
 from clip_italian.models.spelling import lower_all_caps, replace_surrogates
+from clip_italian.pictures.decoding import as_displayed
+
+PREPROCESSING_FILE = "preprocessor_config.json"
 
 
 @dataclass
-class OnnxEncoder(SearchEncoder):
-    """An exported image and text graph with tokenizer and preprocessing. Thread-safe."""
+class OnnxEncoder(MapEncoder):
+    """An image and a text graph with tokenizer and preprocessing. Thread-safe.
+
+    `map_graph` maps pixels (1, 3, height, width) to the last feature map, `head_graph` pooled parts of a map to
+    embeddings; both are None for a model without maps.
+    """
 
     settings: exported.Exported
     image_graph: runtimes.Run
@@ -31,6 +41,8 @@ class OnnxEncoder(SearchEncoder):
     tokenizer: Tokenizer
     preparation: Preprocess
     info: dict[str, Any] = field(default_factory=dict)
+    map_graph: runtimes.Run | None = None
+    head_graph: runtimes.Run | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -38,10 +50,23 @@ class OnnxEncoder(SearchEncoder):
         path = Path(folder)
         settings = exported.read(path)
         threads = runtimes.default_threads()
-        graphs = [_runtime(path, settings, graph, threads) for graph in (settings.image, settings.text)]
-        tokenizer = _tokenizer(path / exported.TOKENIZER_FILE)
-        processor = registry.resolve(registry.IMAGE_PROCESSOR)(path)
-        return cls(settings, graphs[0], graphs[1], tokenizer, Preprocess.of(processor), read_info(path))
+        openvino = settings.format == "openvino"
+
+        def graph(file: str, precision: Precision) -> runtimes.Graph:
+            if openvino:
+                return runtimes.OpenVinoGraph(path / file, threads, precision)
+            return runtimes.OnnxGraph(path / file, threads)
+
+        image, text = graph(settings.image.file, settings.image.precision), path / settings.text.file
+        found = cls(
+            settings, image,
+            graph(settings.text.file, settings.text.precision) if openvino else runtimes.OnnxTexts(text, threads),
+            tokenizer(path / exported.TOKENIZER_FILE), preparation(path), read_info(path),
+        )  # fmt: skip
+        if settings.maps is not None:
+            found.map_graph = partial(image, output=settings.maps.output)
+            found.head_graph = graph(settings.maps.head, settings.image.precision)
+        return found
 
     @property
     def dim(self) -> int:
@@ -53,8 +78,12 @@ class OnnxEncoder(SearchEncoder):
 
     @property
     def weights_hash(self) -> str:
-        """Digest of the weights: the source model's if both graphs are in float32, so that they can share an index."""
+        """Digest of the weights: the source model's if both graphs are in float32."""
         return self.settings.weights_sha256
+
+    @property
+    def identity(self) -> Identity:
+        return self.settings.identity
 
     @property
     def logit_scale(self) -> float:
@@ -73,6 +102,7 @@ class OnnxEncoder(SearchEncoder):
         precision = {"image": settings.image.precision, "text": settings.text.precision}
         return {
             "library": " ".join((settings.format, *dict.fromkeys(precision.values()))),
+            "precision": settings.precision,
             "weights_sha256": settings.weights_sha256,
             "tokenizer_sha256": settings.tokenizer_sha256,
             "preprocessing_sha256": settings.preprocessing_sha256,
@@ -120,14 +150,59 @@ class OnnxEncoder(SearchEncoder):
         """Embed preprocessed pictures: (n, dim) float32, unit length."""
         return self.image_graph({self.settings.image.inputs[0]: self.normalise(pixels)})
 
+    @property
+    def maps(self) -> MapEncoder | None:
+        return self if self.settings.maps else None
 
-def _runtime(folder: Path, settings: exported.Exported, graph: exported.Graph, threads: int) -> runtimes.Run:
-    if settings.format == "openvino":
-        return runtimes.openvino(folder / graph.file, threads, graph.precision)
-    return runtimes.onnx(folder / graph.file, threads)
+    @property
+    def image_size(self) -> int:
+        assert self.settings.maps is not None
+        return self.settings.maps.image_size
+
+    def embed_windows(
+        self, image: Image.Image, width: int, height: int, sides: Sequence[int]
+    ) -> tuple[tuple[int, int], Iterator[WindowEmbeddings]]:
+        """See `MapEncoder.embed_windows`; the model must have maps (`maps`)."""
+        assert self.settings.maps is not None and self.map_graph is not None and self.head_graph is not None
+        pixels = self.normalise([self.preparation.stretched(as_displayed(image), width, height)])
+        whole = self.map_graph({self.settings.image.inputs[0]: pixels})[0]
+        head, name = self.head_graph, self.settings.maps.input
+        rows, columns = whole.shape[1:]
+
+        def windows() -> Iterator[WindowEmbeddings]:
+            sums = np.zeros((len(whole), rows + 1, columns + 1))
+            sums[:, 1:, 1:] = whole.cumsum(1, np.float64).cumsum(2)
+            for side in sides:
+                tall, wide = min(side, rows), min(side, columns)
+                pooled = (
+                    sums[:, tall:, wide:] - sums[:, :-tall, wide:] - sums[:, tall:, :-wide] + sums[:, :-tall, :-wide]
+                )
+                pooled = (pooled / (tall * wide)).astype(np.float32)
+                embeddings = head({name: np.ascontiguousarray(pooled.reshape(len(pooled), -1).T)})
+                yield WindowEmbeddings(pooled.shape[1], pooled.shape[2], tall, wide, embeddings)
+
+        return (rows, columns), windows()
 
 
-def _tokenizer(file: Path) -> Tokenizer:
+def preparation(folder: Path) -> Preprocess:
+    """Read the preprocessing of a folder; kinds of image processors that are not known need `transformers`."""
+    file = folder / PREPROCESSING_FILE
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot read the preprocessing ({error}); export the model again") from error
+    try:
+        return Preprocess.from_config(config, str(file))
+    except (UserError, KeyError, TypeError) as error:
+        try:
+            processor = registry.resolve(registry.IMAGE_PROCESSOR)(folder)
+        except ImportError:
+            raise UserError(f"{error}; with transformers it may be: pip install 'clip-italian[train]'") from error
+        return Preprocess.of(processor)
+
+
+def tokenizer(file: Path) -> Tokenizer:
+    """Read `tokenizer.json`. Raises UserError if it is missing or damaged."""
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises plain Exception

@@ -1,11 +1,14 @@
-"""Fast equivalent of the image processors of `transformers`: resize and crop with Pillow, normalise on the device.
+"""Preprocessing as in the image processors of `transformers`: resize and crop with Pillow, normalise on the device.
 
 `Preprocess.of` reads the settings of a processor and does the same with Pillow in about half the time. It compares
-both on probe pictures and falls back to the processor if their results differ.
+both on probe pictures and falls back to the processor if their results differ. `Preprocess.from_config` reads the
+settings from `preprocessor_config.json`, without `transformers`.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +24,11 @@ _TOLERANCE = 1e-4  # of a normalised pixel
 # Longer pictures, in multiples of the short side, are cropped to the middle before resizing: 5,000 x 1 pixels would
 # become 250 million.
 _MAX_ASPECT = 32
+_BILINEAR, _BICUBIC = int(Image.Resampling.BILINEAR), int(Image.Resampling.BICUBIC)
+# Processors that resize, crop, rescale and normalise, and nothing else, with their default `resample`. By the name of
+# the class without its variant ("Fast", "Pil") and without "ImageProcessor" or its former name, "FeatureExtractor".
+_PLAIN = {"CLIP": _BICUBIC, "Siglip": _BICUBIC, "ViT": _BILINEAR, "DeiT": _BICUBIC, "EfficientNet": _BICUBIC}
+_CROPS = frozenset({"CLIP", "DeiT"})  # crop unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -28,15 +36,16 @@ class Preprocess:
     """Preprocessing of a vision tower: resize, crop, then `pixels * scale + offset`.
 
     `scale` and `offset` (3, 1, 1) apply to pixels of 0 to 255. `resize` is the short side or (height, width), `crop` is
-    (height, width), or None. `direct` is True if Pillow gives the same result as `processor`.
+    (height, width), or None; `resample` is Pillow's filter. `geometry` returns the resized and cropped pixels
+    (3, height, width) of a picture where Pillow alone gives another result, else it is None.
     """
 
-    processor: "BaseImageProcessor"
     scale: np.ndarray
     offset: np.ndarray
     resize: int | tuple[int, int] | None
     crop: tuple[int, int] | None
-    direct: bool
+    resample: int = _BICUBIC
+    geometry: Callable[[Image.Image], np.ndarray] | None = None
 
     @classmethod
     def of(cls, processor: "BaseImageProcessor") -> "Preprocess":
@@ -45,10 +54,38 @@ class Preprocess:
         scale = (white - black) / 255
         if np.abs(black + 128 * scale - grey).max() > _TOLERANCE:
             raise UserError(f"{type(processor).__name__}: an image processor that is not linear in the pixels")
-        settings = _settings(processor)
-        direct = cls(processor, scale, black, settings[0], settings[1], direct=True)
-        equal = all(np.array_equal(direct.pixels(probe), direct._by_processor(probe)) for probe in _probes())
-        return direct if equal else cls(processor, scale, black, settings[0], settings[1], direct=False)
+        resize, crop = _settings(processor)
+        direct = cls(scale, black, resize, crop, int(getattr(processor, "resample", None) or 0))
+        geometry = partial(_by_processor, processor)
+        equal = all(np.array_equal(direct.pixels(probe), geometry(probe)) for probe in _probes())
+        return direct if equal else replace(direct, geometry=geometry)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], name: str) -> "Preprocess":
+        """Read `preprocessor_config.json`. Raises UserError, with `name`, for a kind of processor that is not known."""
+        kind = _kind(config)
+        if kind not in _PLAIN or config.get("do_pad"):
+            raise UserError(f"{name}: image processor {kind or 'without a name'} is not known")
+        size, crop = config.get("size"), config.get("crop_size")
+        resize = _sides(size, square=kind not in _CROPS) if config.get("do_resize", True) and size else None
+        cropped = _sides(crop, square=True) if config.get("do_center_crop", kind in _CROPS) and crop else None
+        scale, offset = np.ones((3, 1, 1), np.float64), np.zeros((3, 1, 1), np.float64)
+        if config.get("do_rescale", True):
+            scale *= config.get("rescale_factor", 1 / 255)
+            offset -= 1.0 if config.get("rescale_offset") else 0.0
+        if config.get("do_normalize", True):
+            mean, deviation = (
+                np.reshape(np.broadcast_to(np.asarray(config[f"image_{key}"], np.float64), 3), (3, 1, 1))
+                for key in ("mean", "std")
+            )
+            scale, offset = scale / deviation, (offset - mean) / deviation
+            if kind == "EfficientNet" and config.get("include_top", True):  # normalised twice, as in training
+                scale, offset = scale / deviation, offset / deviation
+        resample = int(config.get("resample", _PLAIN[kind]))
+        return cls(
+            scale.astype(np.float32), offset.astype(np.float32), resize,
+            (cropped, cropped) if isinstance(cropped, int) else cropped, resample,
+        )  # fmt: skip
 
     @property
     def at_least(self) -> int | None:
@@ -65,8 +102,8 @@ class Preprocess:
             image = _limit_aspect(image)
         if random is not None:
             return self._random_crop(image, random)
-        if not self.direct:
-            return self._by_processor(image)
+        if self.geometry is not None:
+            return self.geometry(image)
         if self.resize is not None:
             image = self._resized(image, _short(image, self.resize) if isinstance(self.resize, int) else self.resize)
         if self.crop is not None:
@@ -93,16 +130,36 @@ class Preprocess:
         top, left = random.integers(pixels.shape[0] - height + 1), random.integers(pixels.shape[1] - width + 1)
         return np.ascontiguousarray(pixels[top : top + height, left : left + width].transpose(2, 0, 1))
 
+    def stretched(self, image: Image.Image, width: int, height: int) -> np.ndarray:
+        """Resize a picture to exactly `width` x `height` pixels: (3, height, width) uint8."""
+        return _channels_first(self._resized(image, (height, width)))
+
     def _resized(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
-        return image.resize((size[1], size[0]), resample=Image.Resampling(int(self._attribute("resample"))))
+        return image.resize((size[1], size[0]), resample=Image.Resampling(self.resample))
 
-    def _by_processor(self, image: Image.Image) -> np.ndarray:
-        more = {"include_top": False} if self._attribute("include_top") is not None else {}
-        pixels = self.processor(images=image, return_tensors="np", **_ONLY_GEOMETRY, **more)["pixel_values"][0]
-        return np.asarray(pixels, np.uint8)
 
-    def _attribute(self, name: str) -> Any:
-        return getattr(self.processor, name, None)
+def _by_processor(processor: "BaseImageProcessor", image: Image.Image) -> np.ndarray:
+    """Resize and crop with the processor itself: (3, height, width) uint8."""
+    more = {"include_top": False} if getattr(processor, "include_top", None) is not None else {}
+    return np.asarray(
+        processor(images=image, return_tensors="np", **_ONLY_GEOMETRY, **more)["pixel_values"][0], np.uint8
+    )
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """Return the kind of a processor, a key of `_PLAIN` if it is known."""
+    name = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+    name = name.removesuffix("Pil").removesuffix("Fast")
+    return name.removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
+
+
+def _sides(size: Any, square: bool) -> int | tuple[int, int]:
+    """Return a size of a configuration: the short side, or (height, width). `square`: how to read a single number."""
+    if isinstance(size, int):
+        return (size, size) if square else size
+    if "shortest_edge" in size:
+        return int(size["shortest_edge"])
+    return int(size["height"]), int(size["width"])
 
 
 def _settings(processor: "BaseImageProcessor") -> tuple[int | tuple[int, int] | None, tuple[int, int] | None]:

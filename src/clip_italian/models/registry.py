@@ -7,6 +7,8 @@ DUAL_ENCODER = "clip_italian.models_torch.dual_encoder:DualEncoder"
 OPEN_CLIP = "clip_italian.models_torch.open_clip_encoder:OpenClipEncoder"
 SENTENCE_TRANSFORMERS = "clip_italian.models_torch.sentence_encoder:SentenceEncoder"
 COPY_FEATURES = "clip_italian.models_torch.copy_features:CopyFeatures"
+CACHED_GRAPHS = "clip_italian.export.cached:make"
+CHOOSE_DEVICE = "clip_italian.models_torch.devices:choose_device"
 IMAGE_PROCESSOR = "clip_italian.models_torch.processors:image_processor"
 
 

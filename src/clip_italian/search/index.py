@@ -98,6 +98,7 @@ class Index:
             "pictures": len(self),
             "model": manifest.model,
             "model_name": manifest.model_name,
+            "precision": manifest.identity.precision,
             "dim": manifest.dim,
             "search": "exact" if not any(one.graph for one in manifest.segments) else "HNSW",
             "roots": manifest.roots,
@@ -112,12 +113,11 @@ class Index:
         }
 
     def check_model(self, model: SearchEncoder) -> None:
-        """Raise UserError where the index was made with another model."""
-        if self.manifest.model != model.weights_hash:
-            raise UserError(
-                f"{self.folder}: the index was made with another model ({self.manifest.model_name}, hash "
-                f"{self.manifest.model}); search with that one, or build the index again"
-            )
+        """Raise UserError where the index was made with another model, or in a precision that differs too much.
+
+        Precisions of one model may differ if their ten best hits agree (`Identity.shares_index_with`).
+        """
+        check_model(self.folder, self.manifest, model)
 
     def search(
         self, query: np.ndarray, k: int = 10, *, skip: int = 0, where: Filter | None = None, group: bool = False,
@@ -166,6 +166,23 @@ class Index:
             tuple(self._hit(rank, [one], calibrated) for one in same[1:]),
             (row.offset, row.length) if row.offset is not None and row.length is not None else None,
         )  # fmt: skip
+
+
+def check_model(folder: Path, manifest: Manifest, model: SearchEncoder) -> None:
+    """Raise UserError where a model does not fit an index; see `Index.check_model`."""
+    own, other = manifest.identity, model.identity
+    if own.shares_index_with(other):
+        return
+    if own.source == other.source:
+        least = min(own.agreement, other.agreement)
+        raise UserError(
+            f"{folder}: the index was made in {own.precision}, the model runs in {other.precision} here, and only "
+            f"{least:.0%} of the ten best hits are the same; give --engine torch, or build the index again"
+        )
+    raise UserError(
+        f"{folder}: the index was made with another model ({manifest.model_name}, hash {manifest.model}); search with "
+        "that one, or build the index again"
+    )
 
 
 def _stamp_of(folder: Path) -> tuple[int, ...] | None:

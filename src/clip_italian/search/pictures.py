@@ -10,7 +10,7 @@ from PIL import Image
 
 from clip_italian.files.cache import cache_dir
 from clip_italian.models.encoder import SearchEncoder
-from clip_italian.models.load import load
+from clip_italian.models.load import Engine, load
 from clip_italian.search import update
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit, Index
@@ -27,18 +27,18 @@ class Pictures:
     @classmethod
     def below(
         cls, folder: str | Path, model: str = "mini", index: str | Path | None = None,
-        exclude: Sequence[str] | None = None, hidden: bool | None = None,
+        exclude: Sequence[str] | None = None, hidden: bool | None = None, engine: Engine = "auto",
     ) -> Self:  # fmt: skip
         """Index the pictures below a folder: the first time all of them, later those that are new or changed.
 
-        `model` is what `DualEncoder.load` takes, or an exported folder. The index is kept in the cache
+        `model` and `engine` are those of `models.load.load`. The index is kept in the cache
         (CLIP_ITALIAN_CACHE), or in `index`. `exclude` and `hidden` select files below the folder, see `walk.Choice`;
         None: as the index was made. Raises UserError where there is no such folder, or no readable picture in it.
         """
         place = Path(folder).expanduser().resolve()
-        kept = Path(index).expanduser() if index is not None else _cached(place, model)
+        kept = Path(index).expanduser() if index is not None else cached_index(place, model)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        encoder = load(model)
+        encoder = load(model, engine=engine)
         update.build(kept, [place], update.Model(encoder, model), exclude=exclude, hidden=hidden)
         return cls(encoder, Index.open(kept))
 
@@ -61,7 +61,7 @@ class Pictures:
         return find(query, self.encoder, self.index, k, where=where)
 
 
-def _cached(folder: Path, model: str) -> Path:
-    """The default location of an index: one for each folder and model."""
+def cached_index(folder: Path, model: str) -> Path:
+    """The default location of an index of a resolved folder: one in the cache for each folder and model."""
     digest = sha256(f"{folder}\n{model}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return cache_dir() / "indexes" / f"{folder.name or 'all'}-{digest}"

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
+
+from clip_italian.models.precision import Identity
 
 FORMAT = 2
 # Largest modification time that a row holds, and negative the smallest: nanoseconds since 1970 in 64 bits.
@@ -111,13 +113,20 @@ class StoredSegment(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The content of index.json. `next_row` is the lowest row number that no picture has had."""
+    """The content of index.json.
+
+    `model`, `source` and `agreement` are those of `precision.Identity`, `precisions` are those of the vectors.
+    `next_row` is the lowest row number that no picture has had.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: int = FORMAT
     generation: int = 0
     model: str
+    source: str | None = None
+    precisions: list[str] = []
+    agreement: float = 1.0
     model_name: str
     dim: int
     exact: bool = False
@@ -132,3 +141,13 @@ class Manifest(BaseModel):
     calibration: Calibration | None = None
     exclude: list[str] = []
     hidden: bool = False
+
+    @property
+    def identity(self) -> Identity:
+        """The model that made the vectors."""
+        return Identity(self.model, self.source or self.model, "+".join(self.precisions) or "float32", self.agreement)
+
+    def with_precision(self, made_by: Identity) -> Self:
+        """This manifest with vectors of another precision of its model among its own."""
+        precisions = sorted({*(self.precisions or ["float32"]), made_by.precision})
+        return self.model_copy(update={"precisions": precisions, "agreement": min(self.agreement, made_by.agreement)})

@@ -5,7 +5,7 @@ before, and the next update of it uses the embeddings that are finished.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +31,9 @@ from clip_italian.search.commit import (
     part_rows,
     write_part,
 )
-from clip_italian.search.embed import Embed
+from clip_italian.search.embed import Embed, Todo
 from clip_italian.search.engine import to_bf16
-from clip_italian.search.index import Index
+from clip_italian.search.index import Index, check_model
 from clip_italian.search.inputs import Entry, Roots
 from clip_italian.search.milvus import MilvusWriter
 from clip_italian.search.plan import Plan, write_scan
@@ -71,6 +71,10 @@ class Change:
     kept: tuple[VanishedFolder, ...] = ()
 
 
+# Gets the pictures that an update is about to embed.
+BeforeEmbedding = Callable[[Todo], None]
+
+
 @dataclass(frozen=True)
 class Model:
     """The encoder of an index, and the name by which another machine or session loads it."""
@@ -82,26 +86,31 @@ class Model:
 def build(
     folder: Path, sources: Sequence[Path], model: Model, exact: bool = False, store: str | None = None,
     ray: str | None = None, pictures: Path | None = None, force: bool = False,
-    exclude: Sequence[str] | None = None, hidden: bool | None = None,
+    exclude: Sequence[str] | None = None, hidden: bool | None = None, before_embedding: BeforeEmbedding | None = None,
 ) -> Change:  # fmt: skip
     """Make the index in `folder` hold the pictures of the inputs, and no others.
 
     Indexed pictures are not embedded again, unless another model made the index. `pictures` is the folder that paths in
     embeddings start from; `ray` the address of a cluster that embeds the pictures. Rows of a folder that vanished as a
     whole stay and are reported, as its disk may be missing; `force` removes them. `exclude` and `hidden` are those of
-    `walk.Choice`, and stay with the index; None: as the index has them. Raises UserError where no picture can be read;
-    then, and after a kill, the index is as before.
+    `walk.Choice`, and stay with the index; None: as the index has them. `before_embedding` is called with the pictures
+    to embed, if there are any, and may raise. Raises UserError where no picture can be read; then, and after a kill,
+    the index is as before.
     """
     sources = [as_stored(source) for source in sources]
     with _workspace(folder, model) as workspace:
         before = _before(folder)
-        same = before is not None and before.model == model.encoder.weights_hash and before.store == store
+        shared = before is not None and before.identity.shares_index_with(model.encoder.identity)
+        same = before is not None and shared and before.store == store
         manifest = _new_manifest(before, model, exact, store, sources)
         manifest = _with_choice(manifest, before, exclude, hidden)
         if before is not None and same:
-            manifest = manifest.model_copy(update={"calibration": before.calibration})
+            kept = ("calibration", "model", "source", "precisions", "agreement")
+            manifest = manifest.model_copy(update={name: getattr(before, name) for name in kept})
         writer = _writer(folder, before if same else None, manifest)
-        return _update(folder, workspace, manifest, writer, sources, Roots(), model, ray, pictures, True, force)
+        return _update(
+            folder, workspace, manifest, writer, sources, Roots(), model, ray, pictures, True, force, before_embedding
+        )
 
 
 def add(
@@ -115,8 +124,7 @@ def add(
     """
     sources = [as_stored(source) for source in sources]
     index = Index.open(folder)
-    if index.manifest.model != model.encoder.weights_hash:
-        raise UserError(f"{folder}: made with another model ({index.manifest.model_name}); add with that one")
+    check_model(folder, index.manifest, model.encoder)
     with _workspace(folder, model) as workspace:
         before = read_manifest(folder)
         names = [str(source.resolve()) for source in sources]
@@ -199,8 +207,10 @@ def _new_manifest(
     before: Manifest | None, model: Model, exact: bool, store: str | None, sources: Sequence[Path]
 ) -> Manifest:
     """The manifest of an empty index; row numbers continue after those of `before`."""
+    identity = model.encoder.identity
     return Manifest(
-        model=model.encoder.weights_hash, model_name=model.name, dim=model.encoder.dim, exact=exact, store=store,
+        model=identity.weights, source=identity.source, precisions=[identity.precision], agreement=identity.agreement,
+        model_name=model.name, dim=model.encoder.dim, exact=exact, store=store,
         inputs=[str(source.resolve()) for source in sources], generation=before.generation if before else 0,
         next_row=before.next_row if before else 0,
     )  # fmt: skip
@@ -221,7 +231,7 @@ def _with_choice(
 def _update(
     folder: Path, workspace: Path, manifest: Manifest, writer: StoreWriter, sources: Sequence[Path], roots: Roots,
     model: Model, ray: str | None, pictures: Path | None, everything: bool,
-    force: bool = False,
+    force: bool = False, before_embedding: BeforeEmbedding | None = None,
 ) -> Change:  # fmt: skip
     """Bring the rows in line with the inputs; with `everything`, remove rows that no input has any more."""
     before = _before(folder)
@@ -237,7 +247,10 @@ def _update(
     with database(run) as base:
         plan = Plan(base, run / "scan.parquet", run / "existing.parquet", done, roots.paths, writer.stores)
         plan.find_moved()
-        more = _embed(run, plan.write_todo(run / "todo.parquet"), model, ray)
+        count = plan.write_todo(run / "todo.parquet")
+        if count and before_embedding is not None:
+            before_embedding(Todo(run / "todo.parquet", count, model.encoder))
+        more = _embed(run, count, model, ray)
         plan.use_parts(more)
         for part in more:
             rejects += read_rejects(part / PART_LEFT_OUT_FILE)
@@ -256,6 +269,8 @@ def _update(
     embedded = sum(map(part_rows, more))
     if before is not None and not added and not removed and _is_same(before, manifest, folder, rejects):
         return Change(before.pictures, left_out=tuple(rejects), aside=aside, kept=kept)
+    if embedded:
+        manifest = manifest.with_precision(model.encoder.identity)
     left_out_file = write_left_out(folder, manifest.generation + 1, rejects)
     manifest = manifest.model_copy(update={"left_out_file": left_out_file, "left_out": len(rejects)})
     rewrite = before is not None and before.exact != manifest.exact
@@ -312,7 +327,7 @@ def _embed(run: Path, count: int, model: Model, ray: str | None) -> list[Path]:
         return []
     size = max(PART, -(-count // _MOST_PARTS))
     encoder = None if ray else model.encoder
-    work = Embed(run / "todo.parquet", size, model.name, model.encoder.weights_hash, encoder)
+    work = Embed(run / "todo.parquet", size, model.name, model.encoder.identity, encoder)
     number = -(-count // size)
     with console.progress("pictures", count) as advance:
         parts.make_parts(work, number, run, 1, ray, lambda done: advance(done * size))

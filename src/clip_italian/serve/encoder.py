@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from clip_italian.models.encoder import MapEncoder, SearchEncoder
+from clip_italian.models.precision import Identity
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,6 +24,7 @@ deadline: ContextVar[float] = ContextVar("deadline")
 
 # Largest batches.
 _TEXTS = 64
+_RECENT = 4_096  # texts, 8 MB of embeddings with 512 numbers
 _PICTURES = 8  # larger batches are slower on few cores
 
 
@@ -95,12 +98,34 @@ class Lane(Generic[T, R]):
             job.answer.set_result(result)
 
 
+class Recent:
+    """Embeddings of the texts that were asked for last. Thread-safe."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._kept, self._lock = most, OrderedDict[str, np.ndarray](), threading.Lock()
+
+    def get(self, text: str) -> np.ndarray | None:
+        """The embedding (dim,) of a text, None where it is not known."""
+        with self._lock:
+            if (found := self._kept.get(text)) is not None:
+                self._kept.move_to_end(text)
+            return found
+
+    def put(self, text: str, embedding: np.ndarray) -> None:
+        """Keep an embedding; the one that was not asked for longest goes."""
+        with self._lock:
+            self._kept[text] = embedding
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+
+
 class SharedEncoder(SearchEncoder):
     """A model whose `encode_*` may be called from any thread; texts and pictures have a lane each."""
 
     def __init__(self, encoder: SearchEncoder, observe: Callable[[str, int], None] = lambda _, __: None) -> None:
         """Start both lanes; `observe` gets "text" or "picture" and the size of each batch."""
         self.encoder, self.info = encoder, encoder.info
+        self._recent = Recent(_RECENT)
         self._texts: Lane[str, np.ndarray] = Lane(encoder.encode_text, _TEXTS, lambda n: observe("text", n))
         self._pictures: Lane[Any, np.ndarray] = Lane(encoder.encode_pixels, _PICTURES, lambda n: observe("picture", n))
 
@@ -111,7 +136,12 @@ class SharedEncoder(SearchEncoder):
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """See `Encoder.encode_text`; raises TimeoutError at the deadline of the request."""
-        return self._stack(self._texts.ask(texts))
+        known = {text: kept for text in texts if (kept := self._recent.get(text)) is not None}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        for text, embedding in zip(new, self._texts.ask(new), strict=True):
+            known[text] = embedding.copy()  # a row would keep its whole batch in memory
+            self._recent.put(text, known[text])
+        return self._stack([known[text] for text in texts])
 
     def encode_pixels(self, pixels: Sequence[Any]) -> np.ndarray:
         """See `Encoder.encode_pixels`; raises TimeoutError at the deadline of the request."""
@@ -138,6 +168,10 @@ class SharedEncoder(SearchEncoder):
     @property
     def weights_hash(self) -> str:
         return self.encoder.weights_hash
+
+    @property
+    def identity(self) -> Identity:
+        return self.encoder.identity
 
     @property
     def max_tokens(self) -> int:

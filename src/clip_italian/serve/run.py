@@ -11,7 +11,7 @@ import uvicorn
 
 from clip_italian import console, languages
 from clip_italian.errors import UserError
-from clip_italian.models.load import load
+from clip_italian.models.load import Engine, load
 from clip_italian.search.storage import read_manifest
 from clip_italian.serve.app import create
 from clip_italian.serve.encoder import SharedEncoder
@@ -31,19 +31,23 @@ class Address:
     prefix: str = ""
 
 
-def service(folder: Path, model: str | None, language: str, limits: Limits, metrics: Metrics) -> Service:
+def service(
+    folder: Path, model: str | None, engine: Engine, language: str, limits: Limits, metrics: Metrics
+) -> Service:
     """Open an index and load its model, or another folder of the same one. Raises UserError."""
     name = model if model is not None else read_manifest(folder).model_name
-    encoder = SharedEncoder(load(name), metrics.observe_batch)
+    encoder = SharedEncoder(load(name, engine=engine), metrics.observe_batch)
     return Service(ServedIndex(folder, encoder), encoder, shown_name(name), languages.get(language), limits)
 
 
-def serve(folder: Path, model: str | None, language: str, address: Address, access: Access, limits: Limits) -> None:
+def serve(
+    folder: Path, model: str | None, engine: Engine, language: str, address: Address, access: Access, limits: Limits
+) -> None:
     """Answer requests until SIGTERM or Ctrl-C. Raises UserError where it cannot start."""
     listening = listen(address)
     metrics = Metrics()
     with listening:
-        served = service(folder, model, language, limits, metrics)
+        served = service(folder, model, engine, language, limits, metrics)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         # Requests are not logged: what people search for is private. limit_concurrency is of connections, most of
         # them idle; `middleware.Requests` bounds the requests.
@@ -65,10 +69,15 @@ def serve(folder: Path, model: str | None, language: str, address: Address, acce
 
 
 def listen(address: Address) -> socket.socket:
-    """A listening socket; raises UserError where that fails, before a model is loaded in vain."""
+    """A listening socket; raises UserError where that fails, before a model is loaded in vain.
+
+    asyncio turns off Nagle's algorithm only for sockets that name TCP as their protocol, and connections inherit it.
+    Without that, each response waits 40 ms for the client's delayed acknowledgement.
+    """
     try:
         family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((address.host, address.port), family=family, backlog=1_024)
+        made = socket.create_server((address.host, address.port), family=family, backlog=1_024)
+        return socket.socket(made.family, made.type, socket.IPPROTO_TCP, made.detach())
     except OSError as error:
         known = error.errno if error.errno is not None and error.errno > 0 else None  # not of a name
         reason = os.strerror(known) if known else error.strerror

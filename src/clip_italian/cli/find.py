@@ -1,0 +1,104 @@
+"""`clip-italian find`: search a folder of pictures, indexing what is new first."""
+
+import json
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clip_italian import console, languages
+from clip_italian.cli.lazy import lazy_imports
+from clip_italian.cli.options import Engine
+from clip_italian.cli.search import as_data, print_hits
+from clip_italian.errors import UserError
+
+with lazy_imports():
+    from clip_italian.models import graphs, load
+    from clip_italian.search import embed, sheet, update
+    from clip_italian.search import index as indexes
+    from clip_italian.search import pictures as searched
+    from clip_italian.search import query as searching
+
+_FEW = 50  # pictures that are indexed without a word
+_LONG = 600  # seconds of work that `find` asks about
+_PREVIEW_WIDTH = 40  # columns of the terminal
+
+
+def find(
+    query: Annotated[str, typer.Argument(help="Words, or a picture file.", metavar="QUERY")],
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures.", metavar="FOLDER")] = Path(),
+    k: Annotated[int, typer.Option("-k", help="Number of results.", min=1)] = 10,
+    model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")] = "mini",
+    engine: Engine = "auto",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than ten minutes of work.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show the pictures in the terminal (kitty, iTerm2, sixel).")
+    ] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a contact sheet to this file.")] = None,
+    open_sheet: Annotated[bool, typer.Option("--open", help="Open the contact sheet in the browser.")] = False,
+    language: Annotated[str, typer.Option(help="Language of the contact sheet.")] = languages.DEFAULT,
+    paths: Annotated[bool, typer.Option("--paths", help="Print paths only, for other programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find pictures in a folder, by default the current one. What is new in it is indexed first.
+
+    The index is kept in the cache. Ctrl-C keeps what is done: the same command resumes.
+
+    Example: clip-italian find "due cani sulla neve" ~/Pictures
+    """
+    place = folder.expanduser().resolve()
+    kept = searched.cached_index(place, model)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    encoder = load.load(model, engine=engine)
+    if model == graphs.MINI:
+        console.notice("model: mini, trained on photos that are for research only (clip-italian card mini)")
+    change = update.build(
+        kept, [place], update.Model(encoder, model), before_embedding=lambda todo: _announce(todo, place, yes)
+    )
+    if change.left_out:
+        console.notice(f"{len(change.left_out):,} pictures cannot be read; the first: {change.left_out[0].id}")
+    for one in change.kept:
+        console.notice(f"{one.folder}: all {one.pictures:,} pictures of this folder are gone; the index keeps them")
+    texts, examples = searching.divide([query])
+    hits = searching.find(searching.Query(texts, examples), encoder, indexes.Index.open(kept), k)
+    if open_sheet and html is None:
+        html = kept / "last-search.html"
+    if html is not None:
+        sheet.write_sheet(html, [(query, hits)], language)
+        console.notice(f"contact sheet: {html}")
+    if as_json:
+        print(json.dumps({"folder": str(place), "query": query, "hits": [as_data(hit) for hit in hits]}))
+    elif preview:
+        _show(hits)
+    else:
+        print_hits([(query, hits)], paths, filtered=False)
+    if open_sheet and html is not None:
+        webbrowser.open(html.resolve().as_uri())
+
+
+def _announce(todo: "embed.Todo", place: Path, yes: bool) -> None:
+    """Say how many pictures will be indexed and how long that takes. Raises UserError where the answer is no."""
+    if todo.count <= _FEW:
+        return
+    seconds = todo.estimate()
+    length = f"{seconds / 60:.0f} minutes" if seconds >= 100 else f"{max(seconds, 1):.0f} seconds"
+    console.notice(f"{place}: indexing {todo.count:,} pictures, about {length}; Ctrl-C keeps what is done")
+    if seconds <= _LONG or yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"{place}: indexing takes about {length}; give --yes to do it")
+    if not typer.confirm("Start?", default=True, err=True):
+        raise UserError(f"{place}: not indexed; give a smaller folder, or --yes")
+
+
+def _show(hits: "list[indexes.Hit]") -> None:
+    """Show pictures in the terminal, each above its path. Raises UserError where the library is missing."""
+    try:
+        from textual_image.renderable import Image  # asks the terminal what it can
+    except ImportError as error:
+        raise UserError("--preview: textual-image is missing; pip install 'clip-italian[preview]'") from error
+    for hit in hits:
+        console.output.print(Image(hit.open(at_least=800), width=_PREVIEW_WIDTH))
+        print(f"{hit.rank:>4}  {hit.score:.3f}  {hit.path}")
