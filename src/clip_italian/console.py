@@ -5,14 +5,26 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-output = Console(highlight=False, soft_wrap=True)
+    errors: Console
+    output: Console
 
 _SURROGATE_ESCAPE_OR_REPLACE = "clip_italian.surrogateescape-or-replace"
+
+
+def __getattr__(name: str) -> "Console":
+    """Make the consoles `errors` and `output` when they are first used: rich takes a twentieth of a second to load."""
+    if name not in ("errors", "output"):
+        raise AttributeError(name)
+    from rich.console import Console
+
+    made = Console(stderr=name == "errors", highlight=False, soft_wrap=True)
+    globals()[name] = made
+    return made
 
 
 def replace_unencodable() -> None:
@@ -38,7 +50,10 @@ def _surrogate_escape_or_replace(error: UnicodeError) -> tuple[str | bytes, int]
 
 def notice(line: str) -> None:
     """Print a line to stderr."""
-    errors.print(line, markup=False)
+    if (console := globals().get("errors")) is not None:  # a progress bar may be below
+        console.print(line, markup=False)
+    else:
+        print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -47,7 +62,20 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
     Disabled if stderr is not a terminal.
     """
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = __getattr__("errors")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=errors, disable=not errors.is_terminal) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.advance(task, done)

@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from clip_italian import __version__, console
 from clip_italian.cli import (
@@ -129,7 +128,7 @@ def main() -> None:
     except UserError as error:
         if "--debug" in sys.argv:
             raise
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"clip-italian: {error}", markup=False)
+        print(f"clip-italian: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

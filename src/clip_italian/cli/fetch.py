@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from clip_italian import console
 from clip_italian.cli.lazy import lazy_imports
@@ -60,6 +59,8 @@ def fetch(
         print(json.dumps({"output": str(output), "rejects": str(rejects.rejects_path(output))} | asdict(found)))
         return
     console.output.print(f"{output}: {found.fetched:,} of {found.pairs:,} pictures", markup=False)
+    from rich.table import Table
+
     table = Table("source", "outcome", title=f"see {rejects.rejects_path(output)}", title_justify="left")
     table.add_column("pictures", justify="right")
     for source, counts in found.by_source.items():

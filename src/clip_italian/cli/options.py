@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
-from rich.table import Table
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
@@ -110,6 +109,8 @@ def show_summary(summary: "stage.Summary", output: Path, as_json: bool) -> None:
         return
     console.output.print(f"{output}: {summary.after:,} of {summary.before:,} rows", markup=False)
     if summary.rejected:
+        from rich.table import Table
+
         table = Table("rejected because", title=f"see {rejects.rejects_path(output)}", title_justify="left")
         table.add_column("count", justify="right")
         for reason, count in summary.rejected.items():

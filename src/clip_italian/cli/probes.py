@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
@@ -49,6 +48,8 @@ def probe(
         return
     for kind in probes.KINDS:
         found = figures[kind]
+        from rich.table import Table
+
         table = Table(kind, "accuracy", "95 % interval", "chance", "pictures", title_justify="left")
         rows = {**found["by_value"], "all": found}
         for value, row in rows.items():
@@ -95,6 +96,8 @@ def bias(
         facts = {"model": model, "neutral": neutral, "seed": seed, "draws": association.DRAWS, "pictures": pictures}
         print(json.dumps(facts | {"prompts": found, "limits": association.LIMITS}, ensure_ascii=False))
         return
+    from rich.table import Table
+
     table = Table("prompt", *(f"{name} ({count})" for name, count in pictures.items()))
     for record in found:
         cells = [

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.filesize import decimal
-from rich.table import Table
 
 from clip_italian import console
 from clip_italian.cli.lazy import lazy_imports
@@ -38,6 +36,9 @@ def push(
         files = [vars(file) for file in plan.files]
         print(json.dumps({"files": files, "bytes": plan.size, "objections": list(plan.objections)}))
     else:
+        from rich.filesize import decimal
+        from rich.table import Table
+
         table = Table("file", title=f"{folder} → {repo_id}", title_justify="left")
         table.add_column("size", justify="right")
         table.add_column("refused because", overflow="fold")

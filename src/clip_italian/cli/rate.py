@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from clip_italian import console
 from clip_italian.cli.lazy import lazy_imports
@@ -94,6 +93,8 @@ def _names(raters: str) -> list[str]:
 
 def _show(found: "rating.Score") -> None:
     grades = list(found.together.distribution)
+    from rich.table import Table
+
     table = Table("rater", title=f"{found.items} translations, 1 = meaning lost … 4 = perfect", title_justify="left")
     for column in ("mean", *map(str, grades), "missing"):
         table.add_column(column, justify="right")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
@@ -37,6 +36,8 @@ def sets(
     """
     known = published.known(languages.get(language), published.legacy_labels(labels) if labels else None)
     if name is None:
+        from rich.table import Table
+
         table = Table("name", "what it is", "for")
         for one in known.values():
             table.add_row(one.name, one.title, one.task)

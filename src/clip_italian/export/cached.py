@@ -10,6 +10,7 @@ from clip_italian.export import onnx
 from clip_italian.export.onnx import Source
 from clip_italian.export.parity import Sample
 from clip_italian.files.atomic import staged
+from clip_italian.models import exported
 from clip_italian.models.exported import Exported
 from clip_italian.models.graphs import NoGraphsError
 from clip_italian.models.precision import LEAST_AGREEMENT, Precision
@@ -17,6 +18,7 @@ from clip_italian.models_torch.dual_encoder import DualEncoder
 
 # Below, the agreement of hits decides; the sample of an export has a stricter limit (`parity.LEAST_COSINE`).
 _LEAST_COSINE = 0.97
+_SMALL = 1024  # bytes; smaller weights stay in the graph
 _STEPS = 3  # load, write, quantise
 
 
@@ -36,21 +38,35 @@ def make(name: str, precision: Precision, target: Path) -> None:
             raise NoGraphsError(str(error)) from error
         advance(1)
         if precision == "int8":
-            _quantise(source, temporary, settings)
+            settings = _quantise(source, temporary, settings)
+        for graph in temporary.glob("*.onnx"):
+            _split(graph)
+        exported.write(temporary, settings)
         advance(1)
 
 
-def _quantise(source: Source, folder: Path, plain: Exported) -> None:
-    """Replace the graphs of a folder by int8 graphs, if they agree with the model."""
+def _split(file: Path) -> None:
+    """Move the weights of a graph to a file beside it, which onnxruntime maps into memory instead of copying it."""
+    import onnx
+
+    data = file.with_name(f"{file.name}.data")
+    if not data.exists():
+        model = onnx.load(file)
+        onnx.save(model, file, save_as_external_data=True, location=data.name, size_threshold=_SMALL)
+
+
+def _quantise(source: Source, folder: Path, plain: Exported) -> Exported:
+    """Replace the graphs of a folder by int8 graphs, if they agree with the model; returns the settings."""
     originals = {name: folder / f"{name}.float32" for name in (plain.image.file, plain.text.file)}
     for name, original in originals.items():
         try:
             os.link(folder / name, original)
         except OSError:  # a file system without links
             shutil.copyfile(folder / name, original)
+    settings, why = plain, ""
     try:
         settings = onnx.quantise_graphs(source, folder, plain, _LEAST_COSINE)
-        agreement, why = settings.agreement or 0.0, ""
+        agreement = settings.agreement or 0.0
     except UserError as error:
         agreement, why = 0.0, str(error)
     for name, original in originals.items():
@@ -59,6 +75,7 @@ def _quantise(source: Source, folder: Path, plain: Exported) -> None:
         else:
             original.replace(folder / name)
     if agreement < LEAST_AGREEMENT:
-        onnx.write_settings(folder, plain)
+        settings = plain
         why = why or f"{agreement:.0%} of the ten best hits are the same, less than {LEAST_AGREEMENT:.0%}"
         console.notice(f"{source.name}: runs in float32, since int8 changes its results too much ({why})")
+    return settings

@@ -83,7 +83,7 @@ def write(source: Source, folder: Path) -> Exported:
         names = graphs.write_head(encoder, folder / HEAD_FILE)
         maps = Maps(output=graphs.MAP, head=HEAD_FILE, input=names[0], image_size=encoder.image_size)
         settings = settings.model_copy(update={"maps": maps})
-    write_settings(folder, settings)
+    exported.write(folder, settings)
     return measure_parity(source, folder, settings)
 
 
@@ -133,16 +133,10 @@ def measure_parity(
     updated = {}
     for name, graph, result in (("image", settings.image, image), ("text", settings.text, text)):
         parity.check(graph.file, result, graph.precision == "float32", least_cosine)
-        size = (folder / graph.file).stat().st_size
-        updated[name] = graph.model_copy(update={"parity": result, "size": size})
+        updated[name] = graph.model_copy(update={"parity": result})
     settings = settings.model_copy(update=updated | {"agreement": agreement})
-    write_settings(folder, settings)
+    exported.write(folder, settings)
     return settings
-
-
-def write_settings(folder: Path, settings: Exported) -> None:
-    """Write `export.json`."""
-    write_json(folder / exported.EXPORT_FILE, settings.model_dump(mode="json"))
 
 
 def write_json(file: Path, content: object) -> None:
@@ -174,7 +168,7 @@ def quantise_graphs(
             "nothing was written, export without --quantise"
         )
     changed = describe(source, "onnx", image, text).model_copy(update={"maps": settings.maps})
-    write_settings(folder, changed)
+    exported.write(folder, changed)
     return measure_parity(source, folder, changed, least_cosine)
 
 
@@ -190,5 +184,5 @@ def first_accepted(
             if result.low_cosine >= least_cosine:
                 precision: Precision = "int8"
                 candidate.replace(file)
-                return graph.model_copy(update={"precision": precision, "quantised": kinds, "size": None})
+                return graph.model_copy(update={"precision": precision, "quantised": kinds})
     return graph

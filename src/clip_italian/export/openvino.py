@@ -9,6 +9,7 @@ from clip_italian.errors import UserError
 from clip_italian.export import onnx
 from clip_italian.export.onnx import Source
 from clip_italian.files.atomic import staged
+from clip_italian.models import exported
 from clip_italian.models.exported import Exported
 from clip_italian.models.precision import Precision
 from clip_italian.models.runtimes import openvino_core, precision_hint
@@ -44,10 +45,10 @@ def convert(source: Source, folder: Path, settings: Exported, precision: Precisi
             leftover.unlink()
         files[name] = target.name
     image, text = (
-        graph.model_copy(update={"file": files[graph.file], "precision": precision, "size": None})
+        graph.model_copy(update={"file": files[graph.file], "precision": precision})
         for graph in (settings.image, settings.text)
     )
     maps = settings.maps and settings.maps.model_copy(update={"head": files[settings.maps.head]})
     settings = onnx.describe(source, "openvino", image, text).model_copy(update={"maps": maps})
-    onnx.write_settings(folder, settings)
+    exported.write(folder, settings)
     return onnx.measure_parity(source, folder, settings)

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from clip_italian.errors import UserError
 
+_PRIVATE = (".safetensors", ".data")  # created readable by their owner only: by safetensors, and by onnx
+
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
     """Yield a temporary path next to `target`, and atomically rename it to `target` when the block succeeds.
 
-    Works for files and folders. If the block raises, nothing is left behind. safetensors files, which are created
-    readable by their owner only, get the default permissions. Raises UserError if the target is a folder with unrelated
+    Works for files and folders. If the block raises, nothing is left behind. Weight files that are created
+    readable by their owner only get the default permissions. Raises UserError if the target is a folder with unrelated
     files, so that a mistyped output does not delete them.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,9 +41,9 @@ def staged(target: Path) -> Iterator[Path]:
 
 
 def _apply_umask(path: Path) -> None:
-    """Give safetensors files at or below `path` the permissions of any new file."""
+    """Give weight files at or below `path` the permissions of any new file."""
     written = [path] if path.is_file() else path.rglob("*")
-    weights = [one for one in written if one.suffix == ".safetensors"]
+    weights = [one for one in written if one.suffix in _PRIVATE]
     if weights:
         probe = path.parent / "probe"  # os.umask cannot be read without changing it for all threads
         probe.touch()

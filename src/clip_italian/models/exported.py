@@ -30,13 +30,9 @@ class Parity(_Model):
 
 
 class Graph(_Model):
-    """One of the graphs; `inputs` are in order, `quantised` names the node types with int8 weights.
-
-    `size` of the file in bytes shows damage before it is loaded.
-    """
+    """One of the graphs; `inputs` are in order, `quantised` names the node types with int8 weights."""
 
     file: str
-    size: int | None = None
     inputs: tuple[str, ...]
     precision: Precision
     quantised: tuple[str, ...] = ()
@@ -62,7 +58,7 @@ class Exported(_Model):
 
     `weights_sha256` identifies the model in an index. It is the source model's if both graphs are in float32, so that
     they can share indexes. `agreement` is the share of the ten best hits of a sample that are the same as in float32.
-    `logit_scale` is the factor of the cosines.
+    `logit_scale` is the factor of the cosines. `sizes` of the other files in bytes show damage before they are loaded.
     """
 
     version: Literal[1] = 1
@@ -82,6 +78,7 @@ class Exported(_Model):
     text: Graph
     maps: Maps | None = None
     agreement: float | None = None
+    sizes: dict[str, int] = {}
     made_with: dict[str, str]
 
     @property
@@ -102,7 +99,7 @@ def is_exported(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Exported:
-    """Read `export.json`. Raises UserError if it is damaged or of another version, or if a file is missing."""
+    """Read `export.json`. Raises UserError if it is damaged or of another version, or a file is missing or cut off."""
     file = folder / EXPORT_FILE
     try:
         settings = Exported.model_validate_json(file.read_bytes())
@@ -110,12 +107,19 @@ def read(folder: Path) -> Exported:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "not JSON"
         raise UserError(f"{file}: damaged or of another version ({where}); export the model again") from error
-    sizes = {settings.image.file: settings.image.size, settings.text.file: settings.text.size, TOKENIZER_FILE: None}
-    if settings.maps:
-        sizes[settings.maps.head] = None
-    for name, size in sizes.items():
+    wanted = (settings.image.file, settings.text.file, *([settings.maps.head] if settings.maps else []), TOKENIZER_FILE)
+    for name in dict.fromkeys([*wanted, *settings.sizes]):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: {name} is missing; export the model again")
+        size = settings.sizes.get(name)
         if size is not None and (folder / name).stat().st_size != size:
             raise UserError(f"{folder / name}: damaged, it does not have {size:,} bytes; export the model again")
     return settings
+
+
+def write(folder: Path, settings: Exported) -> None:
+    """Write `export.json`, with the sizes of the other files in the folder."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != EXPORT_FILE)
+    settings = settings.model_copy(update={"sizes": {path.name: path.stat().st_size for path in files}})
+    text = settings.model_dump_json(indent=2)
+    (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")

@@ -5,15 +5,15 @@ The graphs are those that `clip-italian export` writes, that `models.graphs` kee
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from PIL import Image
-from tokenizers import Tokenizer
 
 from clip_italian.errors import UserError
 from clip_italian.models import exported, registry, runtimes
@@ -23,6 +23,9 @@ from clip_italian.models.precision import Identity, Precision
 from clip_italian.models.preprocess import Preprocess
 from clip_italian.models.spelling import lower_all_caps, replace_surrogates
 from clip_italian.pictures.decoding import as_displayed
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 PREPROCESSING_FILE = "preprocessor_config.json"
 
@@ -38,7 +41,7 @@ class OnnxEncoder(MapEncoder):
     settings: exported.Exported
     image_graph: runtimes.Run
     text_graph: runtimes.Run
-    tokenizer: Tokenizer
+    tokenizer: "Tokens"
     preparation: Preprocess
     info: dict[str, Any] = field(default_factory=dict)
     map_graph: runtimes.Run | None = None
@@ -61,7 +64,7 @@ class OnnxEncoder(MapEncoder):
         found = cls(
             settings, image,
             graph(settings.text.file, settings.text.precision) if openvino else runtimes.OnnxTexts(text, threads),
-            tokenizer(path / exported.TOKENIZER_FILE), preparation(path), read_info(path),
+            Tokens(path / exported.TOKENIZER_FILE), preparation(path), read_info(path),
         )  # fmt: skip
         if settings.maps is not None:
             found.map_graph = partial(image, output=settings.maps.output)
@@ -112,11 +115,13 @@ class OnnxEncoder(MapEncoder):
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit length."""
+        if isinstance(self.text_graph, runtimes.OnnxTexts):
+            self.text_graph.load_ahead(len(texts))  # while the tokenizer is loaded
         return encode_by_length(texts, self.dim, lambda batch: self.text_graph(self.tokenize(batch)))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Tokenize texts for the text graph: int64 arrays (n, longest), truncated and padded as in `tokenizer.json`."""
-        encodings = self.tokenizer.encode_batch(
+        encodings = self.tokenizer.loaded.encode_batch(
             [lower_all_caps(text, self._pieces) for text in replace_surrogates(texts)]
         )
         columns = {
@@ -126,7 +131,7 @@ class OnnxEncoder(MapEncoder):
         return {name: np.array(columns[name], dtype=np.int64) for name in self.settings.text.inputs}
 
     def _pieces(self, word: str) -> int:
-        return sum(self.tokenizer.encode(word).attention_mask)
+        return sum(self.tokenizer.loaded.encode(word).attention_mask)
 
     @property
     def at_least(self) -> int | None:
@@ -201,9 +206,26 @@ def preparation(folder: Path) -> Preprocess:
         return Preprocess.of(processor)
 
 
-def tokenizer(file: Path) -> Tokenizer:
-    """Read `tokenizer.json`. Raises UserError if it is missing or damaged."""
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # tokenizers raises plain Exception
-        raise UserError(f"{file}: cannot be read ({error}); export the model again") from error
+class Tokens:
+    """A `tokenizer.json`, read when it is first needed: that takes a quarter of a second for `mini`. Thread-safe.
+
+    `prepare` changes the tokenizer after it was read. `loaded` raises UserError if the file is missing or damaged.
+    """
+
+    def __init__(self, file: Path, prepare: Callable[["Tokenizer"], None] = lambda _: None) -> None:
+        self._file, self._prepare, self._lock = file, prepare, Lock()
+        self._read: Tokenizer | None = None
+
+    @property
+    def loaded(self) -> "Tokenizer":
+        """The tokenizer."""
+        with self._lock:
+            if self._read is None:
+                import tokenizers
+
+                try:
+                    self._read = tokenizers.Tokenizer.from_file(str(self._file))
+                except Exception as error:  # tokenizers raises plain Exception
+                    raise UserError(f"{self._file}: cannot be read ({error}); export the model again") from error
+                self._prepare(self._read)
+            return self._read

@@ -15,8 +15,9 @@ import json
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from clip_italian.models.onnx import OnnxEncoder
 from clip_italian.models.precision import Precision
 from clip_italian.models.preprocess import Preprocess
 from clip_italian.models.spelling import replace_surrogates
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 LOGIT_SCALE = 100.0  # the limit of CLIP's training, which published models reach
 _IMMICH, _JS = "visual/model.onnx", "onnx/text_model.onnx"
@@ -50,7 +54,7 @@ class PublishedEncoder(OnnxEncoder):
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Tokenize texts for the text graph, padded as the graph needs it."""
-        encodings = self.tokenizer.encode_batch([self.prepare(text) for text in replace_surrogates(texts)])
+        encodings = self.tokenizer.loaded.encode_batch([self.prepare(text) for text in replace_surrogates(texts)])
         ids, mask = [one.ids for one in encodings], [one.attention_mask for one in encodings]
         inputs = self.settings.text.inputs
         return {name: np.array(mask if name == "attention_mask" else ids, self.ids) for name in inputs}
@@ -85,9 +89,7 @@ def _has_graphs(folder: Path) -> bool:
 
 
 def _from_hub(name: str) -> Path | None:
-    from httpx import HTTPError  # of huggingface_hub
     from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     def cached(file: str) -> Path | None:
         found = try_to_load_from_cache(name, file)
@@ -111,10 +113,8 @@ def _immich(name: str, folder: Path) -> PublishedEncoder:
     config = _json(folder / "config.json")
     text = config.get("text_cfg", {})
     context = int(text.get("context_length", _CONTEXT))
-    tokenizer = onnx.tokenizer(folder / "textual" / exported.TOKENIZER_FILE)
-    pad = str(_json(folder / "textual" / "tokenizer_config.json").get("pad_token", "<pad>"))
-    tokenizer.enable_truncation(context)
-    tokenizer.enable_padding(length=context, pad_token=pad, pad_id=tokenizer.token_to_id(pad) or 0)
+    pad = _pad_token(folder / "textual")
+    tokens = onnx.Tokens(folder / "textual" / exported.TOKENIZER_FILE, partial(_limit, context=context, pad=pad))
     canonical = (text.get("tokenizer_kwargs") or {}).get("clean") == "canonicalize"
     token = languages.get(languages.DEFAULT).flores_code if folder_name(name).startswith("nllb") else ""
 
@@ -125,7 +125,7 @@ def _immich(name: str, folder: Path) -> PublishedEncoder:
 
     preparation = _open_clip_preprocessing(_json(folder / "visual" / "preprocess_cfg.json"), folder)
     graphs = folder / "visual" / "model.onnx", folder / "textual" / "model.onnx"
-    return _encoder(name, folder, graphs, tokenizer, preparation, context, prepare)
+    return _encoder(name, folder, graphs, tokens, preparation, context, prepare)
 
 
 def _transformers_js(name: str, folder: Path, variant: str) -> PublishedEncoder:
@@ -136,23 +136,18 @@ def _transformers_js(name: str, folder: Path, variant: str) -> PublishedEncoder:
     config = _json(folder / "config.json")
     kind, text = str(config.get("model_type", "clip")), config.get("text_config", {})
     context = int(text.get("max_position_embeddings", 64 if kind.startswith("siglip") else _CONTEXT))
-    tokenizer = onnx.tokenizer(folder / exported.TOKENIZER_FILE)
-    pad = _json(folder / "tokenizer_config.json").get("pad_token", "<pad>")
-    pad = str(pad["content"] if isinstance(pad, dict) else pad)
-    tokenizer.enable_truncation(context)
-    tokenizer.enable_padding(
-        length=context if kind.startswith("siglip") else None, pad_token=pad, pad_id=tokenizer.token_to_id(pad) or 0
-    )
+    limit = partial(_limit, context=context, pad=_pad_token(folder), fixed=kind.startswith("siglip"))
+    tokens = onnx.Tokens(folder / exported.TOKENIZER_FILE, limit)
     lower = (
         kind == "siglip2" or "gemma" in str(_json(folder / "tokenizer_config.json").get("tokenizer_class", "")).lower()
     )
     return _encoder(
-        name, folder, graphs, tokenizer, onnx.preparation(folder), context, str.lower if lower else str
+        name, folder, graphs, tokens, onnx.preparation(folder), context, str.lower if lower else str
     )  # fmt: skip
 
 
 def _encoder(
-    name: str, folder: Path, graphs: tuple[Path, Path], tokenizer: Any, preparation: Preprocess, context: int,
+    name: str, folder: Path, graphs: tuple[Path, Path], tokens: onnx.Tokens, preparation: Preprocess, context: int,
     prepare: Callable[[str], str],
 ) -> PublishedEncoder:  # fmt: skip
     for file in graphs:
@@ -173,12 +168,24 @@ def _encoder(
         made_with={},
     )  # fmt: skip
     found = PublishedEncoder(
-        settings, _unit(image, _IMAGE_OUTPUTS), _unit(text, _TEXT_OUTPUTS), tokenizer, preparation, {},
+        settings, _unit(image, _IMAGE_OUTPUTS), _unit(text, _TEXT_OUTPUTS), tokens, preparation, {},
         prepare=prepare, ids=np.int32 if "int32" in next(iter(described.values())) else np.int64,
     )  # fmt: skip
     dim = found.text_graph(found.tokenize([""])).shape[1]
     found.settings = settings.model_copy(update={"dim": dim})
     return found
+
+
+def _pad_token(folder: Path) -> str:
+    token = _json(folder / "tokenizer_config.json").get("pad_token", "<pad>")
+    return str(token["content"] if isinstance(token, dict) else token)
+
+
+def _limit(tokenizer: "Tokenizer", context: int, pad: str, fixed: bool = True) -> None:
+    """Truncate to the context, and pad to it (`fixed`) or to the longest text."""
+    tokenizer.enable_truncation(context)
+    length = context if fixed else None
+    tokenizer.enable_padding(length=length, pad_token=pad, pad_id=tokenizer.token_to_id(pad) or 0)
 
 
 def _unit(graph: runtimes.OnnxGraph | runtimes.OnnxTexts, names: Sequence[str]) -> runtimes.Run:

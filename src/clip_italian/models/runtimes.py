@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,16 @@ class OnnxGraph:
         return np.concatenate([session.run(outputs, one)[0] for one in single])
 
     @property
+    def is_loaded(self) -> bool:
+        """True if the next call loads nothing."""
+        return "_session" in self.__dict__
+
+    def load(self) -> None:
+        """Load the graph now; errors are left to the next call."""
+        with suppress(UserError), self._lock:
+            assert self._session is not None
+
+    @property
     def inputs(self) -> dict[str, str]:
         """Types of the inputs, by name."""
         with self._lock:
@@ -72,8 +83,16 @@ class OnnxTexts:
 
     def __call__(self, inputs: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
         """Return embeddings (n, dim): one output, by default the first."""
-        few = len(next(iter(inputs.values()))) <= _FEW
-        return (self._one if few else self._all)(inputs, output)
+        return self._for(len(next(iter(inputs.values()))))(inputs, output)
+
+    def load_ahead(self, texts: int) -> None:
+        """Load the graph for so many texts in another thread, unless it is loaded."""
+        graph = self._for(texts)
+        if not graph.is_loaded:
+            Thread(target=graph.load, daemon=True).start()
+
+    def _for(self, texts: int) -> OnnxGraph:
+        return self._one if texts <= _FEW else self._all
 
     @property
     def inputs(self) -> dict[str, str]:

@@ -8,7 +8,6 @@ from pathlib import PurePath
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from clip_italian.errors import UsageError
 from clip_italian.files.names import followed, normal
@@ -63,6 +62,8 @@ class Filter:
 
     def mask(self, table: pa.Table, roots: Sequence[str]) -> np.ndarray:
         """True (n,) for the rows of a table with `columns` that pass."""
+        import pyarrow.compute as pc  # takes as long to load as a search
+
         good = np.ones(len(table), bool)
         for name, value in self.texts:
             good &= _true(pc.equal(_normal(table[name], value), normal(value)))
@@ -102,6 +103,8 @@ def _starts(folder: str, roots: Sequence[str]) -> list[tuple[int, str]]:
 
 def _normal(column: pa.ChunkedArray, wanted: str) -> pa.ChunkedArray:
     """A column in NFC, to compare with a text; unchanged where the text is ASCII, which has one form only."""
+    import pyarrow.compute as pc
+
     return column if wanted.isascii() else pc.utf8_normalize(column, "NFC")
 
 
@@ -127,4 +130,6 @@ def _moment(moment: datetime) -> pa.Scalar:
 
 
 def _true(answers: pa.ChunkedArray) -> np.ndarray:
+    import pyarrow.compute as pc
+
     return np.asarray(pc.fill_null(answers, False).to_numpy(), dtype=bool)

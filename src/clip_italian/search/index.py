@@ -17,7 +17,6 @@ from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import decode, decode_bytes, read_bytes
 from clip_italian.pictures.phash import alike, unpacked
 from clip_italian.search.filters import Filter
-from clip_italian.search.milvus import MilvusStore
 from clip_italian.search.schema import Manifest, absolute_path
 from clip_italian.search.storage import MANIFEST_FILE, FolderStore, Match, Store, read_manifest
 
@@ -71,6 +70,8 @@ class Index:
         stamp = _stamp_of(folder)
         manifest = read_manifest(folder)
         if manifest.store is not None:
+            from clip_italian.search.milvus import MilvusStore
+
             return cls(folder, manifest, MilvusStore.open(manifest), stamp)
         store = FolderStore.open(folder)
         return cls(folder, store.manifest, store, stamp)

@@ -19,12 +19,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from clip_italian.errors import UserError
@@ -35,6 +33,9 @@ from clip_italian.search import engine
 from clip_italian.search.engine import BLOCK, Vectors, blocks
 from clip_italian.search.filters import Filter
 from clip_italian.search.schema import FORMAT, ROWS, Manifest, Row, StoredSegment
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 MANIFEST_FILE = "index.json"
 ROWS_FILE = "rows.parquet"
@@ -132,9 +133,11 @@ class Rows:
     uncompressed and memory-mapped, in batches of equal length.
     """
 
-    def __init__(self, names: pa.RecordBatchFileReader, table: pq.ParquetFile) -> None:
+    def __init__(self, folder: Path, rows: int, names: pa.RecordBatchFileReader, file: BinaryIO) -> None:
+        self._folder = folder
+        self._rows = rows
         self._names = names
-        self._table = table
+        self._file = file
         self._batches: dict[int, dict[str, pa.Array]] = {}
 
     @classmethod
@@ -145,12 +148,28 @@ class Rows:
         """
         try:
             names = pa.ipc.open_file(pa.memory_map(str(folder / NAMES_FILE)))
-            table = pq.ParquetFile(folder / ROWS_FILE, memory_map=True)
+            file = (folder / ROWS_FILE).open("rb")
         except pa.ArrowInvalid as error:
             raise UserError(f"{folder}: its rows are damaged ({error}); build the index again") from error
-        if table.metadata.num_rows != rows or names.num_record_batches != -(-rows // ROW_BATCH):
+        if names.num_record_batches != -(-rows // ROW_BATCH):
             raise UserError(f"{folder}: its rows are damaged, there are not {rows:,}; build the index again")
-        return cls(names, table)
+        return cls(folder, rows, names, file)
+
+    @cached_property
+    def _table(self) -> "pq.ParquetFile":
+        """`rows.parquet`, read when its columns are first needed: most searches need none."""
+        import pyarrow.parquet as pq
+
+        try:
+            # By its descriptor, as the name may be gone.
+            table = pq.ParquetFile(f"/dev/fd/{self._file.fileno()}", memory_map=True)
+        except pa.ArrowInvalid as error:
+            raise UserError(f"{self._folder}: its rows are damaged ({error}); build the index again") from error
+        if table.metadata.num_rows != self._rows:
+            raise UserError(
+                f"{self._folder}: its rows are damaged, there are not {self._rows:,}; build the index again"
+            )
+        return table
 
     def __getitem__(self, position: int) -> Row:
         columns, at = self._batch(position // ROW_BATCH), position % ROW_BATCH
@@ -160,15 +179,14 @@ class Rows:
 
     def position(self, number: int) -> int | None:
         """The position of a row number, by bisection: they ascend within a segment."""
-        low, high = 0, self._table.metadata.num_rows
+        low, high = 0, self._rows
         while low < high:
             middle = (low + high) // 2
             if self._batch(middle // ROW_BATCH)["row"][middle % ROW_BATCH].as_py() < number:
                 low = middle + 1
             else:
                 high = middle
-        rows = self._table.metadata.num_rows
-        there = low < rows and self._batch(low // ROW_BATCH)["row"][low % ROW_BATCH].as_py() == number
+        there = low < self._rows and self._batch(low // ROW_BATCH)["row"][low % ROW_BATCH].as_py() == number
         return low if there else None
 
     def columns(self, names: Sequence[str]) -> pa.Table:
@@ -188,6 +206,8 @@ class RowsWriter:
     """Writes the rows of a segment, in batches of `ROW_BATCH`. Not atomic: pass a staged folder."""
 
     def __init__(self, folder: Path, in_archives: bool) -> None:
+        import pyarrow.parquet as pq
+
         self._waiting: list[pa.Table] = []
         self._table = pq.ParquetWriter(
             folder / ROWS_FILE, ROWS, compression="zstd", use_dictionary=["root", "source", "license"]
@@ -222,6 +242,8 @@ class RowsWriter:
         self._waiting = [table.slice(start)]
 
     def _named(self, table: pa.Table) -> pa.RecordBatch:
+        import pyarrow.compute as pc
+
         schema = self._names_schema
         same = pc.equal(table["id"], table["path"])
         columns: dict[str, Any] = {name: table[name] for name in _NAMES}
