@@ -64,11 +64,12 @@ def test_the_default_engine_gives_the_embeddings_of_torch(kind, tiny_folder, tmp
 
 def test_int8_graphs_say_how_well_they_agree(tiny_folder, cache, made, monkeypatch):
     monkeypatch.setattr(precision, "preferred", lambda: "int8")
+    monkeypatch.setattr(cached, "LEAST_AGREEMENT", 0.5)  # scores of random weights are close together
     found, expected = load.load(tiny_folder), DualEncoder.load(tiny_folder)
     identity = found.identity
     assert (identity.precision, identity.source) == ("int8", expected.weights_hash)
     assert identity.weights != expected.weights_hash
-    assert precision.LEAST_AGREEMENT <= identity.agreement <= 1
+    assert 0.5 <= identity.agreement < 1
     assert found.facts()["precision"] == "int8"
     cosines = np.sum(found.encode_text(TEXTS) * expected.encode_text(TEXTS), axis=1)
     assert cosines.min() > 0.98

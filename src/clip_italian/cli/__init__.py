@@ -110,11 +110,11 @@ def _silence_libraries() -> None:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     # A library that is already imported has read its variables.
-    if "transformers" in sys.modules:
+    if sys.modules.get("transformers") is not None:
         transformers_logging = import_module("transformers.utils.logging")
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
-    if "huggingface_hub" in sys.modules:
+    if sys.modules.get("huggingface_hub") is not None:
         import_module("huggingface_hub.utils.logging").set_verbosity_error()
 
 

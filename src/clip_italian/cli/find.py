@@ -100,5 +100,5 @@ def _show(hits: "list[indexes.Hit]") -> None:
     except ImportError as error:
         raise UserError("--preview: textual-image is missing; pip install 'clip-italian[preview]'") from error
     for hit in hits:
-        console.output.print(Image(hit.open(at_least=800), width=_PREVIEW_WIDTH))
+        console.output.print(Image(hit.open(at_least=800), width=_PREVIEW_WIDTH, height="auto"))
         print(f"{hit.rank:>4}  {hit.score:.3f}  {hit.path}")
