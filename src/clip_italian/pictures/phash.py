@@ -1,8 +1,8 @@
 """Perceptual hash of outline and colour, robust to recompression and resizing.
 
-The outline is `imagehash.phash`: the signs of the 64 lowest frequencies of the grey picture. Because it ignores colour,
-and would match two emoji with the same outline, the mean colours of the upper and the lower half are added. Measured on
-800 photos (319,600 pairs) and distorted copies of them:
+The outline is that of `imagehash.phash`, bit by bit: which of the 64 lowest frequencies of the grey picture are above
+their median. Because it ignores colour, and would match two emoji with the same outline, the mean colours of the upper
+and the lower half are added. Measured on 800 photos (319,600 pairs) and distorted copies of them:
 
     distance      JPEG 50   half size   2 % cropped   false matches
     0                681         750           189      0
@@ -15,7 +15,9 @@ The smallest distance between two different photos is 14. The colours of the cop
 4 % cropped). Grey copies of colour photos do not match because of their colours: 130 of 800 are found.
 """
 
-import imagehash
+import math
+
+import numpy as np
 from PIL import Image
 
 OUTLINE_DIGITS = 16
@@ -27,17 +29,50 @@ COLOUR_TOLERANCE = 8
 # Outline of a uniform picture. It matches nothing, because all uniform pictures would match each other.
 FLAT = "0" * OUTLINE_DIGITS
 _FLAT_RANGE = 4
+_SIDE, _LOW = 32, 8  # pixels of the reduced picture, and how many frequencies of each direction count
+# cos and sin of k pi / 64 for k = 1 … 7. The sines are rounded as in scipy's tables, see `_frequencies`.
+_COSINES = np.array([math.cos(math.pi * k / 64) for k in range(1, _LOW)])
+_SINES = np.array(
+    [
+        math.cos(math.pi * (16 - k) / 64) * math.sin(math.pi / 4)
+        - math.sin(math.pi * (16 - k) / 64) * math.cos(math.pi / 4)
+        for k in range(1, _LOW)
+    ]
+)
 
 
 def picture_hash(image: Image.Image) -> str:
     """Return 16 hex digits of outline, "-", and 12 hex digits of colour (RGB of the upper and the lower half)."""
     picture = image.convert("RGB")
-    # imagehash would do the same resize; doing it here saves work on large pictures.
-    grey = picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
+    grey = picture.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     darkest, lightest = grey.getextrema()
     assert isinstance(darkest, int) and isinstance(lightest, int)
-    outline = FLAT if lightest - darkest < _FLAT_RANGE else str(imagehash.phash(grey))
+    outline = FLAT if lightest - darkest < _FLAT_RANGE else _outline(grey)
     return f"{outline}-{picture.resize((1, 2), Image.Resampling.BOX).tobytes().hex()}"
+
+
+def _outline(grey: Image.Image) -> str:
+    """16 hex digits of a grey picture of 32 x 32: a bit for each frequency above the median, row by row."""
+    low = _frequencies(_frequencies(np.asarray(grey, np.float64).T).T)
+    return np.packbits(low > np.median(low)).tobytes().hex()
+
+
+def _frequencies(rows: np.ndarray) -> np.ndarray:
+    """The 8 lowest frequencies (n, 8) of each row (n, 32): a cosine transform of type II, not normalized.
+
+    In symmetric drawings most frequencies are 0, as is the median, and rounding decides about their bits. So this takes
+    the steps of the transform in scipy, which imagehash uses, by numpy's Fourier transform of the same author. With
+    products with a cosine basis, hashes of symmetric drawings differ by 17 of 64 bits on average from those in existing
+    indexes.
+    """
+    halves = np.zeros((len(rows), _SIDE // 2 + 1), np.complex128)
+    halves[:, 0], halves[:, -1] = 2 * rows[:, 0], 2 * rows[:, -1]
+    odd, even = rows[:, 1:-1:2], rows[:, 2::2]
+    halves.real[:, 1:-1], halves.imag[:, 1:-1] = even + odd, even - odd
+    waves = np.fft.irfft(halves, _SIDE, norm="forward")
+    rising, falling = waves[:, 1:_LOW], waves[:, :-_LOW:-1]
+    sums, differences = _COSINES * falling + _SINES * rising, _COSINES * rising - _SINES * falling
+    return np.concatenate([waves[:, :1], (sums + differences) / 2], axis=1)
 
 
 def alike(a: str, b: str, distance: int = DISTANCE) -> bool:
