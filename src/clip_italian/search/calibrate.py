@@ -9,12 +9,11 @@ side. They hold for texts, in an index of this kind and size, and are too high w
 """
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 from itertools import repeat
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from clip_italian import pairs
 from clip_italian.errors import UserError
@@ -26,6 +25,7 @@ from clip_italian.pipeline.parts import exclusive_lock
 from clip_italian.pipeline.sampling import Sample
 from clip_italian.search.classify import Classifier, Curve
 from clip_italian.search.index import Index
+from clip_italian.search.numerics import expit
 from clip_italian.search.schema import Calibration, absolute_path
 from clip_italian.search.storage import read_manifest, write_manifest
 
@@ -34,6 +34,7 @@ MAX_CAPTIONS = 2_000
 _MIN_CAPTIONS = 30
 _SEED = 1
 _FOLDS = 5
+_FITTING = "scipy.optimize"  # of the extra `train`; where it is missing, this shows before anything is embedded
 
 
 def fit(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
@@ -41,6 +42,8 @@ def fit(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
 
     Raises UserError where all are right or all wrong.
     """
+    from scipy.optimize import minimize  # of the extra `train`
+
     scores, right = scores.ravel(), right.ravel()
     positive, negative = int(right.sum()), int((~right).sum())
     if not positive or not negative:
@@ -64,6 +67,7 @@ def calibrate(folder: Path, pairs_file: Path, encoder: SearchEncoder) -> Calibra
 
     Raises UserError where fewer than thirty captions have their picture in the index, or all hits are right or wrong.
     """
+    import_module(_FITTING)
     index = Index.open(folder)
     index.check_model(encoder)
     scores, right = hits(index, pairs_file, encoder)
@@ -147,6 +151,7 @@ def calibrate_labels(encoder: SearchEncoder, classifier: Classifier, data: Label
         raise UserError(f"{data.place}: {unknown[0]!r} is none of the labels; name the folders as the labels")
     if len(data.classes) < 2:
         raise UserError(f"{data.place}: pictures of one label only; calibrating needs folders for two or more")
+    import_module(_FITTING)
     paths, (images,), _ = embed_files([encoder], data.paths, data.place)
     classes = dict(zip(data.paths, data.right, strict=True))
     right = np.eye(len(data.classes), dtype=bool)[[classes[path] for path in paths]]

@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from clip_italian.errors import UserError
 from clip_italian.evaluate import zeroshot
@@ -20,6 +19,7 @@ from clip_italian.files.atomic import staged
 from clip_italian.languages import Language
 from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import PictureError
+from clip_italian.search.numerics import expit, softmax
 
 _FILES = 64  # embedded before their rows are written
 
@@ -38,7 +38,7 @@ class Curve:
 
     def probabilities(self, evidence: np.ndarray) -> np.ndarray:
         """Probabilities of evidence x in an array of any shape: float64 of that shape."""
-        return np.asarray(expit(self.slope * evidence + self.intercept))
+        return expit(self.slope * evidence + self.intercept)
 
     @classmethod
     def of_model(cls, encoder: SearchEncoder) -> "Curve":
@@ -63,7 +63,7 @@ class Classifier:
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Probabilities (n, c) float64 of the labels, for pictures given as embeddings (n, dim) of unit length."""
         if self.curve is None:
-            return np.asarray(softmax(self.scale * self._cosines(images), axis=1))
+            return softmax(self.scale * self._cosines(images))
         return self.curve.probabilities(self.evidence(images, self.curve.beside_neutral))
 
     def _cosines(self, images: np.ndarray) -> np.ndarray:

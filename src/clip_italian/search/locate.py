@@ -13,11 +13,11 @@ from functools import partial
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageStat
-from scipy.ndimage import gaussian_filter, label
 
 from clip_italian.languages import Language
 from clip_italian.models.encoder import MapEncoder, SearchEncoder
 from clip_italian.pictures.decoding import as_displayed
+from clip_italian.search.numerics import connected, smooth
 
 CELLS = 64  # of the heat map's longer side
 _SMOOTH = 1.0  # cells
@@ -109,7 +109,7 @@ def heat_of(found: Sequence[Windows], shape: tuple[int, int]) -> np.ndarray:
     """Mean score over kinds of windows, slightly smoothed: (rows, columns)."""
     idle = float(found[0].scores.mean())
     painted = [paint(part, shape, idle) for part in found]
-    return np.asarray(gaussian_filter(np.mean(painted, axis=0), _SMOOTH, mode="nearest"))
+    return smooth(np.mean(painted, axis=0), _SMOOTH)
 
 
 def read(heat: np.ndarray, size: tuple[int, int], border: float) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
@@ -118,9 +118,8 @@ def read(heat: np.ndarray, size: tuple[int, int], border: float) -> tuple[tuple[
     The box holds the connected cells around the maximum with at least the share `border` of it; the point is their
     centre, weighted by the excess over that.
     """
-    top = np.unravel_index(heat.argmax(), heat.shape)
-    parts, _ = label(heat >= border * heat.max())
-    rows, columns = np.nonzero(parts == parts[top])
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    rows, columns = np.nonzero(connected(heat >= border * heat.max(), row, column))
     excess = heat[rows, columns].astype(np.float64) - border * heat.max() + _ROUNDING
     across, down = size[0] / heat.shape[1], size[1] / heat.shape[0]
     x = ((columns + 0.5) * excess).sum() / excess.sum() * across
