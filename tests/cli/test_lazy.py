@@ -82,6 +82,35 @@ LIGHT = [
 ]  # fmt: skip
 
 
+# What the core install leaves out, and what costs searching time to import.
+LEFT_OUT = ("scipy", "imagehash", "pywt", "matplotlib", "requests")
+SEARCHING = [
+    "models.load", "search.calibrate", "search.classify", "search.locate", "search.pictures", "search.update",
+    "serve.app",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", SEARCHING)
+def test_what_searches_loads_no_library_of_training_or_data(module):
+    code = f"import sys, clip_italian.{module}; print([n for n in {LEFT_OUT!r} if n in sys.modules])"
+    assert in_fresh_process(code).strip() == "[]"
+
+
+def test_calibrating_without_scipy_says_what_to_install(tmp_path):
+    code = (
+        "import sys\n"
+        "sys.modules['scipy'] = None  # cannot be imported\n"
+        "from clip_italian import cli\n"
+        "from clip_italian.models import load\n"
+        "load.load = lambda *arguments, **options: None\n"
+        f"sys.argv = ['clip-italian', 'index', 'calibrate', {str(tmp_path)!r}, 'pairs.jsonl', '--model', 'any']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.endswith(" is missing; pip install 'clip-italian[train]'\n") and done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("module", LIGHT)
 def test_what_uses_models_loads_neither_torch_nor_transformers(module):
     code = f"import sys, clip_italian.{module}; print([n for n in ('torch', 'transformers') if n in sys.modules])"

@@ -47,7 +47,8 @@ _QUIET = {
 # Extras of pyproject.toml by the modules that they install.
 _EXTRAS = {
     **dict.fromkeys(
-        ("kornia", "matplotlib", "msgpack", "pytorch_optimizer", "safetensors", "torch", "transformers"), "train"
+        ("kornia", "matplotlib", "msgpack", "pytorch_optimizer", "safetensors", "scipy", "torch", "transformers"),
+        "train",
     ),
     **dict.fromkeys(
         ("deepl", "ftfy", "protego", "py3langid", "requests", "resvg_py", "selectolax", "simplemma"), "data"
