@@ -134,9 +134,7 @@ def measure_parity(
     for name, graph, result in (("image", settings.image, image), ("text", settings.text, text)):
         parity.check(graph.file, result, graph.precision == "float32", least_cosine)
         updated[name] = graph.model_copy(update={"parity": result})
-    settings = settings.model_copy(update=updated | {"agreement": agreement})
-    exported.write(folder, settings)
-    return settings
+    return exported.write(folder, settings.model_copy(update=updated | {"agreement": agreement}))
 
 
 def write_json(file: Path, content: object) -> None:

@@ -117,9 +117,10 @@ def read(folder: Path) -> Exported:
     return settings
 
 
-def write(folder: Path, settings: Exported) -> None:
-    """Write `export.json`, with the sizes of the other files in the folder."""
+def write(folder: Path, settings: Exported) -> Exported:
+    """Write `export.json`, with the sizes of the other files in the folder; returns its content."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != EXPORT_FILE)
     settings = settings.model_copy(update={"sizes": {path.name: path.stat().st_size for path in files}})
     text = settings.model_dump_json(indent=2)
     (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
+    return settings
