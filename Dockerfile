@@ -1,10 +1,7 @@
-# The service of docs/serve.md. With --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu torch comes without CUDA.
+# The service of docs/serve.md, without torch: the model's graphs come from the cache.
 FROM python:3.11-slim
-ARG TORCH_INDEX=
 COPY . /src
-RUN torch=$(grep '^torch==' /src/constraints.txt) \
- && pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$torch" \
- && pip install --no-cache-dir -c /src/constraints.txt "/src[serve]"
+RUN pip install --no-cache-dir -c /src/constraints.txt "/src[serve]"
 RUN useradd --create-home clip && install -d -o clip -g clip /cache
 ENV CLIP_ITALIAN_CACHE=/cache
 # The package sets these by itself; here they hold for whatever else runs in the container (docs/privacy.md).

@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 from clip_italian import privacy as privacy  # before any other library, to disable telemetry
 
 if TYPE_CHECKING:
+    from clip_italian.models.load import load
     from clip_italian.models.onnx import OnnxEncoder
     from clip_italian.models_torch.dual_encoder import DualEncoder
     from clip_italian.search.index import Index
     from clip_italian.search.pictures import Pictures
 
-__all__ = ["DualEncoder", "Index", "OnnxEncoder", "Pictures", "__version__"]
+__all__ = ["DualEncoder", "Index", "OnnxEncoder", "Pictures", "__version__", "load"]
 
 _MODULES = {
     "DualEncoder": "clip_italian.models_torch.dual_encoder",
     "Index": "clip_italian.search.index",
     "OnnxEncoder": "clip_italian.models.onnx",
     "Pictures": "clip_italian.search.pictures",
+    "load": "clip_italian.models.load",
 }
 
 

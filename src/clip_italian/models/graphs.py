@@ -9,6 +9,7 @@ They are made once, by `export.cached`, where torch is installed. The least rece
 import json
 import os
 import shutil
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def load(name: str, precision: Precision) -> OnnxEncoder:
     if found is None:
         with _writing(target):
             found = _cached(target) or _make(name, precision, target)
-    os.utime(target)  # for `_remove_old`
+    with suppress(OSError):  # a cache that is read only
+        os.utime(target)  # for `_remove_old`
     return found
 
 
