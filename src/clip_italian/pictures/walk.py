@@ -1,4 +1,4 @@
-# ruff: noqa: PTH110, PTH111, PTH112, PTH113, PTH116, PTH118, PTH119, PTH120, PTH122
+# ruff: noqa: PTH110, PTH111, PTH112, PTH113, PTH116, PTH118, PTH119, PTH120, PTH122, PTH206
 # os.path accepts any text, where pathlib may raise, and is faster for many names.
 """Finds the pictures below a folder, following links and skipping thumbnails and system folders.
 
@@ -190,7 +190,8 @@ def walk(folder: Path, choice: Choice | None = None) -> Listing:
     listing = _walk(folder, matcher)
     if matcher.names:  # an entry has exactly this name, so the pattern is a name and its brackets are literal
         listing = _walk(folder, _Matcher(choice, str(folder), matcher.names))
-    listing.pictures.sort()
+    # The order of paths, which compares them folder by folder, without splitting each path for every comparison.
+    listing.pictures.sort(key=lambda path: os.path.normcase(path).split(os.sep))
     return listing
 
 

@@ -142,28 +142,31 @@ def _folder(folder: Path, roots: Roots, choice: Choice | None, aside: Skipped) -
     prefix = roots.prefix(number)
     found = require_pictures(walk(folder, choice), folder)
     aside.add(found.skipped)
+    source = Path(roots.paths[number]).name
+    starts: dict[str, str] = {}  # of the paths in a folder: a relative path for each picture would take long
     for path in found.pictures:
-        inside = path.relative_to(roots.paths[number]).as_posix()
-        readable = inside.encode(errors="replace").decode()
+        above, name = os.path.split(path)
+        if above not in starts:
+            start = Path(above).relative_to(roots.paths[number]).as_posix()
+            starts[above] = "" if start == "." else f"{start}/"
+        inside = starts[above] + name
         try:
             inside.encode()
             status = path.stat()
         except OSError as error:
-            yield Reject(readable, "unreadable", detail=error.strerror or str(error))
+            yield Reject(_readable(inside), "unreadable", detail=error.strerror or str(error))
         except UnicodeEncodeError:
-            yield Reject(readable, "broken-name", detail="its name is not UTF-8; rename it")
+            yield Reject(_readable(inside), "broken-name", detail="its name is not UTF-8; rename it")
         else:
-            yield Entry(
-                prefix + inside,
-                number,
-                inside,
-                status.st_size,
-                status.st_mtime_ns,
-                source=Path(roots.paths[number]).name,
-            )
+            yield Entry(prefix + inside, number, inside, status.st_size, status.st_mtime_ns, source=source)
     for path, reason in found.unreadable:
-        inside = os.path.relpath(path, roots.paths[number]).encode(errors="replace").decode()
+        inside = _readable(os.path.relpath(path, roots.paths[number]))
         yield Reject(prefix + inside, "unreadable", detail=reason)
+
+
+def _readable(path: str) -> str:
+    """A path with "?" for what is no Unicode."""
+    return path.encode(errors="replace").decode()
 
 
 def _pairs(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
@@ -204,7 +207,7 @@ def _shard(shard: Path, number: int, root: Path) -> Iterator[Entry | Reject]:
     try:
         status = shard.stat()
         for sample in samples(shard):
-            name = f"{shard.stem}/{sample.key}".encode(errors="replace").decode()
+            name = _readable(f"{shard.stem}/{sample.key}")
             picture = sample.picture
             if picture is None:
                 yield Reject(name, "no-picture", detail=f"no picture in this sample of {inside}")

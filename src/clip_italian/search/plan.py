@@ -1,15 +1,18 @@
-"""The plan of an update: which pictures of the inputs are indexed, moved or new. DuckDB decides it, for any number.
+"""The plan of an update: which pictures of the inputs are indexed, moved or new.
 
 A picture keeps its vector where its id, size and modification time match a row, or else where its sha256 does. Parts
 of killed runs count like rows.
+
+Columns are compared as a whole, and read when they are needed, so that a plan for millions of rows fits into memory.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_italian.pictures.decoding import PictureError, prefetch
@@ -17,120 +20,130 @@ from clip_italian.pipeline.rejects import Reject
 from clip_italian.search import embed
 from clip_italian.search.commit import PART_ROWS_FILE
 from clip_italian.search.inputs import Entry, as_table
-from clip_italian.search.schema import ENTRY, EXISTING, SCANNED, TO_EMBED, absolute_path
+from clip_italian.search.schema import CONTENT, EMBEDDED, ENTRY, EXISTING, SCANNED, TO_EMBED, absolute_path
 from clip_italian.search.selection import is_gone
 
 _BATCH = 10_000
 
-_DESCRIPTION = [name for name in ENTRY.names if name not in ("size", "mtime_ns")]
-_UNCHANGED = " AND ".join(f's."{name}" IS NOT DISTINCT FROM e."{name}"' for name in _DESCRIPTION)
-_PLACE = "CASE WHEN starts_with(t.path, '/') THEN t.path ELSE r.folder || '/' || t.path END"
+_DESCRIPTION = [name for name in ENTRY.names if name not in ("id", "size", "mtime_ns")]
+_KNOWN = ["size", *CONTENT.names, "store", "pos"]
 
 
 class Plan:
-    """Tables in an empty database: `scan` (the pictures of the inputs), `existing` rows, `pending` parts, and `source`:
-    where the vector of a scanned picture lies, as far as that is known.
+    """Compares the scanned pictures with existing rows and with parts that wait.
 
-    `roots` are the folders that paths of the scan start from.
+    A picture is a row `n` of the scan. Its source, where its vector lies, is a row of `_known`: first come the existing
+    rows, then those of the parts. `roots` are the folders that paths of the scan start from.
     """
 
     def __init__(
-        self, base: duckdb.DuckDBPyConnection, scanned: Path, existing: Path, parts: Sequence[Path],
-        roots: Sequence[str], first_part: int,
-    ) -> None:  # fmt: skip
-        self._base = base
-        self._first_part = first_part
-        self._parts = 0
-        base.register("roots", pa.table({"number": pa.array(range(len(roots)), pa.uint16()), "folder": list(roots)}))
-        base.execute(
-            f"CREATE TABLE everything AS SELECT t.*, {_PLACE} AS place FROM ("
-            f"SELECT * EXCLUDE file_row_number, file_row_number AS n FROM read_parquet('{_quoted(scanned)}', "
-            "file_row_number = true)) t LEFT JOIN roots r ON r.number = t.root"
-        )
-        base.execute(
-            "CREATE TABLE scan AS SELECT * FROM everything QUALIFY row_number() OVER (PARTITION BY id ORDER BY n) = 1"
-        )
-        base.execute(f"CREATE TABLE existing AS SELECT * FROM read_parquet('{_quoted(existing)}')")
-        base.execute(
-            'CREATE TABLE pending (id TEXT, place TEXT, "offset" BIGINT, size BIGINT, mtime_ns BIGINT,'
-            " sha256 BLOB, look BLOB, taken TIMESTAMP_MS, store INTEGER, pos BIGINT)"
-        )
-        base.execute(
-            "CREATE TABLE source (n BIGINT, store INTEGER, pos BIGINT, sha256 BLOB, look BLOB, taken TIMESTAMP_MS,"
-            " stays BOOLEAN)"
-        )
-        base.execute(
-            f"INSERT INTO source SELECT s.n, e.store, e.pos, e.sha256, coalesce(s.look, e.look), e.taken, {_UNCHANGED}"
-            " FROM scan s JOIN existing e ON s.id = e.id AND s.size = e.size AND s.mtime_ns = e.mtime_ns"
-        )
+        self, scanned: Path, existing: Path, parts: Sequence[Path], roots: Sequence[str], first_part: int
+    ) -> None:
+        self._scanned = scanned
+        self._existing = existing
+        self._roots = pa.array(roots, pa.large_string())
+        self._next_store = first_part
+        ids = _column(scanned, "id")
+        codes = ids.dictionary_encode().indices.to_numpy()
+        new = _first_seen(codes)
+        self._pictures = np.flatnonzero(new)
+        self._repeats = np.flatnonzero(~new)
+        self._repeated = self._pictures[codes[self._repeats]]
+        self._ids = ids.take(pa.array(self._pictures)) if len(self._repeats) else ids
+        self._known = _table(existing, _KNOWN)
+        self._existing_rows = len(self._known)
+        self._has_source = np.zeros(len(ids), bool)
+        self._source_n = np.zeros(0, np.int64)
+        self._source_row = np.zeros(0, np.int64)
+        self._source_stays = np.zeros(0, bool)  # where the existing row needs no change
+        self._use_existing()
         self.use_parts(parts)
+
+    def _use_existing(self) -> None:
+        """Take existing rows as the source of vectors for pictures that have not changed since."""
+        n = self._find(_column(self._existing, "id"))
+        self._is_scanned = n >= 0
+        rows = np.flatnonzero(self._is_scanned)
+        n = n[rows]
+        for name in ("size", "mtime_ns"):
+            same = _equal(_column(self._scanned, name, n), _column(self._existing, name, rows))
+            n, rows = n[same], rows[same]
+        stays = np.ones(len(n), bool)
+        for name in _DESCRIPTION:
+            stays &= _equal(_column(self._scanned, name, n), _column(self._existing, name, rows), nulls=True)
+        self._add_sources(n, rows, stays)
 
     def use_parts(self, parts: Sequence[Path]) -> None:
         """Add parts as the source of vectors for pictures that have not changed since."""
-        for part in parts:
-            self._base.execute(
-                'INSERT INTO pending SELECT id, place, "offset", size, mtime_ns, sha256, look, taken,'
-                f" {self._first_part + self._parts}, file_row_number"
-                f" FROM read_parquet('{_quoted(part / PART_ROWS_FILE)}', file_row_number = true)"
-            )
-            self._parts += 1
-        self._base.execute(
-            "INSERT INTO source SELECT s.n, p.store, p.pos, p.sha256, coalesce(s.look, p.look), p.taken, false"
-            " FROM scan s JOIN pending p ON s.id = p.id AND s.place = p.place AND s.size IS NOT DISTINCT FROM p.size"
-            ' AND s.mtime_ns IS NOT DISTINCT FROM p.mtime_ns AND s."offset" IS NOT DISTINCT FROM p."offset"'
-            " WHERE s.n NOT IN (SELECT n FROM source)"
-            " QUALIFY row_number() OVER (PARTITION BY s.n ORDER BY p.store DESC) = 1"
-        )
+        if not parts:
+            return
+        table = pa.concat_tables(map(self._part, parts)).combine_chunks()
+        first = len(self._known)
+        self._known = pa.concat_tables([self._known, table.select(_KNOWN)]).combine_chunks()
+        n = self._find(_one(table["id"]))
+        rows = np.flatnonzero(n >= 0)
+        rows = rows[~self._has_source[n[rows]]]
+        n, table = n[rows], table.take(pa.array(rows))
+        same = _equal(self._places(n), _one(table["place"]))
+        for name in ("offset", "size", "mtime_ns"):
+            same &= _equal(_column(self._scanned, name, n), _one(table[name]), nulls=True)
+        n, rows, stores = n[same], rows[same], table["store"].to_numpy()[same]
+        order = np.lexsort((rows, -stores, n))  # the latest part first
+        n, best = np.unique(n[order], return_index=True)
+        self._add_sources(n, first + rows[order][best])
+
+    def _part(self, part: Path) -> pa.Table:
+        """The rows of a part, which becomes the next store."""
+        table = _table(part / PART_ROWS_FILE, EMBEDDED.names)
+        table = table.append_column("store", pa.array(np.full(len(table), self._next_store, np.int32)))
+        self._next_store += 1
+        return table.append_column("pos", pa.array(np.arange(len(table))))
 
     def find_moved(self) -> None:
         """Find files that moved or were only touched: compare the sha256 of those with the size of a known one."""
-        rows = self._base.sql(
-            'SELECT n, place, "offset", "length" FROM scan WHERE n NOT IN (SELECT n FROM source) AND size IN'
-            " (SELECT size FROM existing WHERE sha256 IS NOT NULL UNION SELECT size FROM pending"
-            " WHERE sha256 IS NOT NULL) ORDER BY n"
-        ).to_arrow_table()
-        read = prefetch(rows.to_pylist(), 64, lambda row: embed.digest(row["place"], embed.part_of(row)))
-        known = [(row["n"], found) for batch in read for row, found in batch if not isinstance(found, PictureError)]
-        if not known:
-            return
-        numbers, digests = zip(*known, strict=True)
-        self._base.register("digests", pa.table({"n": numbers, "sha256": pa.array(digests, pa.binary())}))
-        self._base.execute(
-            "INSERT INTO source SELECT d.n, k.store, k.pos, k.sha256, coalesce(s.look, k.look), k.taken, false"
-            " FROM digests d JOIN scan s USING (n) JOIN (SELECT store, pos, sha256, look, taken FROM existing"
-            " UNION ALL SELECT store, pos, sha256, look, taken FROM pending) k ON k.sha256 = d.sha256"
-            " QUALIFY row_number() OVER (PARTITION BY d.n ORDER BY k.store, k.pos) = 1"
-        )
+        contents = _one(self._known["sha256"])
+        sizes = _one(self._known["size"]).filter(contents.is_valid()).unique().drop_null()
+        alike = pc.is_in(_column(self._scanned, "size"), value_set=sizes).to_numpy(zero_copy_only=False)
+        rows = (row for table in self._rows(self._without_source(alike)) for row in table.to_pylist())
+        read = prefetch(rows, 64, lambda row: embed.digest(row["place"], embed.part_of(row)))
+        found = [(row["n"], one) for batch in read for row, one in batch if not isinstance(one, PictureError)]
+        n = np.array([number for number, _ in found], np.int64)
+        digests = pa.array([digest for _, digest in found], contents.type)
+        known = np.flatnonzero(pc.is_in(contents, value_set=digests).to_numpy(zero_copy_only=False))
+        known = self._by_position(known)
+        encoded = contents.take(pa.array(known)).dictionary_encode()
+        firsts = known[_first_seen(encoded.indices.to_numpy())]
+        at = _index(digests, encoded.dictionary)
+        self._add_sources(n[at >= 0], firsts[at[at >= 0]])
 
     def write_todo(self, path: Path) -> int:
         """List the pictures to embed (`schema.TO_EMBED`), in the order of the scan; return their number."""
-        columns = ", ".join(f'"{name}"' for name in TO_EMBED.names)
-        found = self._base.sql(
-            f"SELECT {columns} FROM scan WHERE n NOT IN (SELECT n FROM source) AND size IS NOT NULL ORDER BY n"
-        )
-        return _write(found, TO_EMBED, path)
+        has_file = _column(self._scanned, "size").is_valid().to_numpy(zero_copy_only=False)
+        return _write(self._rows(self._without_source(has_file)), TO_EMBED, path)
 
     def write_new(self, path: Path) -> int:
         """Write the new rows (`schema.EXISTING`), in the order of the scan; return their number."""
-        entry = ", ".join(f's."{name}"' for name in ENTRY.names)
-        found = self._base.sql(
-            f"SELECT {entry}, o.sha256, o.look, o.taken, o.store, o.pos FROM source o JOIN scan s USING (n)"
-            " WHERE NOT o.stays ORDER BY n"
-        )
-        return _write(found, EXISTING, path)
+        chosen = np.flatnonzero(~self._source_stays)
+        chosen = chosen[np.argsort(self._source_n[chosen], kind="stable")]
+        n, known = self._source_n[chosen], self._source_row[chosen]
+
+        def rows() -> Iterator[pa.Table]:
+            done = 0
+            for table in self._rows(n):
+                source = self._known.take(pa.array(known[done : done + len(table)]))
+                done += len(table)
+                columns = {name: source[name] for name in _KNOWN} | {name: table[name] for name in ENTRY.names}
+                yield pa.table(columns | {"look": pc.coalesce(table["look"], source["look"])})
+
+        return _write(rows(), EXISTING, path)
 
     def gone(self, everything: bool) -> dict[int, list[int]]:
         """Positions of rows to delete, by store: those replaced, and with `everything` those that were not scanned."""
-        where = "true" if everything else "id IN (SELECT id FROM scan)"
-        found = self._base.sql(
-            f"SELECT store, pos FROM existing WHERE {where} AND (store, pos) NOT IN"
-            " (SELECT (store, pos) FROM source WHERE stays) ORDER BY store, pos"
-        )
-        gone: dict[int, list[int]] = {}
-        for batch in found.to_arrow_reader(_BATCH):
-            for store, position in zip(batch["store"].to_pylist(), batch["pos"].to_pylist(), strict=True):
-                gone.setdefault(store, []).append(position)
-        return gone
+        doomed = np.ones(self._existing_rows, bool) if everything else self._is_scanned.copy()
+        doomed[self._source_row[self._source_stays]] = False
+        rows = self._by_position(np.flatnonzero(doomed))
+        stores, positions = (self._known[name].to_numpy()[rows] for name in ("store", "pos"))
+        return {store: positions[stores == store].tolist() for store in np.unique(stores).tolist()}
 
     def missing(self, before: Sequence[str], now: Sequence[str]) -> dict[str, list[tuple[int, int, int]]]:
         """Store, position and root of rows that were not scanned and whose file is gone, by the file's path.
@@ -138,13 +151,17 @@ class Plan:
         `before` are the folders of the rows, `now` those of the inputs; only files below the latter count. Pictures
         that moved and rows that never had a file are left out.
         """
-        found = self._base.sql(
-            "SELECT store, pos, root, path FROM existing WHERE id NOT IN (SELECT id FROM scan) AND size IS NOT NULL"
-            " AND (sha256 IS NULL OR sha256 NOT IN (SELECT sha256 FROM source WHERE sha256 IS NOT NULL))"
-            " ORDER BY store, pos"
-        )
+        rows = np.flatnonzero(~self._is_scanned)
+        contents = _one(self._known["sha256"])
+        used = contents.take(pa.array(self._source_row)).drop_null() if len(rows) else contents.slice(0, 0)
+        table = self._known.take(pa.array(rows))
+        elsewhere = pc.is_in(table["sha256"], value_set=used)
+        rows = self._by_position(rows[pc.and_not(table["size"].is_valid(), elsewhere).to_numpy()])
+        table = self._known.select(["store", "pos"]).take(pa.array(rows))
+        for name in ("root", "path"):
+            table = table.append_column(name, _column(self._existing, name, rows))
         missing: dict[str, list[tuple[int, int, int]]] = {}
-        for batch in found.to_arrow_reader(_BATCH):
+        for batch in table.to_batches(_BATCH):
             for store, position, root, path in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 where = absolute_path(before, root, path)
                 if any(where.startswith(f"{one}/") for one in now) and is_gone(where):
@@ -153,24 +170,70 @@ class Plan:
 
     def folders_with_pictures(self) -> set[str]:
         """Folders in which the scan found pictures."""
-        found = self._base.sql("SELECT DISTINCT regexp_replace(place, '/[^/]*$', '') FROM scan")
-        return {folder for (folder,) in found.fetchall()}
+        return set(pc.replace_substring_regex(self._places(self._pictures), "/[^/]*$", "").unique().to_pylist())
 
     def duplicate_ids(self) -> list[Reject]:
         """Rejects for entries whose id an earlier picture has."""
-        found = self._base.sql(
-            "SELECT a.id, a.place FROM everything a JOIN scan s USING (id) WHERE a.n <> s.n AND"
-            ' (a.place <> s.place OR a."offset" IS DISTINCT FROM s."offset") ORDER BY a.n'
-        )
-        return [Reject(id_, "same-id", detail=place) for id_, place in found.fetchall()]
+        here, first = self._repeats, self._repeated
+        if not len(here):
+            return []
+        same = _equal(self._places(here), self._places(first))
+        same &= _equal(_column(self._scanned, "offset", here), _column(self._scanned, "offset", first), nulls=True)
+        others = here[~same]
+        found = zip(_column(self._scanned, "id", others).to_pylist(), self._places(others).to_pylist(), strict=True)
+        return [Reject(id_, "same-id", detail=place) for id_, place in found]
 
     def count_sources(self) -> int:
         """The number of scanned pictures that have a vector."""
-        return int(self._base.sql("SELECT count(*) FROM source").fetchall()[0][0])
+        return len(self._source_n)
 
     def scanned_ids(self) -> set[str]:
         """The ids of the scanned pictures."""
-        return {id_ for (id_,) in self._base.sql("SELECT id FROM scan").fetchall()}
+        return set(self._ids.to_pylist())
+
+    def _add_sources(self, n: np.ndarray, rows: np.ndarray, stays: np.ndarray | None = None) -> None:
+        """Let pictures `n` have the vectors of known rows; without `stays`, none of these rows can stay as it is."""
+        self._has_source[n] = True
+        self._source_n = np.concatenate([self._source_n, n])
+        self._source_row = np.concatenate([self._source_row, rows])
+        self._source_stays = np.concatenate([self._source_stays, np.zeros(len(n), bool) if stays is None else stays])
+
+    def _find(self, ids: pa.Array) -> np.ndarray:
+        """The pictures with these ids, -1 for those that were not scanned."""
+        found = _index(ids, self._ids)
+        return np.append(self._pictures, -1)[found]  # -1 is found at the end
+
+    def _without_source(self, chosen: np.ndarray) -> np.ndarray:
+        """The pictures without a source, of the rows that the mask `chosen` selects."""
+        n = self._pictures
+        return n[chosen[n] & ~self._has_source[n]]
+
+    def _by_position(self, rows: np.ndarray) -> np.ndarray:
+        """Known rows ordered by store and position."""
+        stores, positions = (self._known[name].to_numpy()[rows] for name in ("store", "pos"))
+        return rows[np.lexsort((positions, stores))]
+
+    def _places(self, n: np.ndarray) -> pa.Array:
+        """The absolute paths of rows of the scan."""
+        return self._joined(_column(self._scanned, "root", n), _column(self._scanned, "path", n))
+
+    def _joined(self, roots: pa.Array, paths: pa.Array) -> pa.Array:
+        """`schema.absolute_path`, of many."""
+        below = pc.binary_join_element_wise(self._roots.take(roots), paths, pa.scalar("/", pa.large_string()))
+        return pc.if_else(pc.starts_with(paths, "/"), paths, below)
+
+    def _rows(self, n: np.ndarray) -> Iterator[pa.Table]:
+        """Rows of the scan in ascending order, which may repeat: all columns, `n`, and the absolute path `place`."""
+        with pq.ParquetFile(self._scanned) as file:
+            end = 0
+            for group in range(file.num_row_groups):
+                start, end = end, end + file.metadata.row_group(group).num_rows
+                low, high = np.searchsorted(n, [start, end])
+                for first in range(low, high, _BATCH):
+                    some = n[first : min(first + _BATCH, high)]
+                    table = file.read_row_group(group).take(pa.array(some - start))
+                    place = self._joined(_one(table["root"]), _one(table["path"]))
+                    yield table.append_column("n", pa.array(some)).append_column("place", place)
 
 
 def write_scan(entries: Iterable[Entry | Reject], path: Path) -> list[Reject]:
@@ -191,15 +254,47 @@ def write_scan(entries: Iterable[Entry | Reject], path: Path) -> list[Reject]:
     return rejects
 
 
-def _write(found: duckdb.DuckDBPyRelation, schema: pa.Schema, path: Path) -> int:
+def _write(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> int:
     rows = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in found.to_arrow_reader(_BATCH):
-            table = pa.Table.from_batches([batch])
+        for table in tables:
             writer.write_table(pa.table([table[field.name].cast(field.type) for field in schema], schema=schema))
-            rows += len(batch)
+            rows += len(table)
     return rows
 
 
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+def _table(path: Path, names: Sequence[str]) -> pa.Table:
+    """Some columns of a Parquet file, which is closed again."""
+    with pq.ParquetFile(path) as file:
+        return file.read(list(names)).combine_chunks()
+
+
+def _column(path: Path, name: str, rows: np.ndarray | None = None) -> pa.Array:
+    """A column of a Parquet file, or some rows of it."""
+    column = _one(_table(path, [name])[name])
+    if rows is None or (len(rows) == len(column) and np.array_equal(rows, np.arange(len(rows)))):
+        return column  # nothing changed since the last update: all rows, in the same order
+    return column.take(pa.array(rows))
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece. Text gets 64-bit offsets: that of millions of rows may exceed 2 GB."""
+    return (column.cast(pa.large_string()) if pa.types.is_string(column.type) else column).combine_chunks()
+
+
+def _equal(some: pa.Array, others: pa.Array, nulls: bool = False) -> np.ndarray:
+    """Where two columns are equal; with `nulls`, null equals null, otherwise it equals nothing."""
+    same = pc.fill_null(pc.equal(some, others), False)
+    if nulls:
+        same = pc.or_(same, pc.and_(some.is_null(), others.is_null()))
+    return np.asarray(same.to_numpy(zero_copy_only=False))
+
+
+def _index(values: pa.Array, distinct: pa.Array) -> np.ndarray:
+    """The index of each value in `distinct`, -1 where it is not there."""
+    return np.asarray(pc.index_in(values, value_set=distinct).fill_null(-1).to_numpy())
+
+
+def _first_seen(codes: np.ndarray) -> np.ndarray:
+    """Where each code of a dictionary appears first. Codes count up, so a new one is the highest so far."""
+    return np.diff(np.maximum.accumulate(codes), prepend=-1) > 0

@@ -20,7 +20,6 @@ from clip_italian.files.names import as_stored
 from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.walk import Choice, Skipped
 from clip_italian.pipeline import parts
-from clip_italian.pipeline.database import database
 from clip_italian.pipeline.rejects import Reject, read_rejects
 from clip_italian.search import exchange, inputs
 from clip_italian.search.commit import (
@@ -244,27 +243,27 @@ def _update(
         for table in writer.existing():
             file.write_table(table)
     done += exchange.parts_of(run)
-    with database(run) as base:
-        plan = Plan(base, run / "scan.parquet", run / "existing.parquet", done, roots.paths, writer.stores)
-        plan.find_moved()
-        count = plan.write_todo(run / "todo.parquet")
-        if count and before_embedding is not None:
-            before_embedding(Todo(run / "todo.parquet", count, model.encoder))
-        more = _embed(run, count, model, ray)
-        plan.use_parts(more)
-        for part in more:
-            rejects += read_rejects(part / PART_LEFT_OUT_FILE)
-        rejects += plan.duplicate_ids()
-        added, gone = plan.write_new(run / "new.parquet"), plan.gone(everything)
-        kept: tuple[VanishedFolder, ...] = ()
-        if everything and not force and before is not None:
-            kept = _keep_vanished(plan, gone, before, roots, folder)
-        if not everything and before is not None:
-            seen = plan.scanned_ids()
-            rejects = [one for one in read_left_out(folder, before) if one.id not in seen] + rejects
-        if everything and not plan.count_sources():
-            first = f" (the first: {rejects[0].id}: {rejects[0].detail or rejects[0].reason})" if rejects else ""
-            raise UserError(f"{sources[0]}: no picture could be read, no index was made{first}")
+    plan = Plan(run / "scan.parquet", run / "existing.parquet", done, roots.paths, writer.stores)
+    plan.find_moved()
+    count = plan.write_todo(run / "todo.parquet")
+    if count and before_embedding is not None:
+        before_embedding(Todo(run / "todo.parquet", count, model.encoder))
+    more = _embed(run, count, model, ray)
+    plan.use_parts(more)
+    for part in more:
+        rejects += read_rejects(part / PART_LEFT_OUT_FILE)
+    rejects += plan.duplicate_ids()
+    added, gone = plan.write_new(run / "new.parquet"), plan.gone(everything)
+    kept: tuple[VanishedFolder, ...] = ()
+    if everything and not force and before is not None:
+        kept = _keep_vanished(plan, gone, before, roots, folder)
+    if not everything and before is not None:
+        seen = plan.scanned_ids()
+        rejects = [one for one in read_left_out(folder, before) if one.id not in seen] + rejects
+    if everything and not plan.count_sources():
+        first = f" (the first: {rejects[0].id}: {rejects[0].detail or rejects[0].reason})" if rejects else ""
+        raise UserError(f"{sources[0]}: no picture could be read, no index was made{first}")
+    del plan  # the commit needs the memory of its columns
     removed = sum(map(len, gone.values()))
     embedded = sum(map(part_rows, more))
     if before is not None and not added and not removed and _is_same(before, manifest, folder, rejects):
