@@ -14,12 +14,12 @@ from typing import Any, Self
 import numpy as np
 
 from clip_italian.files.digests import NO_KEY, content_key
-from clip_italian.pictures import copies
+from clip_italian.pictures import copies, phash
 from clip_italian.pictures.decoding import decode_batches
-from clip_italian.pictures.near import to_arrays
-from clip_italian.pictures.phash import COLOUR_TOLERANCE, DISTANCE, FLAT, picture_hash
+from clip_italian.pictures.phash import COLOUR_DIGITS, COLOUR_TOLERANCE, DISTANCE, FLAT, picture_hash
 
 INFO_KEY = "training_pictures"  # in clip_italian.json
+_CHUNK = 100_000
 SAME_FILE, SAME_LOOK = "the same file", "nearly the same picture"
 
 
@@ -44,7 +44,7 @@ class Fingerprints:
     @classmethod
     def known(cls, contents: np.ndarray, looks: Sequence[str]) -> Self:
         """Return the fingerprints for known `digests.content_key` (n,) and `phash.picture_hash` of the files."""
-        return cls(contents, *to_arrays(looks))
+        return cls(contents, *_to_arrays(looks))
 
     @classmethod
     def union(cls, parts: Sequence[Self]) -> Self:
@@ -133,3 +133,15 @@ def fingerprints(
         progress(len(readable) + len(bad))
     found = Fingerprints.of(good, looks)
     return good, found if encoder is None else found.described(copies.features_of(good, encoder), encoder)
+
+
+def _to_arrays(hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Convert picture hashes to outlines (n,) uint64 and colours (n, 6) uint8."""
+    outlines = np.empty(len(hashes), np.uint64)
+    colours = np.empty((len(hashes), COLOUR_DIGITS // 2), np.uint8)
+    for start in range(0, len(hashes), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        read = [phash.parts(text) for text in hashes[rows]]
+        outlines[rows] = [outline for outline, _ in read]
+        colours[rows] = np.frombuffer(b"".join(colour for _, colour in read), np.uint8).reshape(-1, COLOUR_DIGITS // 2)
+    return outlines, colours

@@ -21,7 +21,6 @@ SHAPED = (
     f"regexp_full_match(phash, '[0-9a-fA-F]{{{OUTLINE_DIGITS}}}-[0-9a-fA-F]{{{COLOUR_DIGITS}}}')"
     f" AND left(phash, {OUTLINE_DIGITS}) <> '{FLAT}'"
 )
-_CHUNK = 100_000
 _READ = 10_000
 _COLOURS = range(COLOUR_DIGITS // 2)
 
@@ -109,15 +108,3 @@ def _bands(count: int) -> list[int]:
     """Return the masks of `count` bands of nearly equal width that cover all bits."""
     edges = [BITS * i // count for i in range(count + 1)]
     return [(1 << high) - (1 << low) for low, high in pairwise(edges)]
-
-
-def to_arrays(hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Convert picture hashes to outlines (n,) uint64 and colours (n, 6) uint8."""
-    outlines = np.empty(len(hashes), np.uint64)
-    colours = np.empty((len(hashes), len(_COLOURS)), np.uint8)
-    for start in range(0, len(hashes), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        read = [parts(text) for text in hashes[rows]]
-        outlines[rows] = [outline for outline, _ in read]
-        colours[rows] = np.frombuffer(b"".join(colour for _, colour in read), np.uint8).reshape(-1, len(_COLOURS))
-    return outlines, colours
