@@ -51,7 +51,7 @@ _EXTRAS = {
         "train",
     ),
     **dict.fromkeys(
-        ("deepl", "ftfy", "protego", "py3langid", "requests", "resvg_py", "selectolax", "simplemma"), "data"
+        ("deepl", "duckdb", "ftfy", "protego", "py3langid", "requests", "resvg_py", "selectolax", "simplemma"), "data"
     ),
     **dict.fromkeys(("fastapi", "multipart", "prometheus_client", "starlette", "uvicorn"), "serve"),
     **dict.fromkeys(("onnx", "onnxscript"), "export"),
