@@ -11,12 +11,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image, ImageDraw
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
@@ -93,6 +94,20 @@ def save_tiny_model(room: Path) -> Path:
     )
     folder = room / "tiny-model"
     DualEncoder(tiny_model(), tiny_tokenizer(), processor).save(folder)
+    return folder
+
+
+def shared_folder(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that all test processes share: `make` writes it once."""
+    room = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        room = room.parent
+    folder = room / f"shared-{name}"
+    with FileLock(room / f"shared-{name}.lock"):
+        if not (folder / "complete").exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            (folder / "complete").touch()
     return folder
 
 

@@ -23,7 +23,7 @@ from clip_italian.models import exported, load
 from clip_italian.models.onnx import OnnxEncoder
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.serve.encoder import SharedEncoder
-from tests.conftest import draw_shape, tiny_model, tiny_tokenizer
+from tests.conftest import draw_shape, shared_folder, tiny_model, tiny_tokenizer
 from tests.models_torch import kinds
 
 IT = languages.get("it")
@@ -35,23 +35,29 @@ WIDE = Image.new("RGB", (90, 40), "orange")
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     """A vision-text dual encoder with a ViT and a BERT, a CLIP, and a SigLIP."""
-    room = tmp_path_factory.mktemp("models")
-    processor = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False)
-    DualEncoder(tiny_model(), tiny_tokenizer(), processor, {"recipe": "tiny"}).save(room / "dual")
-    for kind in ("clip", "siglip"):
-        kinds.folder(kind, room / kind)
+    room = shared_folder(tmp_path_factory, "models", save_models)
     return {
         kind: to_onnx.Source(DualEncoder.load(room / kind), str(room / kind), Sample.of(IT))
         for kind in ("dual", "clip", "siglip")
     }
 
 
+def save_models(room):
+    processor = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False)
+    DualEncoder(tiny_model(), tiny_tokenizer(), processor, {"recipe": "tiny"}).save(room / "dual")
+    for kind in ("clip", "siglip"):
+        kinds.folder(kind, room / kind)
+
+
 @pytest.fixture(scope="module")
 def folders(sources, tmp_path_factory):
     """The exported folders of `sources`."""
-    room = tmp_path_factory.mktemp("onnx")
-    for kind, source in sources.items():
-        to_onnx.export(source, room / kind)
+
+    def export(room):
+        for kind, source in sources.items():
+            to_onnx.export(source, room / kind)
+
+    room = shared_folder(tmp_path_factory, "onnx", export)
     return {kind: room / kind for kind in sources}
 
 

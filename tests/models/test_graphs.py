@@ -48,7 +48,10 @@ def copied(monkeypatch, tiny_graphs):
     return counted(monkeypatch, lambda _, __, target: shutil.copytree(tiny_graphs, target, dirs_exist_ok=True))
 
 
-@pytest.mark.parametrize("kind", ["dual", *kinds.KINDS])
+@pytest.mark.parametrize(
+    "kind",
+    ["dual", "siglip", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("clip", "metaclip2", "altclip"))],
+)
 def test_the_default_engine_gives_the_embeddings_of_torch(kind, tiny_folder, tmp_path, cache, made, monkeypatch):
     monkeypatch.setattr(precision, "preferred", lambda: "float32")
     folder = tiny_folder if kind == "dual" else kinds.folder(kind, tmp_path / kind)
