@@ -14,7 +14,7 @@ from transformers import AutoModel
 
 from clip_italian.errors import UsageError, UserError
 from clip_italian.export import cached, onnx
-from clip_italian.models import exported, graphs, known, load, precision
+from clip_italian.models import exported, graphs, known, load, mini_facts, precision
 from clip_italian.models.onnx import OnnxEncoder
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from tests.conftest import draw_shape
@@ -219,6 +219,41 @@ def test_searching_needs_no_torch_once_the_graphs_are_there(tiny_folder, shapes,
     trained = without_torch("train", "mini")
     assert trained.returncode == 1
     assert "is missing; pip install 'clip-italian[train]'" in trained.stderr
+
+
+def test_what_is_not_on_this_machine_needs_torch(shapes, cache):
+    for name in ("none", "anna/clip"):
+        refused = without_torch("find", "x", shapes.parent, "--model", name, environment={"CLIP_ITALIAN_OFFLINE": "1"})
+        assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1, refused.stderr
+        assert f"{name}: no such folder, nor in the Hub's cache; to download it: pip install" in refused.stderr
+    refused = without_torch("demo")
+    assert refused.stderr == "clip-italian: torch is missing; pip install 'clip-italian[train]'\n"
+
+
+@pytest.fixture
+def wheel(tmp_path, tiny_graphs, monkeypatch):
+    """The folder of graphs of an installed `clip-italian-mini`; they are the tiny model's."""
+    package = tmp_path / "installed" / graphs.MINI_PACKAGE
+    shutil.copytree(tiny_graphs, package / "model")
+    (package / "__init__.py").touch()
+    (package / "model" / graphs.MINI_MARK).write_text(json.dumps({"version": mini_facts.version()}))
+    monkeypatch.syspath_prepend(package.parent)
+    return package / "model"
+
+
+def test_the_wheels_graphs_of_mini_are_used_as_they_are(wheel, cache, copied):
+    assert isinstance(graphs.load("mini", "int8"), OnnxEncoder)
+    assert not copied and not (cache / "graphs").exists()
+
+
+def test_damaged_graphs_of_the_wheel_are_named_and_made_again_with_torch(wheel, cache, copied, monkeypatch, capsys):
+    os.truncate(wheel / "text.onnx", 100)
+    graphs.load("mini", "int8")
+    assert copied == ["int8"]
+    assert "pip install --force-reinstall clip-italian-mini; until then" in capsys.readouterr().err
+    monkeypatch.setattr(graphs, "has_torch", lambda: False)
+    with pytest.raises(graphs.NoGraphsError, match=r"damaged.*; pip install --force-reinstall clip-italian-mini$"):
+        graphs.load("mini", "int8")
 
 
 def test_a_hub_id_is_found_in_the_hubs_cache_without_network(tiny_folder, tmp_path, cache, monkeypatch):

@@ -31,10 +31,11 @@ def demo(
 
     Example: clip-italian demo -o runs/demo
     """
+    make = job.run  # imports torch: where it is missing, that is all there is to say
     for wheel in assets.WHEELS:
         console.notice(f"{wheel.package} {wheel.version}: {wheel.provides}; {wheel.license}; {wheel.home}")
     console.notice(f"{assets.STAMPS_PACKAGE}: stamps; {assets.STAMPS_LICENSE}; {assets.STAMPS_HOME}")
-    done = job.run(language, output, overrides or [], train.show_record)
+    done = make(language, output, overrides or [], train.show_record)
     if as_json:
         print(json.dumps(done.metrics))
         return

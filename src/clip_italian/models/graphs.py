@@ -25,6 +25,7 @@ from clip_italian.models.precision import Precision
 
 MINI = "mini"
 MINI_PACKAGE = "clip_italian_mini"  # module of the wheel with the graphs of `mini`
+MINI_WHEEL = "clip-italian-mini"
 MINI_MARK = "mini.json"  # in its folder: {"version": …}
 # Part of the names in the cache: raise it when graphs are made otherwise.
 _VERSION = 1
@@ -42,9 +43,20 @@ def load(name: str, precision: Precision) -> OnnxEncoder:
     there is no such model.
     """
     if name == MINI and (folder := packaged_mini()) is not None and (precision == "int8" or not has_torch()):
-        return OnnxEncoder.load(folder)
+        try:
+            return OnnxEncoder.load(folder)
+        except UserError as error:
+            # Its advice is for exported folders: export the model again.
+            reason = f"{str(error).rpartition('; ')[0]}; pip install --force-reinstall {MINI_WHEEL}"
+            if not has_torch():
+                raise NoGraphsError(reason) from error
+            console.notice(f"{reason}; until then its graphs are made on this machine")
     target = _target(name, precision)
     if target is None:  # a Hub id that is not on this machine, which loading downloads
+        if not has_torch():
+            raise NoGraphsError(
+                f"{name}: no such folder, nor in the Hub's cache; to download it: pip install 'clip-italian[train]'"
+            )
         registry.resolve(registry.DUAL_ENCODER).load(name)
         target = _target(name, precision)
         if target is None:
@@ -129,7 +141,7 @@ def _make(name: str, precision: Precision, target: Path) -> OnnxEncoder:
     if not has_torch():
         raise NoGraphsError(
             f"{name}: torch is needed once to make its graphs; pip install 'clip-italian[train]'"
-            + (", or pip install clip-italian-mini" if name == MINI else ", or give a folder by clip-italian export")
+            + (f", or pip install {MINI_WHEEL}" if name == MINI else ", or give a folder by clip-italian export")
         )
     console.notice(f"{name}: preparing the model for this machine, once")
     try:
