@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from clip_italian.pipeline import parts
 from clip_italian.search import embed
 from clip_italian.search.pictures import cached_index
 from clip_italian.search.storage import read_manifest
@@ -119,3 +120,28 @@ def test_pictures_in_the_terminal(run, photos, tiny_folder, cache_with_graphs, m
     monkeypatch.setitem(sys.modules, "textual_image.renderable", None)
     code, _, err = run("find", "rosso", photos, "--model", tiny_folder, "--preview")
     assert code == 1 and "pip install 'clip-italian[preview]'" in err
+
+
+@pytest.mark.parametrize(("name", "said"), [("none", "no such folder"), ("images/cerchio-rosso-0.png", "a file")])
+def test_what_is_no_folder_is_said_in_one_line(name, said, run, photos, cache):
+    code, out, err = run("find", "rosso", photos.parent / name)
+    assert (code, out) == (1, "")
+    assert err == f"clip-italian: {photos.parent / name}: {said}; give a folder of pictures\n"
+
+
+def test_a_second_run_waits_for_the_first(run, photos, tiny_folder, cache_with_graphs, monkeypatch):
+    index = cached_index(photos, str(tiny_folder))
+    index.parent.mkdir(parents=True)
+    other = parts.exclusive_lock(index)
+    other.__enter__()
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            other.__exit__(None, None, None)
+
+    monkeypatch.setattr("time.sleep", pause)
+    code, out, err = run("find", "rosso", photos, "--model", tiny_folder, "-k", "2")
+    assert code == 0 and len(out.splitlines()) == 2
+    assert err.count("another run is indexing it; waiting for it") == 1 and len(pauses) >= 2

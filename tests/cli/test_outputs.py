@@ -92,3 +92,17 @@ def test_a_place_where_nothing_may_be_written_is_named(run, shapes, tiny_folder,
     code, _, err = run("search", tmp_path / "idx", "un gatto", "--html", tmp_path / "sheet.html")
     said = f"clip-italian: {tmp_path}/sheet.html: {os.strerror(number)}; choose another path, or change its permissions"
     assert code == 1 and err.startswith(said) and err.count("\n") == 1
+
+
+def test_a_cache_where_nothing_may_be_written_names_its_variable(
+    run, shapes, tiny_folder, cache_with_graphs, monkeypatch
+):
+    def refuse(*_, **__):
+        raise PermissionError(
+            errno.EACCES, os.strerror(errno.EACCES), str(cache_with_graphs / "indexes" / "photos.parts")
+        )
+
+    monkeypatch.setattr("clip_italian.search.update.build", refuse)
+    code, _, err = run("find", "rosso", shapes.parent, "--model", tiny_folder)
+    said = f"{cache_with_graphs}/indexes/photos.parts: Permission denied; set CLIP_ITALIAN_CACHE to a folder"
+    assert code == 1 and said in err and err.count("\n") == 1

@@ -119,6 +119,12 @@ def _silence_libraries() -> None:
         import_module("huggingface_hub.utils.logging").set_verbosity_error()
 
 
+def _in_cache(path: str) -> bool:
+    from clip_italian.files import cache  # only after an error, since it takes time
+
+    return bool(path) and cache.holds(path)
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 success, 1 error (one line on stderr), 2 wrong usage, 130 interrupted."""
     console.replace_unencodable()
@@ -148,6 +154,8 @@ def main() -> None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT) or f"[errno {errno.ENOSPC}]" in str(error)
         denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         advice = "choose another path, or change its permissions" if denied else "--debug shows the traceback"
+        if denied and _in_cache(str(path)):
+            advice = "set CLIP_ITALIAN_CACHE to a folder that you can write"
         advice = "free disk space and run the same command again to resume" if full else advice
         what = os.strerror(errno.ENOSPC) if full else error.strerror or error
         print(f"clip-italian: {prefix}{what}; {advice}", file=sys.stderr)

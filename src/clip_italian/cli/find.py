@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ from clip_italian.errors import UserError
 
 with lazy_imports():
     from clip_italian.models import graphs, load
+    from clip_italian.pipeline import parts
     from clip_italian.search import embed, sheet, update
     from clip_italian.search import index as indexes
     from clip_italian.search import pictures as searched
@@ -23,6 +25,7 @@ with lazy_imports():
 
 _FEW = 50  # pictures that are indexed without a word
 _LONG = 600  # seconds of work that `find` asks about
+_PAUSE = 0.5  # seconds between two looks at whether another run has ended
 _PREVIEW_WIDTH = 40  # columns of the terminal
 
 
@@ -49,14 +52,14 @@ def find(
     Example: clip-italian find "due cani sulla neve" ~/Pictures
     """
     place = folder.expanduser().resolve()
+    if not place.is_dir():
+        raise UserError(f"{place}: {'a file' if place.exists() else 'no such folder'}; give a folder of pictures")
     kept = searched.cached_index(place, model)
     kept.parent.mkdir(parents=True, exist_ok=True)
     encoder = load.load(model, engine=engine)
     if model == graphs.MINI:
         console.notice("model: mini, trained on photos that are for research only (clip-italian card mini)")
-    change = update.build(
-        kept, [place], update.Model(encoder, model), before_embedding=lambda todo: _announce(todo, place, yes)
-    )
+    change = _indexed(kept, place, update.Model(encoder, model), yes)
     if change.left_out:
         console.notice(f"{len(change.left_out):,} pictures cannot be read; the first: {change.left_out[0].id}")
     for one in change.kept:
@@ -76,6 +79,19 @@ def find(
         print_hits([(query, hits)], paths, filtered=False)
     if open_sheet and html is not None:
         webbrowser.open(html.resolve().as_uri())
+
+
+def _indexed(kept: Path, place: Path, model: "update.Model", yes: bool) -> "update.Change":
+    """Bring the index of a folder up to date; while another run does that, wait for it."""
+    waits = False
+    while True:
+        try:
+            return update.build(kept, [place], model, before_embedding=lambda todo: _announce(todo, place, yes))
+        except parts.BusyError:
+            if not waits:
+                console.notice(f"{place}: another run is indexing it; waiting for it")
+            waits = True
+            time.sleep(_PAUSE)
 
 
 def _announce(todo: "embed.Todo", place: Path, yes: bool) -> None:

@@ -39,14 +39,18 @@ def file_identity(path: Path) -> list[Any]:
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
+class BusyError(UserError):
+    """Another process writes the output."""
+
+
 @contextmanager
 def exclusive_lock(output: Path) -> Iterator[None]:
-    """Context that keeps other processes from writing `output`. Raises UserError if one already does."""
+    """Context that keeps other processes from writing `output`. Raises BusyError if one already does."""
     lock = FileLock(output.resolve().parent / f".{output.name}.lock", blocking=False)
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(f"{output}: another run is writing it; wait for it or choose another output") from None
+        raise BusyError(f"{output}: another run is writing it; wait for it or choose another output") from None
     try:
         yield
     except OSError as error:
@@ -62,11 +66,12 @@ def workspace(output: Path, job: dict[str, Any]) -> Iterator[Path]:
     """The locked folder for the parts of `output`, with the parts that an earlier run of the same `job` finished.
 
     `job` is JSON data: everything that decides the result. The folder is removed when the block ends without an
-    error, and after an error if no part was finished. Raises UserError if another process writes the same output.
+    error, and after an error if no part was finished. Raises BusyError if another process writes the same output.
     """
     folder = output.resolve().parent / f"{output.name}.parts"
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(output):
+        folder.mkdir(exist_ok=True)  # another run, which has just ended, may have removed it
         described = json.dumps({"version": __version__} | job, sort_keys=True, default=str)
         note = folder / "job.json"
         if not note.is_file() or note.read_text(encoding="utf-8") != described:
