@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-all coverage lint format docs bench fresh wheel mini-wheel audit peers mini clean
+.PHONY: setup demo test test-all coverage lint format docs bench fresh wheel mini-wheel light audit peers mini clean
 
 setup: $(STAMP)
 
@@ -57,6 +57,10 @@ wheel: setup
 # The wheel clip-italian-mini: the graphs of mini, for searching without torch and without network.
 mini-wheel: setup
 	$(BIN)/python wheels/mini.py dist
+
+# Both wheels in an empty environment without torch and without network. MINI=PATH: a wheel of clip-italian-mini.
+light: setup
+	PYTHON=$(BIN)/python MINI=$(MINI) .ci/light
 
 # The packaged model, anew: make mini PAIRS=photos.jsonl LICENSE=cc-by-nc-4.0 (25 minutes for 800 photos, 2 cores)
 mini: setup
