@@ -29,7 +29,9 @@ def served(index):
     metrics = Metrics()
     with listen(Address("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        application = create(service(index, None, "it", Limits(), metrics), access("127.0.0.1", (), (), ()), metrics)
+        application = create(
+            service(index, None, "auto", "it", Limits(), metrics), access("127.0.0.1", (), (), ()), metrics
+        )
         server = uvicorn.Server(uvicorn.Config(application, log_config=None, ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -58,7 +58,7 @@ def find(
     kept.parent.mkdir(parents=True, exist_ok=True)
     encoder = load.load(model, engine=engine)
     if model == graphs.MINI:
-        console.notice("model: mini, trained on photos that are for research only (clip-italian card mini)")
+        console.notice("model: mini, for research only, like the photos it was trained on")
     change = _indexed(kept, place, update.Model(encoder, model), yes)
     if change.left_out:
         console.notice(f"{len(change.left_out):,} pictures cannot be read; the first: {change.left_out[0].id}")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class OnnxGraph:
 
     def __init__(self, file: Path, threads: int) -> None:
         self._file, self._threads, self._lock = file, threads, Lock()
+        self._opens = Event()  # set when Python has done its part of loading
 
     def __call__(self, inputs: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
         """Return one output, by default the first."""
@@ -49,16 +50,6 @@ class OnnxGraph:
         return np.concatenate([session.run(outputs, one)[0] for one in single])
 
     @property
-    def is_loaded(self) -> bool:
-        """True if the next call loads nothing."""
-        return "_session" in self.__dict__
-
-    def load(self) -> None:
-        """Load the graph now; errors are left to the next call."""
-        with suppress(UserError), self._lock:
-            assert self._session is not None
-
-    @property
     def inputs(self) -> dict[str, str]:
         """Types of the inputs, by name."""
         with self._lock:
@@ -70,9 +61,23 @@ class OnnxGraph:
         with self._lock:
             return [one.name for one in self._session.get_outputs()]
 
+    def load_ahead(self) -> None:
+        """Load the graph in another thread, unless it is loaded; errors are left to the next call.
+
+        Returns when that thread needs Python no more, so that this one may keep it busy.
+        """
+        if "_session" not in self.__dict__:
+            Thread(target=self._load, daemon=True).start()
+            self._opens.wait()
+
+    def _load(self) -> None:
+        with suppress(UserError), self._lock:
+            assert self._session is not None
+        self._opens.set()
+
     @cached_property
     def _session(self) -> Any:
-        return _session(self._file, self._threads)
+        return _session(self._file, self._threads, self._opens.set)
 
 
 class OnnxTexts:
@@ -86,10 +91,8 @@ class OnnxTexts:
         return self._for(len(next(iter(inputs.values()))))(inputs, output)
 
     def load_ahead(self, texts: int) -> None:
-        """Load the graph for so many texts in another thread, unless it is loaded."""
-        graph = self._for(texts)
-        if not graph.is_loaded:
-            Thread(target=graph.load, daemon=True).start()
+        """Load the graph for so many texts in another thread; see `OnnxGraph.load_ahead`."""
+        self._for(texts).load_ahead()
 
     def _for(self, texts: int) -> OnnxGraph:
         return self._one if texts <= _FEW else self._all
@@ -105,7 +108,7 @@ class OnnxTexts:
         return self._one.outputs
 
 
-def _session(file: Path, threads: int) -> Any:
+def _session(file: Path, threads: int, opens: Callable[[], None]) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -113,6 +116,7 @@ def _session(file: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # suppress warnings about its own optimisations
+    opens()
     try:
         return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # exception classes of the native binding

@@ -16,13 +16,14 @@ import threading
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from usearch.index import Index as Graph
-from usearch.index import search as exact_search
 
 from clip_italian.errors import UserError
+
+if TYPE_CHECKING:
+    from usearch.index import Index as Graph
 
 FLAT_FILE = "vectors.bbin"
 GRAPH_FILE = "vectors.usearch"
@@ -34,6 +35,8 @@ EXPANSION_ADD = 128
 EXPANSION_SEARCH = 104
 
 BLOCK = 8_192  # vectors loaded into memory at a time
+# So few vectors are compared by numpy in less time than usearch takes to load.
+_FEW = 4_096
 _HEAD = 8  # bytes before the matrix
 
 
@@ -96,21 +99,29 @@ class Vectors:
     def candidates(self, query: np.ndarray, count: int, exact: bool = False) -> np.ndarray:
         """The `count` rows (int64) nearest to a query (dim,) of unit length, best first.
 
-        The order is that of the query rounded to bfloat16. They come from the graph where there is one, which may miss
-        some; with `exact` from all vectors. Raises UserError where the graph is damaged.
+        The order is that of the query, of many vectors rounded to bfloat16. They come from the graph where there is
+        one, which may miss some; with `exact` from all vectors. Raises UserError where the graph is damaged.
         """
         count = min(count, len(self))
         if self.has_graph and not exact:
             with self._lock:
                 found = self._graph.search(query, count, threads=1)
             return np.asarray(found.keys.astype(np.int64))
+        if len(self) <= _FEW:
+            scores = from_bf16(self._matrix) @ query
+            slots = np.argsort(-scores, kind="stable")[:count]
+            return np.asarray(slots if self._slots is None else self._rows_by_slot[slots])
+        from usearch.index import search as exact_search
+
         rounded = to_bf16(query[None])
         slots = exact_search(self._matrix, rounded, count, "ip", exact=True, dtype="bf16").keys.astype(np.int64)
         return np.asarray(slots if self._slots is None else self._rows_by_slot[slots])
 
     @cached_property
-    def _graph(self) -> Graph:
+    def _graph(self) -> "Graph":
         """The graph, opened by the first search: usearch then reads each of its nodes, 150 bytes a vector."""
+        from usearch.index import Index as Graph
+
         assert self._graph_file is not None
         # By its descriptor, as the name may be gone.
         name = f"/dev/fd/{self._graph_file.fileno()}"
@@ -149,6 +160,8 @@ def _build_flat(path: Path, dim: int, vectors: Iterable[np.ndarray]) -> int:
 
 
 def _build_graph(folder: Path, dim: int, vectors: Iterable[np.ndarray]) -> int:
+    from usearch.index import Index as Graph
+
     graph = Graph(
         ndim=dim, metric="ip", dtype="bf16", connectivity=CONNECTIVITY, expansion_add=EXPANSION_ADD,
         enable_key_lookups=False,
