@@ -117,11 +117,11 @@ def main() -> None:
     options = parser.parse_args()
     from train_step import captions, processor_name
 
-    from clip_italian import DualEncoder
+    from clip_italian import load
 
     with tempfile.TemporaryDirectory() as name:
         room = Path(name)
-        model = DualEncoder.load(options.model)
+        model = load(options.model)
         write_embeddings(room / "embeddings", options.count, model.encode_text(captions(None, 1000)))
         command = ["index", "build", room / "embeddings", "-o", room / "idx", "--model", options.model]
         subprocess.run([str(PROGRAM), *map(str, command)], check=True, stdout=sys.stderr)

@@ -1,10 +1,13 @@
 """Several models on the same files: each file is decoded once, with the same embeddings as with a single model."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from clip_italian.models.encoder import encode_files
+from clip_italian.models.encoder import encode_by_length, encode_files
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pictures import decoding
 from tests.conftest import draw_shape
@@ -79,3 +82,27 @@ def test_orientation_is_applied_to_images_as_to_files(kind, tmp_path, tiny_encod
     plain = Image.new("RGB", (60, 40))
     plain.paste(Image.open(path).convert("RGB"))
     assert not np.allclose(tiny_encoder.encode_images([plain]), whole, atol=1e-3)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_of_texts_run_side_by_side_and_stay_in_order(threads):
+    texts = [f"{'gatto ' * (n % 40)}{n}" for n in range(300)]
+    seen = set()
+
+    def embed(batch):
+        seen.add(threading.get_ident())
+        time.sleep(0.01)
+        return np.array([[len(text), int(text.rpartition(" ")[2])] for text in batch], np.float32)
+
+    found = encode_by_length(texts, 2, embed, threads)
+    assert found.tolist() == [[len(text), n] for n, text in enumerate(texts)]
+    assert len(seen) == threads
+    assert encode_by_length([], 2, embed, threads).shape == (0, 2)
+
+
+def test_an_error_of_one_batch_is_raised():
+    def embed(batch):
+        raise ValueError("no graph")
+
+    with pytest.raises(ValueError, match="no graph"):
+        encode_by_length(["a"] * 200, 2, embed, 2)

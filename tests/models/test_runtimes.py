@@ -2,11 +2,13 @@
 
 import os
 import signal
+import sys
 import threading
 
 import numpy as np
 import pytest
 
+from clip_italian.errors import UserError
 from clip_italian.models import runtimes
 from tests.forked import Forked
 
@@ -39,3 +41,43 @@ def test_signals_are_handled_after_models_are_deleted(elsewhere, tmp_path):
     process = Forked(drop_models, tmp_path / "relu.xml", elsewhere)
     out, err = process.communicate()
     assert (process.returncode, out) == (0, "handled\n"), err
+
+
+@pytest.fixture
+def relu(tmp_path):
+    """An ONNX graph, the maximum of 0 and each value."""
+    onnx = pytest.importorskip("onnx")
+    values, positive = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 2]) for name in ("values", "positive")
+    )
+    node = onnx.helper.make_node("Relu", ["values"], ["positive"])
+    graph = onnx.helper.make_graph([node], "relu", [values], [positive])
+    opset = onnx.helper.make_opsetid("", 20)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "relu.onnx")
+    return tmp_path / "relu.onnx"
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_graph_is_loaded_by_its_first_call_or_ahead(ahead, relu):
+    graph = runtimes.OnnxGraph(relu, 1)
+    for _ in range(2 if ahead else 0):
+        graph.load_ahead()
+    assert graph({"values": np.array([[-1, 2]], np.float32)}).tolist() == [[0, 2]]
+    assert (graph.inputs, graph.outputs) == ({"values": "tensor(float)"}, ["positive"])
+
+
+def test_damage_shows_at_the_call_also_when_loaded_ahead(relu):
+    relu.write_bytes(b"damaged")
+    graph = runtimes.OnnxGraph(relu, 1)
+    graph.load_ahead()
+    with pytest.raises(UserError, match="onnxruntime cannot read it") as caught:
+        graph({"values": np.array([[-1, 2]], np.float32)})
+    assert "\n" not in str(caught.value)
+
+
+def test_loading_ahead_without_onnxruntime_does_not_wait_forever(relu, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    graph = runtimes.OnnxGraph(relu, 1)
+    graph.load_ahead()
+    with pytest.raises(UserError, match="needs onnxruntime"):
+        graph({"values": np.array([[-1, 2]], np.float32)})

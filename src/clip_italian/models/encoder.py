@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,17 +179,29 @@ def encode_files(
     return done, [np.concatenate(parts) for parts in vectors], errors
 
 
-def encode_by_length(texts: Sequence[str], dim: int, embed: Callable[[list[str]], np.ndarray]) -> np.ndarray:
+def encode_by_length(
+    texts: Sequence[str], dim: int, embed: Callable[[list[str]], np.ndarray], threads: int = 1
+) -> np.ndarray:
     """Return embeddings (n, dim) of texts; `embed` gets batches of similar length, which need little padding.
+
+    Batches are embedded in so many `threads`.
 
     Raises TypeError for a single string instead of a list, and for items that are not strings.
     """
     texts = replace_surrogates(texts)
     result = np.empty((len(texts), dim), dtype=np.float32)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    for start in range(0, len(order), _TEXT_BATCH):
-        rows = order[start : start + _TEXT_BATCH]
+    batches = [order[start : start + _TEXT_BATCH] for start in range(0, len(order), _TEXT_BATCH)]
+
+    def embed_batch(rows: list[int]) -> None:
         result[rows] = embed([texts[i] for i in rows])
+
+    if threads > 1 and len(batches) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(embed_batch, batches))
+    else:
+        for rows in batches:
+            embed_batch(rows)
     return result
 
 

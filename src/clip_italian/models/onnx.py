@@ -60,10 +60,12 @@ class OnnxEncoder(MapEncoder):
                 return runtimes.OpenVinoGraph(path / file, threads, precision)
             return runtimes.OnnxGraph(path / file, threads)
 
-        image, text = graph(settings.image.file, settings.image.precision), path / settings.text.file
+        image = graph(settings.image.file, settings.image.precision)
+        text = settings.text.file
         found = cls(
             settings, image,
-            graph(settings.text.file, settings.text.precision) if openvino else runtimes.OnnxTexts(text, threads),
+            # In one thread: the batches of many texts run at the same time.
+            graph(text, settings.text.precision) if openvino else runtimes.OnnxGraph(path / text, 1),
             Tokens(path / exported.TOKENIZER_FILE), preparation(path), read_info(path),
         )  # fmt: skip
         if settings.maps is not None:
@@ -115,9 +117,11 @@ class OnnxEncoder(MapEncoder):
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit length."""
-        if isinstance(self.text_graph, runtimes.OnnxTexts):
-            self.text_graph.load_ahead(len(texts))  # while the tokenizer is loaded
-        return encode_by_length(texts, self.dim, lambda batch: self.text_graph(self.tokenize(batch)))
+        threads = 1
+        if isinstance(self.text_graph, runtimes.OnnxGraph):
+            self.text_graph.load_ahead()  # while the tokenizer is loaded
+            threads = runtimes.default_threads()
+        return encode_by_length(texts, self.dim, lambda batch: self.text_graph(self.tokenize(batch)), threads)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Tokenize texts for the text graph: int64 arrays (n, longest), truncated and padded as in `tokenizer.json`."""

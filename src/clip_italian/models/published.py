@@ -154,7 +154,7 @@ def _encoder(
         if not file.is_file():
             raise UserError(f"{file}: missing; download {name} again")
     threads = runtimes.default_threads()
-    image, text = runtimes.OnnxGraph(graphs[0], threads), runtimes.OnnxTexts(graphs[1], threads)
+    image, text = runtimes.OnnxGraph(graphs[0], threads), runtimes.OnnxGraph(graphs[1], 1)
     digest = known.digest(folder, [*graphs, *graphs[0].parent.glob("*data"), *graphs[1].parent.glob("*data")])
     described = text.inputs
     size = sum(file.stat().st_size for file in graphs)
@@ -188,7 +188,7 @@ def _limit(tokenizer: "Tokenizer", context: int, pad: str, fixed: bool = True) -
     tokenizer.enable_padding(length=length, pad_token=pad, pad_id=tokenizer.token_to_id(pad) or 0)
 
 
-def _unit(graph: runtimes.OnnxGraph | runtimes.OnnxTexts, names: Sequence[str]) -> runtimes.Run:
+def _unit(graph: runtimes.OnnxGraph, names: Sequence[str]) -> runtimes.Run:
     """Run a graph for the first of its outputs in `names`, else its first, at unit length."""
     output = next((name for name in names if name in graph.outputs), None)
 

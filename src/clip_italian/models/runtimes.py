@@ -15,9 +15,6 @@ from clip_italian.errors import UserError
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """Maps named inputs to a graph's first output, (n, dim) float32."""
 
-# So few texts run in one thread: threads cost more than they save, and a service has other requests to answer.
-_FEW = 4
-
 
 def default_threads() -> int:
     """Return `OMP_NUM_THREADS`, or the number of processors available to this process."""
@@ -78,34 +75,6 @@ class OnnxGraph:
     @cached_property
     def _session(self) -> Any:
         return _session(self._file, self._threads, self._opens.set)
-
-
-class OnnxTexts:
-    """A text graph run by onnxruntime: few texts in one thread, many in all. Each is loaded when first needed."""
-
-    def __init__(self, file: Path, threads: int) -> None:
-        self._one, self._all = OnnxGraph(file, 1), OnnxGraph(file, threads)
-
-    def __call__(self, inputs: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
-        """Return embeddings (n, dim): one output, by default the first."""
-        return self._for(len(next(iter(inputs.values()))))(inputs, output)
-
-    def load_ahead(self, texts: int) -> None:
-        """Load the graph for so many texts in another thread; see `OnnxGraph.load_ahead`."""
-        self._for(texts).load_ahead()
-
-    def _for(self, texts: int) -> OnnxGraph:
-        return self._one if texts <= _FEW else self._all
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """Types of the inputs, by name."""
-        return self._one.inputs
-
-    @property
-    def outputs(self) -> list[str]:
-        """Names of the outputs."""
-        return self._one.outputs
 
 
 def _session(file: Path, threads: int, opens: Callable[[], None]) -> Any:

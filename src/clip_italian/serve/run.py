@@ -35,9 +35,12 @@ def service(
     folder: Path, model: str | None, engine: Engine, language: str, limits: Limits, metrics: Metrics
 ) -> Service:
     """Open an index and load its model, or another folder of the same one. Raises UserError."""
+    words = languages.get(language)
     name = model if model is not None else read_manifest(folder).model_name
-    encoder = SharedEncoder(load(name, engine=engine), metrics.observe_batch)
-    return Service(ServedIndex(folder, encoder), encoder, shown_name(name), languages.get(language), limits)
+    loaded = load(name, engine=engine)
+    loaded.encode_text([words.prompts[0]])  # loads what texts need now, so that damage shows and no request waits
+    encoder = SharedEncoder(loaded, metrics.observe_batch)
+    return Service(ServedIndex(folder, encoder), encoder, shown_name(name), words, limits)
 
 
 def serve(
