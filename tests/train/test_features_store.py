@@ -100,3 +100,25 @@ def test_everything_through_a_tail(tmp_path):
         assert torch.allclose(
             run_tail(lambda inputs: inputs["maps"].flatten(1).sum(dim=1, keepdim=True), some), expected
         )
+
+
+@pytest.mark.parametrize("kept", [torch.bfloat16, torch.float32])
+def test_a_tail_with_weights_runs_in_float32_whatever_was_kept(kept):
+    torch.manual_seed(0)
+    pooled, head = torch.randn(70, 6).to(kept), torch.nn.Linear(6, 3)
+    found = run_tail(lambda inputs: torch.softmax(head(inputs["pooled"]), dim=1), Store.of({"pooled": pooled}))
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, torch.softmax(head(pooled.float()), dim=1), atol=1e-6)
+
+
+def test_masks_of_token_states_stay_integers():
+    states = torch.randn(5, 4, 3).to(torch.bfloat16)
+    seen = []
+
+    def tail(inputs):
+        seen.append({key: value.dtype for key, value in inputs.items()})
+        return inputs["states"].sum(dim=(1, 2))[:, None] * inputs["mask"].sum(dim=1, keepdim=True)
+
+    found = run_tail(tail, Store.of({"states": states, "mask": torch.ones(5, 4, dtype=torch.long)}))
+    assert seen == [{"states": torch.float32, "mask": torch.int64}]
+    assert torch.allclose(found, states.float().sum(dim=(1, 2))[:, None] * 4)

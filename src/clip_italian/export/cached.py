@@ -16,8 +16,6 @@ from clip_italian.models.graphs import NoGraphsError
 from clip_italian.models.precision import LEAST_AGREEMENT, Precision
 from clip_italian.models_torch.dual_encoder import DualEncoder
 
-# Below, the agreement of hits decides; the sample of an export has a stricter limit (`parity.LEAST_COSINE`).
-_LEAST_COSINE = 0.97
 _SMALL = 1024  # bytes; smaller weights stay in the graph
 _STEPS = 3  # load, write, quantise
 
@@ -25,7 +23,7 @@ _STEPS = 3  # load, write, quantise
 def make(name: str, precision: Precision, target: Path) -> None:
     """Write the graphs of a model to `target`, an exported folder.
 
-    For int8, 95 % of a sample must reach a cosine of 0.97, and the ten best hits must agree with the model's
+    For int8, 95 % of a sample must reach a cosine of 0.99, and the ten best hits must agree with the model's
     (`LEAST_AGREEMENT`); otherwise the graphs stay in float32, and it is said. Raises NoGraphsError if even float32
     graphs do not give the model's embeddings, or if the architecture cannot be exported.
     """
@@ -65,7 +63,7 @@ def _quantise(source: Source, folder: Path, plain: Exported) -> Exported:
             shutil.copyfile(folder / name, original)
     settings, why = plain, ""
     try:
-        settings = onnx.quantise_graphs(source, folder, plain, _LEAST_COSINE)
+        settings = onnx.quantise_graphs(source, folder, plain)
         agreement = settings.agreement or 0.0
     except UserError as error:
         agreement, why = 0.0, str(error)

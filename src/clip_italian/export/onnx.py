@@ -122,9 +122,7 @@ def weights_hash(encoder: DualEncoder, image: Graph, text: Graph) -> str:
     return settings_hash({"source": encoder.weights_hash} | changes)
 
 
-def measure_parity(
-    source: Source, folder: Path, settings: Exported, least_cosine: float = parity.LEAST_COSINE
-) -> Exported:
+def measure_parity(source: Source, folder: Path, settings: Exported) -> Exported:
     """Measure the graphs against the source, write and return the updated settings.
 
     Raises UserError if the embeddings differ too much.
@@ -132,7 +130,7 @@ def measure_parity(
     image, text, agreement = parity.compare(OnnxEncoder.load(folder), source.sample, source.expected)
     updated = {}
     for name, graph, result in (("image", settings.image, image), ("text", settings.text, text)):
-        parity.check(graph.file, result, graph.precision == "float32", least_cosine)
+        parity.check(graph.file, result, lossless=graph.precision == "float32")
         updated[name] = graph.model_copy(update={"parity": result})
     return exported.write(folder, settings.model_copy(update=updated | {"agreement": agreement}))
 
@@ -142,44 +140,40 @@ def write_json(file: Path, content: object) -> None:
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def quantise_graphs(
-    source: Source, folder: Path, settings: Exported, least_cosine: float = parity.LEAST_COSINE
-) -> Exported:
-    """Quantise the weights of both graphs to 8 bits, as far as 95 % of the sample reach `least_cosine`.
+def quantise_graphs(source: Source, folder: Path, settings: Exported) -> Exported:
+    """Quantise the weights of both graphs to 8 bits, as far as 95 % of the sample reach a cosine of 0.99.
 
     Returns the new content of `export.json`. Raises UserError if neither graph can be quantised.
     """
     plain = OnnxEncoder.load(folder)
     sample = source.sample
-    prepared = plain.normalise([plain.preprocess(picture) for picture in sample.pictures])
     image = first_accepted(
         folder, settings.image, lambda run: replace(plain, image_graph=run).encode_images(sample.pictures),
-        source.expected[0], [{settings.image.inputs[0]: pixels[None]} for pixels in prepared], least_cosine,
+        source.expected[0],
     )  # fmt: skip
     text = first_accepted(
         folder, settings.text, lambda run: replace(plain, text_graph=run).encode_text(sample.texts),
-        source.expected[1], [plain.tokenize([text]) for text in sample.texts], least_cosine,
+        source.expected[1],
     )  # fmt: skip
     if not image.quantised and not text.quantised:
         raise UserError(
-            f"{source.name}: no quantised graph has a cosine of {least_cosine:g} or more to the source; "
+            f"{source.name}: no quantised graph has a cosine of {parity.LEAST_COSINE:g} or more to the source; "
             "nothing was written, export without --quantise"
         )
     changed = describe(source, "onnx", image, text).model_copy(update={"maps": settings.maps})
     exported.write(folder, changed)
-    return measure_parity(source, folder, changed, least_cosine)
+    return measure_parity(source, folder, changed)
 
 
 def first_accepted(
-    folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray,
-    feeds: quantise.Feeds, least_cosine: float,
-) -> Graph:  # fmt: skip
+    folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray
+) -> Graph:
     """Replace a graph by its first quantised version that is accurate enough; returns it unchanged if there is none."""
     file = folder / graph.file
     with tempfile.TemporaryDirectory(dir=folder.parent) as directory:
-        for candidate, kinds in quantise.attempts(file, Path(directory), feeds):
+        for candidate, kinds in quantise.attempts(file, Path(directory)):
             result = parity.of(embed(runtimes.OnnxGraph(candidate, torch.get_num_threads())), expected)
-            if result.low_cosine >= least_cosine:
+            if result.low_cosine >= parity.LEAST_COSINE:
                 precision: Precision = "int8"
                 candidate.replace(file)
                 return graph.model_copy(update={"precision": precision, "quantised": kinds})

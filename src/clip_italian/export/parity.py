@@ -99,17 +99,17 @@ def agreement(found: Embedded, expected: Embedded, best: int = 10) -> float:
     return float(np.mean(shares))
 
 
-def check(name: str, parity: Parity, lossless: bool, least_cosine: float = LEAST_COSINE) -> None:
-    """Raise UserError if embeddings differ by more than 1e-3 (float32), or 95 % do not reach `least_cosine`."""
+def check(name: str, parity: Parity, lossless: bool) -> None:
+    """Raise UserError if embeddings differ by more than 1e-3 (float32), or 95 % do not reach a cosine of 0.99."""
     if lossless and not parity.largest_difference <= LARGEST_DIFFERENCE:  # also rejects NaN
         raise UserError(
             f"{name}: the embeddings differ by {parity.largest_difference:.1e} from the model's, more than "
             f"{LARGEST_DIFFERENCE:g}; nothing was written, please report the model's architecture"
         )
-    if not parity.low_cosine >= least_cosine:
+    if not parity.low_cosine >= LEAST_COSINE:
         raise UserError(
             f"{name}: 95 % of {parity.sample} samples reach a cosine of {parity.low_cosine:.3f} to float32, less than "
-            f"{least_cosine:g}; nothing was written, export without --quantise"
+            f"{LEAST_COSINE:g}; nothing was written, export without --quantise"
         )
 
 

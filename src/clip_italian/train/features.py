@@ -110,11 +110,15 @@ class Store:
 
 @torch.no_grad()
 def run_tail(tail: Callable[[Inputs], torch.Tensor], store: Store, device: torch.device | None = None) -> torch.Tensor:
-    """(n, hidden) float32 on the CPU: the output of `tail`, run on `device`, for everything in a store."""
+    """(n, hidden) float32 on the CPU: the output of `tail`, run on `device`, for everything in a store.
+
+    It runs in float32, like the weights of the tail, also if the store's features were computed in bf16.
+    """
     device = device or torch.device("cpu")
     parts = []
     for rows in torch.arange(len(store)).split(_ROWS):
-        inputs = {key: value.to(device) for key, value in store.take(rows).items()}
+        taken = {key: value.to(device) for key, value in store.take(rows).items()}
+        inputs = {key: value.float() if value.is_floating_point() else value for key, value in taken.items()}
         parts.append(tail(inputs).float().cpu())
     return torch.cat(parts)
 
