@@ -176,9 +176,10 @@ def check_model(folder: Path, manifest: Manifest, model: SearchEncoder) -> None:
         return
     if own.source == other.source:
         least = min(own.agreement, other.agreement)
+        torch = "give --engine torch, or " if own.precision == "float32" else ""
         raise UserError(
             f"{folder}: the index was made in {own.precision}, the model runs in {other.precision} here, and only "
-            f"{least:.0%} of the ten best hits are the same; give --engine torch, or build the index again"
+            f"{least:.0%} of the ten best hits are the same; {torch}build the index again"
         )
     raise UserError(
         f"{folder}: the index was made with another model ({manifest.model_name}, hash {manifest.model}); search with "
