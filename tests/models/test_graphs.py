@@ -104,6 +104,18 @@ def test_a_model_that_cannot_be_exported_runs_on_torch_and_says_so_once(tiny_fol
         load.load(tiny_folder, engine="onnx")
 
 
+def test_a_missing_library_is_not_remembered(tiny_folder, cache, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+
+        def missing(*_):
+            raise UserError("text.onnx: needs onnx and onnxscript") from ImportError("onnx")
+
+        patch.setattr(onnx, "write", missing)
+        assert isinstance(load.load(tiny_folder), DualEncoder)
+        assert "runs on torch, which is slower (text.onnx: needs onnx" in capsys.readouterr().err
+    assert not list((cache / "graphs").glob("*.json"))
+
+
 @pytest.mark.parametrize("damage", ["truncated", "missing", "settings"])
 def test_damaged_graphs_are_made_again(damage, tiny_folder, cache, copied, capsys):
     load.load(tiny_folder)

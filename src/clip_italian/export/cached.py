@@ -33,7 +33,7 @@ def make(name: str, precision: Precision, target: Path) -> None:
         try:
             settings = onnx.write(source, temporary)
         except UserError as error:
-            raise NoGraphsError(str(error)) from error
+            raise NoGraphsError(str(error), lasts=not isinstance(error.__cause__, ImportError)) from error
         advance(1)
         if precision == "int8":
             settings = _quantise(source, temporary, settings)

@@ -33,7 +33,14 @@ _MOST = 12  # graphs in the cache
 
 
 class NoGraphsError(UserError):
-    """There are no graphs of this model, and none can be made; the message says why."""
+    """There are no graphs of this model, and none can be made; the message says why.
+
+    `lasts` is False if it may be possible later, as after installing a library.
+    """
+
+    def __init__(self, message: str, lasts: bool = False) -> None:
+        super().__init__(message)
+        self.lasts = lasts
 
 
 def load(name: str, precision: Precision) -> OnnxEncoder:
@@ -148,6 +155,8 @@ def _make(name: str, precision: Precision, target: Path) -> OnnxEncoder:
         registry.resolve(registry.CACHED_GRAPHS)(name, precision, target)
         _remove_old(target.parent)
     except NoGraphsError as error:
+        if not error.lasts:
+            raise
         with staged(target.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps({"reason": str(error)}), encoding="utf-8")
         raise
