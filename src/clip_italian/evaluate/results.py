@@ -50,9 +50,12 @@ class Result(BaseModel):
 
 
 def model_facts(encoder: Encoder, source: str) -> dict[str, Any]:
-    """Description of a model: its source, its own facts, and the fingerprint of its training data."""
+    """Description of a model: its source, precision, own facts, and the fingerprint of its training data.
+
+    Models that state no precision run in float32.
+    """
     trained_on = encoder.info.get("data", {}).get("fingerprint")
-    return {"source": source, **encoder.facts(), "training_data": trained_on}
+    return {"source": source, "precision": "float32", **encoder.facts(), "training_data": trained_on}
 
 
 def data_facts(
