@@ -204,7 +204,7 @@ def worlds(draw):
     return scan, existing, parts, draw(everywhere)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(worlds(), st.integers(0, 4), st.sets(st.sampled_from([f"{root}/{path}" for root in ROOTS for path in PATHS])))
 def test_plan_equals_a_model_in_plain_python(world, before, lost):
     scan, existing, parts, digests = world

@@ -192,8 +192,6 @@ def test_exported_graphs_find_the_same_windows_without_torch(with_maps, tmp_path
     assert one.encoded == other.encoded
 
 
-def test_a_model_without_maps_has_none_as_graphs(tiny_folder, tmp_path):
-    source = onnx.Source(DualEncoder.load(tiny_folder), "tiny", Sample.of(IT))
-    onnx.export(source, tmp_path / "onnx")
-    assert OnnxEncoder.load(tmp_path / "onnx").maps is None
-    assert not (tmp_path / "onnx" / "head.onnx").exists()
+def test_a_model_without_maps_has_none_as_graphs(tiny_graphs):
+    assert OnnxEncoder.load(tiny_graphs).maps is None
+    assert not (tiny_graphs / "head.onnx").exists()
