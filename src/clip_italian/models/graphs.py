@@ -83,9 +83,8 @@ def packaged_mini() -> Path | None:
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / "model"
-    try:
-        own = json.loads((folder / MINI_MARK).read_text(encoding="utf-8"))["version"]
-    except (OSError, ValueError, KeyError):
+    own = known.read_json(folder / MINI_MARK).get("version")
+    if own is None:
         return None
     return folder if own == mini_facts.version() or not has_torch() else None
 

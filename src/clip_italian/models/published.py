@@ -116,7 +116,7 @@ def _immich(name: str, folder: Path) -> PublishedEncoder:
     pad = _pad_token(folder / "textual")
     tokens = onnx.Tokens(folder / "textual" / exported.TOKENIZER_FILE, partial(_limit, context=context, pad=pad))
     canonical = (text.get("tokenizer_kwargs") or {}).get("clean") == "canonicalize"
-    token = languages.get(languages.DEFAULT).flores_code if folder_name(name).startswith("nllb") else ""
+    token = languages.get(languages.DEFAULT).flores_code if Path(name).name.startswith("nllb") else ""
 
     def prepare(given: str) -> str:
         if canonical:
@@ -210,11 +210,6 @@ def _open_clip_preprocessing(config: Mapping[str, Any], folder: Path) -> Preproc
         (height, width) if mode == "squash" else min(height, width), None if mode == "squash" else (height, width),
         _FILTERS[config.get("interpolation", "bicubic")],
     )  # fmt: skip
-
-
-def folder_name(name: str) -> str:
-    """Return the last part of a folder or Hub id."""
-    return Path(name).name
 
 
 def _json(file: Path) -> dict[str, Any]:
