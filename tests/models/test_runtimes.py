@@ -81,3 +81,13 @@ def test_loading_ahead_without_onnxruntime_does_not_wait_forever(relu, monkeypat
     graph.load_ahead()
     with pytest.raises(UserError, match="needs onnxruntime"):
         graph({"values": np.array([[-1, 2]], np.float32)})
+
+
+def test_many_rows_side_by_side_are_as_one_batch(relu):
+    rows = np.random.default_rng(0).standard_normal((37, 2)).astype(np.float32)
+    side_by_side, batch = runtimes.OnnxGraph(relu, threads=3), runtimes.OnnxGraph(relu, threads=1)
+    for count in (37, 1, 2):
+        expected = np.maximum(rows[:count], 0)
+        for graph in (side_by_side, batch):
+            assert np.array_equal(graph({"values": rows[:count]}), expected)
+            assert np.array_equal(graph({"values": rows[:count]}, "positive"), expected)

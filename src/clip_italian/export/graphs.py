@@ -23,6 +23,7 @@ OUTPUT = "unit_embeddings"
 MAP = "map"
 PIXELS = "pixel_values"
 POOLED = "pooled"
+_ATTENTION = "_attn_implementation"
 SINGLE_FILE_LIMIT = 1_800_000_000  # bytes; larger weights go to a second file, because protobuf's limit is 2 GiB
 
 
@@ -109,7 +110,7 @@ def _write(
 ) -> tuple[str, ...]:  # fmt: skip
     size = sum(value.numel() * value.element_size() for value in graph.state_dict().values())
     try:
-        with quiet():
+        with quiet(), plain_attention(graph):
             program: Any = torch.onnx.export(
                 graph.eval(), (), kwargs=inputs, input_names=list(inputs), output_names=list(outputs),
                 opset_version=OPSET,
@@ -123,6 +124,24 @@ def _write(
             f"{file.name}: torch cannot export this architecture to ONNX ({str(error).strip().splitlines()[0]})"
         ) from error
     return tuple(inputs)
+
+
+@contextmanager
+def plain_attention(model: nn.Module) -> Iterator[None]:
+    """Let the layers of `transformers` compute attention by two products and a softmax.
+
+    torch writes `scaled_dot_product_attention` as three times as many nodes, which onnxruntime does not fuse: a fifth
+    of the time of a short text (docs/LOG.md).
+    """
+    configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
+    before = {key: getattr(config, _ATTENTION, None) for key, config in configs.items()}
+    try:
+        for config in configs.values():
+            setattr(config, _ATTENTION, "eager")
+        yield
+    finally:
+        for key, config in configs.items():
+            setattr(config, _ATTENTION, before[key])
 
 
 @contextmanager

@@ -149,7 +149,7 @@ def quantise_graphs(source: Source, folder: Path, settings: Exported) -> Exporte
     sample = source.sample
     image = first_accepted(
         folder, settings.image, lambda run: replace(plain, image_graph=run).encode_images(sample.pictures),
-        source.expected[0],
+        source.expected[0], torch.get_num_threads(),
     )  # fmt: skip
     text = first_accepted(
         folder, settings.text, lambda run: replace(plain, text_graph=run).encode_text(sample.texts),
@@ -166,13 +166,16 @@ def quantise_graphs(source: Source, folder: Path, settings: Exported) -> Exporte
 
 
 def first_accepted(
-    folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray
+    folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray, threads: int = 1
 ) -> Graph:
-    """Replace a graph by its first quantised version that is accurate enough; returns it unchanged if there is none."""
+    """Replace a graph by its first quantised version that is accurate enough; returns it unchanged if there is none.
+
+    `embed` embeds the sample by a graph, `threads` are as in use (`OnnxGraph`).
+    """
     file = folder / graph.file
     with tempfile.TemporaryDirectory(dir=folder.parent) as directory:
-        for candidate, kinds in quantise.attempts(file, Path(directory)):
-            result = parity.of(embed(runtimes.OnnxGraph(candidate, torch.get_num_threads())), expected)
+        for candidate, kinds in quantise.attempts(file, Path(directory), embed):
+            result = parity.of(embed(runtimes.OnnxGraph(candidate, threads)), expected)
             if result.low_cosine >= parity.LEAST_COSINE:
                 precision: Precision = "int8"
                 candidate.replace(file)

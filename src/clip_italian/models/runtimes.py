@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
@@ -27,8 +28,10 @@ def default_threads() -> int:
 class OnnxGraph:
     """A graph run by onnxruntime on the CPU, loaded at its first call. Thread-safe.
 
-    A graph with a fixed batch of one gets its rows one by one. Calls raise UserError if onnxruntime is missing or the
-    file is damaged.
+    With several `threads`, a single row is run by all of them, and many rows side by side, one thread each, so that no
+    thread waits for another at the end of each operation: 1.2 to 1.4 times as fast as batches (docs/LOG.md). With one
+    thread, all rows are one batch, unless the graph takes only one row. Calls raise UserError if onnxruntime is missing
+    or the file is damaged.
     """
 
     def __init__(self, file: Path, threads: int) -> None:
@@ -37,14 +40,19 @@ class OnnxGraph:
 
     def __call__(self, inputs: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
         """Return one output, by default the first."""
-        with self._lock:
-            session = self._session
-        outputs = [output or session.get_outputs()[0].name]
         rows = len(next(iter(inputs.values())))
-        if rows == 1 or session.get_inputs()[0].shape[0] != 1:
+        many = rows > 1 and self._threads > 1
+        with self._lock:
+            session = self._of_one_thread if many or "_of_one_thread" in self.__dict__ else self._session
+        outputs = [output or session.get_outputs()[0].name]
+        if rows == 1 or not (many or session.get_inputs()[0].shape[0] == 1):
             return np.asarray(session.run(outputs, dict(inputs))[0])
-        single = [{name: value[at : at + 1] for name, value in inputs.items()} for at in range(rows)]
-        return np.concatenate([session.run(outputs, one)[0] for one in single])
+
+        def single(row: int) -> np.ndarray:
+            return session.run(outputs, {name: value[row : row + 1] for name, value in inputs.items()})[0]
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            return np.concatenate(list(pool.map(single, range(rows))))
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -75,6 +83,10 @@ class OnnxGraph:
     @cached_property
     def _session(self) -> Any:
         return _session(self._file, self._threads, self._opens.set)
+
+    @cached_property
+    def _of_one_thread(self) -> Any:
+        return _session(self._file, 1, self._opens.set)
 
 
 def _session(file: Path, threads: int, opens: Callable[[], None]) -> Any:
