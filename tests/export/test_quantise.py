@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from clip_italian.errors import UserError
 from clip_italian.export import quantise
 
 onnx = pytest.importorskip("onnx")
@@ -91,6 +92,20 @@ def test_large_inputs_cost_the_others_their_accuracy_unless_apart(graph, weights
     }
     assert list(made)[:2] == [("MatMul by channel",), ("MatMul, large inputs apart",)]
     assert error["MatMul, large inputs apart",] < 0.02 < 0.1 < error["MatMul by channel",]
+
+
+@pytest.mark.parametrize("limit", [0, 1_000_000])
+def test_large_graphs_become_one_file_or_an_error(limit, graph, weights, rows, tmp_path, monkeypatch):
+    model = onnx.load(graph)
+    onnx.save(model, graph, save_as_external_data=True, location="graph.onnx.data", size_threshold=0)
+    monkeypatch.setattr(quantise, "SINGLE_FILE_LIMIT", limit)
+    if limit == 0:
+        with pytest.raises(UserError, match=r"graph\.onnx: too large for one file even in int8; export without"):
+            attempts(graph, rows, tmp_path)
+        return
+    for file in attempts(graph, rows, tmp_path).values():
+        moved = file.rename(tmp_path / "alone.onnx")
+        assert np.allclose(run(moved, rows)[0], rows @ weights["a"], rtol=0.1, atol=30)
 
 
 def test_the_sample_tells_which_inputs_are_large(graph, weights, rows, tmp_path):

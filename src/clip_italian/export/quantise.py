@@ -41,7 +41,7 @@ def attempts(source: Path, folder: Path, embed: Callable[[Run], object]) -> Iter
     """Write quantised versions of a graph to `folder`, fastest first; yields each with the quantised node types.
 
     `embed` runs the graph it is given on a sample, from which large inputs are known. Versions that would not change
-    the graph are skipped. Raises UserError if onnx is missing.
+    the graph are skipped. Raises UserError if onnx is missing, or a version is too large for one file.
     """
     try:
         import onnx
@@ -84,9 +84,9 @@ def _quantise(source: Path, target: Path, kinds: tuple[str, ...], embed: Callabl
         _save(model, step, big)
     products = _PRODUCTS if _BY_CHANNEL in kinds else ("MatMul",) if _LARGE_APART in kinds else ()
     if types := [*products, *([_TABLES] if _TABLES in kinds else [])]:
-        source, step = step, target.with_suffix(".channels.onnx")
+        unquantised, step = step, target.with_suffix(".channels.onnx")
         quantize_dynamic(
-            source, step, op_types_to_quantize=types, per_channel=True, weight_type=QuantType.QInt8,
+            unquantised, step, op_types_to_quantize=types, per_channel=True, weight_type=QuantType.QInt8,
             nodes_to_exclude=in_float32, use_external_data_format=big,
         )  # fmt: skip
     if _BY_BLOCK in kinds:
@@ -101,7 +101,10 @@ def _quantise(source: Path, target: Path, kinds: tuple[str, ...], embed: Callabl
         quantiser.process()
         step = target.with_suffix(".blocks.onnx")
         quantiser.model.save_model_to_file(str(step), big)
-    _save(onnx.load(step), target, big=False)  # a quarter of the size: one file again
+    data = step.with_name(step.name + ".data")
+    if step.stat().st_size + (data.stat().st_size if data.exists() else 0) > SINGLE_FILE_LIMIT:
+        raise UserError(f"{source.name}: too large for one file even in int8; export without --quantise")
+    _save(onnx.load(step), target, big=False)
 
 
 def _largest(source: Path, measured: Path, embed: Callable[[Run], object]) -> dict[str, np.ndarray]:
