@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, PreTrainedTokenizerFast
 
 from clip_italian import languages, pairs
 
@@ -61,6 +60,8 @@ def captions(file: Path | None, count: int) -> list[str]:
 
 def write_text_tower(folder: Path, texts: Sequence[str]) -> None:
     """A word-piece tokenizer of these texts and BERT-base's configuration, as a folder that transformers reads."""
+    from transformers import BertConfig, PreTrainedTokenizerFast
+
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
