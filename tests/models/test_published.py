@@ -15,7 +15,7 @@ from clip_italian.export.graphs import quiet
 from clip_italian.models import load, published
 from clip_italian.models.onnx import OnnxEncoder
 from clip_italian.models_torch.dual_encoder import DualEncoder
-from tests.conftest import draw_shape
+from tests.conftest import draw_shape, shared_folder
 from tests.models_torch import kinds, test_open_clip
 
 TEXTS = ["un gatto che dorme", "rosso", "una foto di un gatto"]
@@ -56,15 +56,20 @@ def write_graph(graph, example, file, inputs, output, dynamic):
         )  # fmt: skip
 
 
-def immich(encoder, folder, **text_cfg):
-    """Write both graphs with a fixed batch of one, int32 ids padded to the context, and open_clip's settings."""
+def immich_graphs(encoder, folder):
+    """Write both graphs with a fixed batch of one, and int32 ids padded to the context."""
     context, side = encoder.max_tokens, encoder.parts.vision.config.image_size
     pixels, ids = torch.rand(1, 3, side, side), torch.ones(1, context, dtype=torch.int32)
     image, text = Graph(encoder, "image", True), Graph(encoder, "text", True)
     write_graph(image, (pixels,), folder / "visual/model.onnx", ["image"], "image_embedding", None)
     write_graph(text, (ids,), folder / "textual/model.onnx", ["text"], "text_embedding", None)
-    tokenizer = encoder.tokenizer
-    tokenizer.save_pretrained(folder / "textual")
+    return folder
+
+
+def immich(encoder, folder, **text_cfg):
+    """Write open_clip's settings beside the graphs of `immich_graphs`."""
+    side = encoder.parts.vision.config.image_size
+    encoder.tokenizer.save_pretrained(folder / "textual")
     processor = encoder.image_processor
     squash = "shortest_edge" not in processor.size
     preprocess = {
@@ -72,16 +77,16 @@ def immich(encoder, folder, **text_cfg):
         "interpolation": "bicubic", "resize_mode": "squash" if squash else "shortest", "fill_color": 0,
     }  # fmt: skip
     (folder / "visual/preprocess_cfg.json").write_text(json.dumps(preprocess))
-    config = {"embed_dim": encoder.dim, "text_cfg": {"context_length": context, **text_cfg}}
+    config = {"embed_dim": encoder.dim, "text_cfg": {"context_length": encoder.max_tokens, **text_cfg}}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 
-def transformers_js(encoder, folder, kind, suffix=""):
+def transformers_js(encoder, folder, kind):
     """Write both graphs with a dynamic batch, and the files of a transformers.js repository."""
     side, siglip = encoder.parts.vision.config.image_size, kind == "siglip"
     image, text = Graph(encoder, "image", False), Graph(encoder, "text", False)
-    vision = folder / f"onnx/vision_model{suffix}.onnx"
+    vision = folder / "onnx/vision_model.onnx"
     write_graph(image, (torch.rand(2, 3, side, side),), vision, ["pixel_values"], "image_embeds", {0: "batch"})
     if siglip:  # no mask: padding counts
         text.forward = lambda given: text.projection(text.tower(input_ids=given).pooler_output)
@@ -89,7 +94,7 @@ def transformers_js(encoder, folder, kind, suffix=""):
     else:
         example = (torch.ones(2, 5, dtype=torch.int64), torch.ones(2, 5, dtype=torch.int64))
         names, axes = ["input_ids", "attention_mask"], {0: "batch", 1: "length"}
-    write_graph(text, example, folder / f"onnx/text_model{suffix}.onnx", names, "text_embeds", axes)
+    write_graph(text, example, folder / "onnx/text_model.onnx", names, "text_embeds", axes)
     encoder.tokenizer.save_pretrained(folder)
     encoder.image_processor.save_pretrained(folder)
     text_config = {"max_position_embeddings": encoder.max_tokens}
@@ -107,6 +112,40 @@ def check_equal(found, expected):
 
 
 @pytest.fixture(scope="module")
+def graphs_of_clip(tmp_path_factory):
+    """The folder `clip` of a CLIP, its graphs as immich has them in `immich`, and as transformers.js in `js`."""
+
+    def make(room):
+        encoder = DualEncoder.load(kinds.folder("clip", room / "clip"))
+        immich_graphs(encoder, room / "immich")
+        transformers_js(encoder, room / "js", "clip")
+
+    return shared_folder(tmp_path_factory, "published", make)
+
+
+@pytest.fixture
+def clip(graphs_of_clip):
+    """The CLIP that the graphs were made of."""
+    return DualEncoder.load(graphs_of_clip / "clip")
+
+
+@pytest.fixture
+def as_immich(graphs_of_clip, tmp_path):
+    """Copy the CLIP's graphs for immich to a folder of the name, and give them the settings of an encoder."""
+
+    def copy(name, encoder, **text_cfg):
+        return immich(encoder, shutil.copytree(graphs_of_clip / "immich", tmp_path / name), **text_cfg)
+
+    return copy
+
+
+@pytest.fixture
+def js(graphs_of_clip, tmp_path):
+    """A copy of the CLIP's graphs for transformers.js."""
+    return shutil.copytree(graphs_of_clip / "js", tmp_path / "js")
+
+
+@pytest.fixture(scope="module")
 def xlm(tmp_path_factory):
     """A CLIP in open_clip's format with an XLM-R."""
     torch.manual_seed(3)
@@ -116,55 +155,53 @@ def xlm(tmp_path_factory):
 
 
 def test_immichs_graphs_of_open_clip_with_an_xlm_r(xlm, tmp_path, cache):
-    check_equal(load.load(immich(xlm, tmp_path / "XLM-Roberta-Base")), xlm)
+    check_equal(load.load(immich(xlm, immich_graphs(xlm, tmp_path / "XLM-Roberta-Base"))), xlm)
 
 
-def test_immichs_graphs_of_a_siglip_squash_pictures_and_clean_texts(tmp_path, cache):
-    encoder = DualEncoder.load(kinds.folder("clip", tmp_path / "clip"))
-    encoder.image_processor = SiglipImageProcessorPil(size={"height": 32, "width": 32})
-    encoder.__dict__.pop("_fast_preprocess", None)
-    folder = immich(encoder, tmp_path / "ViT-SigLIP", tokenizer_kwargs={"clean": "canonicalize"})
-    found = load.load(folder)
-    check_equal(found, encoder)
+def test_immichs_graphs_of_a_siglip_squash_pictures_and_clean_texts(clip, as_immich, cache):
+    clip.image_processor = SiglipImageProcessorPil(size={"height": 32, "width": 32})
+    found = load.load(as_immich("ViT-SigLIP", clip, tokenizer_kwargs={"clean": "canonicalize"}))
+    check_equal(found, clip)
     assert np.allclose(
-        found.encode_text(["  Un   GATTO, che dorme!"]), encoder.encode_text(["un gatto che dorme"]), atol=1e-4
+        found.encode_text(["  Un   GATTO, che dorme!"]), clip.encode_text(["un gatto che dorme"]), atol=1e-4
     )
 
 
-def test_nllbs_texts_begin_with_their_language(tmp_path, cache, monkeypatch):
-    encoder = DualEncoder.load(kinds.folder("clip", tmp_path / "clip"))
-    found = load.load(immich(encoder, tmp_path / "nllb-clip-base"))
+def test_nllbs_texts_begin_with_their_language(clip, as_immich, cache, monkeypatch):
+    found = load.load(as_immich("nllb-clip-base", clip))
     assert found.prepare(" un  gatto") == "ita_Latnun gatto"
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip"])
-def test_graphs_of_transformers_js(kind, tmp_path, cache):
-    encoder = DualEncoder.load(kinds.folder(kind, tmp_path / kind))
-    check_equal(load.load(transformers_js(encoder, tmp_path / "js", kind)), encoder)
+def test_graphs_of_transformers_js(clip, js, cache):
+    check_equal(load.load(js), clip)
 
 
-def test_a_variant_is_chosen_by_name(tmp_path, cache):
-    encoder = DualEncoder.load(kinds.folder("clip", tmp_path / "clip"))
-    folder = transformers_js(encoder, tmp_path / "js", "clip", "_quantized")
-    for name in (f"{folder}:quantized", str(folder)):  # without others they are the default
+def test_graphs_of_transformers_js_without_a_mask(tmp_path, cache):
+    encoder = DualEncoder.load(kinds.folder("siglip", tmp_path / "siglip"))
+    check_equal(load.load(transformers_js(encoder, tmp_path / "js", "siglip")), encoder)
+
+
+def test_a_variant_is_chosen_by_name(clip, js, cache):
+    for file in ("vision_model", "text_model"):
+        (js / f"onnx/{file}.onnx").rename(js / f"onnx/{file}_quantized.onnx")
+    for name in (f"{js}:quantized", str(js)):  # without others they are the default
         found = load.load(name)
-        check_equal(found, encoder)
+        check_equal(found, clip)
         assert found.identity.precision == "int8"
     with pytest.raises(UserError, match=r"vision_model_fp16\.onnx: missing"):
-        load.load(f"{folder}:fp16")
+        load.load(f"{js}:fp16")
 
 
-def test_a_hub_id_is_read_from_the_hubs_cache(tmp_path, cache, monkeypatch):
-    encoder = DualEncoder.load(kinds.folder("clip", tmp_path / "clip"))
+def test_a_hub_id_is_read_from_the_hubs_cache(clip, js, tmp_path, cache, monkeypatch):
     snapshot = tmp_path / "hub" / "models--anna--js" / "snapshots" / "0123"
     snapshot.parent.mkdir(parents=True)
-    shutil.copytree(transformers_js(encoder, tmp_path / "js", "clip"), snapshot)
+    js.rename(snapshot)
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("0123")
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    check_equal(load.load("anna/js"), encoder)
+    check_equal(load.load("anna/js"), clip)
 
 
 @pytest.mark.parametrize(
@@ -176,9 +213,8 @@ def test_a_hub_id_is_read_from_the_hubs_cache(tmp_path, cache, monkeypatch):
         ("config.json", "missing or damaged"),
     ],
 )
-def test_damaged_files_are_one_line(file, line, tmp_path, cache):
-    encoder = DualEncoder.load(kinds.folder("clip", tmp_path / "clip"))
-    folder = immich(encoder, tmp_path / "immich")
+def test_damaged_files_are_one_line(file, line, clip, as_immich, cache):
+    folder = as_immich("immich", clip)
     (folder / file).write_bytes(b"damaged")
     with pytest.raises(UserError, match=line) as caught:
         load.load(folder).encode_images(PICTURES)
