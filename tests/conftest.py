@@ -1,7 +1,11 @@
 """Fixtures of all tests: tiny random models, small picture sets, and cached assets if available."""
 
 import os
+import sys
 
+# Processes that tests start read what was compiled, instead of compiling the package each, and so does the next run.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Read by huggingface_hub when it is imported: no test may wait for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Read when numpy and torch are imported: processes that share the cores gain nothing by threads of their own.
