@@ -90,12 +90,6 @@ SEARCHING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("module", SEARCHING)
-def test_what_searches_loads_no_library_of_training_or_data(module):
-    code = f"import sys, clip_italian.{module}; print([n for n in {LEFT_OUT!r} if n in sys.modules])"
-    assert in_fresh_process(code).strip() == "[]"
-
-
 def test_calibrating_without_scipy_says_what_to_install(tmp_path):
     code = (
         "import sys\n"
@@ -111,7 +105,8 @@ def test_calibrating_without_scipy_says_what_to_install(tmp_path):
     assert done.stderr.endswith(" is missing; pip install 'clip-italian[train]'\n") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_what_uses_models_loads_neither_torch_nor_transformers(module):
-    code = f"import sys, clip_italian.{module}; print([n for n in ('torch', 'transformers') if n in sys.modules])"
+@pytest.mark.parametrize("module", sorted({*LIGHT, *SEARCHING}))
+def test_what_uses_models_or_searches_loads_no_library_of_training_or_data(module):
+    unwanted = (("torch", "transformers") if module in LIGHT else ()) + (LEFT_OUT if module in SEARCHING else ())
+    code = f"import sys, clip_italian.{module}; print([n for n in {unwanted!r} if n in sys.modules])"
     assert in_fresh_process(code).strip() == "[]"
