@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor, init_device_mesh
 
 from clip_italian.train.optim import clip_gradients, unit_dims
 from clip_italian.train.parallel import end_process
+from tests.forked import Forked
 
 
 def test_each_unit_is_limited_to_a_share_of_its_weight_norm():
@@ -74,10 +74,11 @@ def clip_sharded(rank, place):
     end_process()
 
 
-def test_units_of_sharded_weights_span_all_shards(tmp_path, monkeypatch):
-    for name, value in (("OMP_NUM_THREADS", "1"), ("WORLD_SIZE", "2")):
-        monkeypatch.setenv(name, value)
-    mp.spawn(clip_sharded, (str(tmp_path),), nprocs=2)
+def test_units_of_sharded_weights_span_all_shards(tmp_path):
+    environment = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    ranks = [Forked(clip_sharded, rank, str(tmp_path), environment=environment) for rank in range(2)]
+    said = [err for _, err in [rank.communicate() for rank in ranks]]
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(said)
     for tables in (False, True):
         expected = weights()
         before = [parameter.grad.clone() for parameter in expected]
