@@ -6,7 +6,10 @@ import sys
 
 import pytest
 
-COMMANDS = ["", "search", "train", "evaluate retrieval", "index build", "collect wit", "serve", "export", "demo"]
+COMMANDS = [
+    "", "search", "train", "evaluate retrieval", "index build", "index duplicates", "collect wit", "serve", "export",
+    "demo",
+]  # fmt: skip
 HEAVY = ("torch", "transformers", "numpy", "pyarrow", "duckdb", "PIL", "matplotlib")
 
 
@@ -76,17 +79,17 @@ def test_importing_the_package_loads_nothing_but_the_standard_library():
 
 
 LIGHT = [
-    "clean.cleaning", "evaluate.run", "fetch.fetching", "models.load", "models.onnx", "pipeline.parts", "search.locate",
-    "search.pictures", "search.update", "serve.app", "sources.collect", "split.splitting", "stats.gather",
-    "translate.translation",
+    "clean.cleaning", "evaluate.run", "fetch.fetching", "models.load", "models.onnx", "pipeline.parts",
+    "search.duplicates", "search.locate", "search.pictures", "search.update", "serve.app", "sources.collect",
+    "split.splitting", "stats.gather", "translate.translation",
 ]  # fmt: skip
 
 
 # What the core install leaves out, and what costs searching time to import.
 LEFT_OUT = ("scipy", "imagehash", "pywt", "matplotlib", "requests")
 SEARCHING = [
-    "models.load", "search.calibrate", "search.classify", "search.locate", "search.pictures", "search.update",
-    "serve.app",
+    "models.load", "search.calibrate", "search.classify", "search.duplicates", "search.locate", "search.pictures",
+    "search.update", "serve.app",
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Properties of every language file that the rest of the package relies on."""
 
 import json
+import re
 import string
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def test_sheet_words_are_templates(code):
     assert "50%" in words.probability.format(probability=0.5)
     assert words.none and words.gone
     assert len(words.quoted.format(query="x")) == 3
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_words_of_duplicates_are_translated_and_have_the_fields_of_the_english_ones(code):
+    english = vars(languages.DuplicateWords())
+    for name, text in vars(languages.get(code).duplicates).items():
+        assert text != english[name], name
+        assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", english[name])), name
 
 
 @pytest.mark.parametrize("code", [code for code in CODES if languages.get(code).page])

@@ -52,6 +52,7 @@ def italian_words():
     texts = [
         *italian.function_words, *italian.number_words, *italian.prompts, *italian.neutral, italian.drawing_prompt,
         *italian.example_queries, *italian.paper_queries, *vars(italian.sheet).values(), *italian.page.values(),
+        *vars(italian.duplicates).values(),
         *(one.label for one in italian.imagenet), italian.name,
     ]  # fmt: skip
     words = {word for text in texts for word in re.findall(r"[^\W\d_]{3,}", text.lower())}
@@ -64,6 +65,8 @@ ITALIAN = italian_words() - {
     "gas",
     "score",
     "index",
+    "json",
+    "ctrl",
     "token",
     "dim",
     "count",

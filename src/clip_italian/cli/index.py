@@ -1,13 +1,14 @@
 """`clip-italian index`: build, update and check an index of pictures."""
 
 import json
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from clip_italian import console
+from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import HIDDEN_HELP, Commands, Device, Engine, Exclude, Json, PairsArgument, Ray
 
@@ -16,7 +17,8 @@ with lazy_imports():
     from clip_italian.models import load
     from clip_italian.pictures import walk
     from clip_italian.search import calibrate as calibration
-    from clip_italian.search import exchange, storage, update
+    from clip_italian.search import duplicates as doubles
+    from clip_italian.search import exchange, sheet, storage, update
     from clip_italian.search import index as indexes
     from clip_italian.search import inputs as index_inputs
     from clip_italian.search import verify as checks
@@ -156,6 +158,46 @@ def verify(index: Folder, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command("duplicates")
+def duplicates(
+    index: Folder,
+    kind: Annotated[Literal["copies", "bursts", "all"], typer.Option(help="What to list.")] = "all",
+    cosine: Annotated[
+        float, typer.Option(min=0, max=1, help="Minimum cosine of two shots of a burst; the scale is the model's.")
+    ] = 0.9,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with thumbnails to this file.")] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    language: Annotated[str, typer.Option(help="Language of the page.")] = languages.DEFAULT,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Print only the paths of the pictures that are not the best.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List copies of a picture, and bursts: similar shots taken within ten seconds of each other. Nothing is deleted.
+
+    Copies have the same bytes, or the same look at any size and compression. The best of a group comes first: most
+    pixels, then the largest file, the oldest, the shortest path. --paths leaves out pictures inside archives.
+
+    Example: clip-italian index duplicates photos.idx --kind copies --html duplicates.html --open
+    """
+    languages.get(language)
+    groups = [one for one in doubles.find(index, cosine) if kind in (one.kind, "all")]
+    if open_page and html is None:
+        html = index / "duplicates.html"
+    if html is not None:
+        sheet.write_duplicates(html, groups, language)
+        console.notice(f"page: {html}")
+    if as_json:
+        print(json.dumps({"index": str(index), "groups": [_group_data(one) for one in groups]}))
+    elif paths:
+        for file in dict.fromkeys(one.hit.file for group in groups for one in group.others):
+            print(file)
+    else:
+        _print_groups(groups)
+    if open_page and html is not None:
+        webbrowser.open(html.resolve().as_uri())
+
+
 @app.command("compact")
 def compact(
     index: Folder,
@@ -223,6 +265,36 @@ def _patterns(given: list[str] | None) -> list[str] | None:
     """The patterns of --exclude, checked before a model is loaded; none for --exclude ""."""
 
     return None if given is None else list(walk.Choice(() if given == [""] else tuple(given)).exclude)
+
+
+def _group_data(group: "doubles.Group") -> dict[str, Any]:
+    pictures = [
+        {
+            "id": one.hit.id, "path": one.hit.file, "row": one.hit.row, "part": one.hit.part,
+            "taken": one.taken.isoformat() if one.taken else None, "width": one.width, "height": one.height,
+            "bytes": one.bytes, "problem": one.problem, "best": number == 0 and one.problem is None,
+        }
+        for number, one in enumerate(group.pictures)
+    ]  # fmt: skip
+    return {"kind": group.kind, "spare_bytes": group.spare, "pictures": pictures}
+
+
+def _print_groups(groups: "Sequence[doubles.Group]") -> None:
+    """Print groups, a picture a line, and their sums."""
+    for group in groups:
+        print(f"{group.kind}: {len(group.pictures)} pictures")
+        for number, one in enumerate(group.pictures):
+            facts = one.problem or f"{one.width} x {one.height}, {one.weight}"
+            inside = f"  {one.hit.id}" if one.hit.part else ""
+            print(f"  {'*' if number == 0 and one.problem is None else ' '} {facts:>21}  {one.hit.file}{inside}")
+    for kind in ("copies", "bursts"):
+        some = [group for group in groups if group.kind == kind]
+        if some:
+            rest = {one.hit.file: one.bytes for group in some for one in group.others}
+            size = sum(rest.values()) / 1e6
+            console.notice(f"{kind}: {len(some):,} groups; {len(rest):,} pictures beside the best, {size:,.1f} MB")
+    if not groups:
+        console.notice("no duplicates found")
 
 
 def _model(name: str, device: str, engine: Engine) -> "update.Model":

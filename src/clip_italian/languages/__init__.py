@@ -70,6 +70,31 @@ class SheetWords:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DuplicateWords:
+    """Texts of the page of `index duplicates`, as templates for the names in braces; English by default."""
+
+    title: str = "Copies and bursts"
+    lead: str = "Groups of copies: {copies}, bursts: {bursts}. The best picture of each comes first."
+    none: str = "No copies and no bursts found."
+    shown: str = (
+        "This page shows {shown} of {count} groups, those that take most space; the command lists all with --json."
+    )
+    safe: str = "Nothing is deleted: the checked paths are only listed below. All copies but the best are checked."
+    copies: str = "Copies: {count} pictures"
+    bursts: str = "Burst: {count} shots"
+    best: str = "the best"
+    pixels: str = "{width} × {height} pixels"
+    missing: str = "the file is missing"
+    changed: str = "the file has changed since it was indexed"
+    unreadable: str = "the file cannot be read"
+    inside: str = "inside an archive"
+    paths: str = "Checked paths, one per line"
+    copy: str = "Copy the paths"
+    copied: str = "Copied."
+    selected: str = "Press Ctrl+C to copy."
+
+
+@dataclass(frozen=True, kw_only=True)
 class Language:
     """Words, prompts and grammar of a language. docs/languages.md shows how to add one.
 
@@ -83,10 +108,10 @@ class Language:
     `deepl_code` and `marian_model` are used by `translate`; `flores_code` is the code in FLORES-200 and in NLLB's
     tokenizer.
 
-    Optional: `page` are the texts of the web page, which default to English. `imagenet` are the 1,000 classes of
-    ImageNet-1k in the usual order. `footnote_words` are words in bracketed notes of encyclopaedias ("[nota 3]").
-    `spacy_pipelines` are names of pipelines, the first installed of which is used. `capital_nouns` is True if all nouns
-    are capitalised.
+    Optional: `page` are the texts of the web page, `duplicates` those of the page of `index duplicates`; both default
+    to English. `imagenet` are the 1,000 classes of ImageNet-1k in the usual order. `footnote_words` are words in
+    bracketed notes of encyclopaedias ("[nota 3]"). `spacy_pipelines` are names of pipelines, the first installed of
+    which is used. `capital_nouns` is True if all nouns are capitalised.
     """
 
     code: str
@@ -107,6 +132,7 @@ class Language:
     describe_emoji: Callable[[str], str]
     describe_stamp: Callable[[str], str | None]
     page: Mapping[str, str] = field(default_factory=dict)
+    duplicates: DuplicateWords = DuplicateWords()
     imagenet: tuple[ImageClass, ...] = ()
     probes: Probes | None = None
     footnote_words: tuple[str, ...] = ()

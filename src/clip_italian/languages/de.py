@@ -1,6 +1,6 @@
 """German: prompts, words and names. Grammar is in `_de_grammar`, captions for emoji and stamps in `_de_captions`."""
 
-from clip_italian.languages import Language, SheetWords, image_classes, page_words
+from clip_italian.languages import DuplicateWords, Language, SheetWords, image_classes, page_words
 from clip_italian.languages._de_captions import describe_emoji, describe_stamp
 from clip_italian.languages._de_grammar import with_article
 from clip_italian.languages._de_probes import PROBES
@@ -54,6 +54,25 @@ LANGUAGE = Language(
         probability="Wahrscheinlichkeit {probability:.0%}",
         point=",",
         quoted="„{query}“",
+    ),
+    duplicates=DuplicateWords(
+        title="Kopien und Serien",
+        lead="Gruppen von Kopien: {copies}, Serien: {bursts}. Das beste Bild jeder Gruppe steht vorn.",
+        none="Keine Kopien und keine Serien gefunden.",
+        shown="Diese Seite zeigt {shown} von {count} Gruppen, und zwar die größten; der Befehl nennt alle mit --json.",
+        safe="Nichts wird gelöscht: Gewählte Pfade stehen nur in der Liste. Jede Kopie außer der besten ist gewählt.",
+        copies="Kopien: {count} Bilder",
+        bursts="Serie: {count} Aufnahmen",
+        best="das beste",
+        pixels="{width} × {height} Pixel",
+        missing="die Datei ist nicht mehr da",
+        changed="die Datei ist nicht mehr die des Index",
+        unreadable="die Datei ist nicht lesbar",
+        inside="in einem Archiv",
+        paths="Gewählte Pfade, einer pro Zeile",
+        copy="Pfade kopieren",
+        copied="Kopiert.",
+        selected="Zum Kopieren Strg+C drücken.",
     ),
     page=page_words("de_page.json"),
     imagenet=image_classes("de_imagenet.tsv"),

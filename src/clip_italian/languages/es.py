@@ -1,6 +1,6 @@
 """Spanish: prompts, words and names. Grammar is in `_es_grammar`, captions for emoji and stamps in `_es_captions`."""
 
-from clip_italian.languages import Language, SheetWords, image_classes, page_words
+from clip_italian.languages import DuplicateWords, Language, SheetWords, image_classes, page_words
 from clip_italian.languages._es_captions import describe_emoji, describe_stamp
 from clip_italian.languages._es_grammar import with_article
 from clip_italian.languages._es_probes import PROBES
@@ -48,6 +48,25 @@ LANGUAGE = Language(
         probability="probabilidad {probability:.0%}",
         point=",",
         quoted="«{query}»",
+    ),
+    duplicates=DuplicateWords(
+        title="Copias y ráfagas",
+        lead="Grupos de copias: {copies}, ráfagas: {bursts}. La mejor de cada grupo va primero.",
+        none="No hay copias ni ráfagas.",
+        shown="Aquí hay {shown} de {count} grupos, los que más ocupan; --json los da todos.",
+        safe="No se borra nada: las rutas elegidas se listan abajo. Está elegida cada copia menos la mejor.",
+        copies="Copias: {count} imágenes",
+        bursts="Ráfaga: {count} tomas",
+        best="la mejor",
+        pixels="{width} × {height} píxeles",
+        missing="el archivo ya no está",
+        changed="el archivo ha cambiado desde que se indexó",
+        unreadable="el archivo no se puede leer",
+        inside="dentro de un archivo tar",
+        paths="Rutas elegidas, una por línea",
+        copy="Copiar las rutas",
+        copied="Copiadas.",
+        selected="Pulsa Ctrl+C para copiar.",
     ),
     page=page_words("es_page.json"),
     imagenet=image_classes("es_imagenet.tsv"),

@@ -7,7 +7,7 @@ tables list the exceptions.
 
 import re
 
-from clip_italian.languages import Language, SheetWords, image_classes, page_words
+from clip_italian.languages import DuplicateWords, Language, SheetWords, image_classes, page_words
 from clip_italian.languages._it_articles import indefinite, of_definite
 from clip_italian.languages._it_probes import PROBES
 from clip_italian.languages._tidy import by_pattern, tidy_sentence
@@ -255,6 +255,25 @@ LANGUAGE = Language(
         probability="probabilità {probability:.0%}",
         point=",",
         quoted="«{query}»",
+    ),
+    duplicates=DuplicateWords(
+        title="Copie e raffiche",
+        lead="Gruppi di copie: {copies}, raffiche: {bursts}. In ogni gruppo la migliore viene per prima.",
+        none="Nessuna copia e nessuna raffica.",
+        shown="Qui sono {shown} gruppi su {count}, quelli che occupano più spazio; --json li elenca tutti.",
+        safe="Non viene cancellato nulla: i percorsi scelti sono in fondo. È scelta ogni copia tranne la migliore.",
+        copies="Copie: {count} immagini",
+        bursts="Raffica: {count} scatti",
+        best="la migliore",
+        pixels="{width} × {height} pixel",
+        missing="il file non c'è più",
+        changed="il file è cambiato da quando è nell'indice",
+        unreadable="il file non si può leggere",
+        inside="dentro un archivio",
+        paths="Percorsi scelti, uno per riga",
+        copy="Copia i percorsi",
+        copied="Copiati.",
+        selected="Premi Ctrl+C per copiare.",
     ),
     page=page_words("it_page.json"),
     imagenet=image_classes("it_imagenet.tsv"),
