@@ -48,9 +48,9 @@ def attempts(source: Path, folder: Path, embed: Callable[[Run], object]) -> Iter
     except ImportError as error:
         raise UserError(f"{source.name}: needs onnx and onnxruntime; pip install 'clip-italian[export]'") from error
     before: frozenset[str] | None = None
+    graph = onnx.load(source, load_external_data=False).graph
+    weights = {one.name: tuple(one.dims) for one in graph.initializer}
     for kinds in KINDS:
-        graph = onnx.load(source).graph
-        weights = {one.name: tuple(one.dims) for one in graph.initializer}
         present = tuple(kind for kind in kinds if any(_has_weights(node, kind, weights) for node in graph.node))
         if not present or frozenset(present) == before:
             continue
@@ -101,6 +101,9 @@ def _quantise(source: Path, target: Path, kinds: tuple[str, ...], embed: Callabl
         quantiser.process()
         step = target.with_suffix(".blocks.onnx")
         quantiser.model.save_model_to_file(str(step), big)
+    if not big:
+        step.rename(target)
+        return
     data = step.with_name(step.name + ".data")
     if step.stat().st_size + (data.stat().st_size if data.exists() else 0) > SINGLE_FILE_LIMIT:
         raise UserError(f"{source.name}: too large for one file even in int8; export without --quantise")
@@ -155,7 +158,7 @@ def _take_apart(graph: Any, largest: Mapping[str, np.ndarray]) -> list[str]:
 
     in_float32 = [name for node in graph.node if node.op_type == "Gemm" for name in (node.name, f"{node.name}_MatMul")]
     weights = {node.output[0]: weight for node, weight in _products(graph) if len(weight) >= _LEAST_CHANNELS}
-    divided: set[str] = set()  # inputs; queries, keys and values have the same one
+    divided: dict[str, np.ndarray] = {}  # the large channels by input; queries, keys and values have the same one
     nodes: list[Any] = []
 
     def constant(name: str, value: np.ndarray) -> str:
@@ -171,15 +174,16 @@ def _take_apart(graph: Any, largest: Mapping[str, np.ndarray]) -> list[str]:
             nodes.append(node)
             continue
         name = node.input[0]
-        large = np.sort(np.argsort(-largest[name], kind="stable")[:_LARGE])
-        mask = np.ones(len(weights[y]), dtype=weights[y].dtype)
-        mask[large] = 0
         if name not in divided:
-            divided.add(name)
+            divided[name] = large = np.sort(np.argsort(-largest[name], kind="stable")[:_LARGE])
+            mask = np.ones(len(weights[y]), dtype=weights[y].dtype)
+            mask[large] = 0
             step("Gather", [name, constant(f"{name}.channels", large)], f"{name}.large", axis=-1)
             step("Mul", [name, constant(f"{name}.mask", mask)], f"{name}.rest")
+        large, rest = divided[name], weights[y].copy()
+        rest[large] = 0
         step("MatMul", [f"{name}.large", constant(f"{y}.weight.large", weights[y][large])], f"{y}.large")
-        step("MatMul", [f"{name}.rest", constant(f"{y}.weight.rest", weights[y] * mask[:, None])], f"{y}.rest")
+        step("MatMul", [f"{name}.rest", constant(f"{y}.weight.rest", rest)], f"{y}.rest")
         step("Add", [f"{y}.rest", f"{y}.large"], y)
         in_float32.append(f"{y}.large.MatMul")
     used = {name for node in nodes for name in node.input}
