@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
-from clip_italian.cli.options import Engine
+from clip_italian.cli.options import Engine, written_page
 from clip_italian.cli.search import as_data, print_hits
 from clip_italian.errors import UserError
 
@@ -66,19 +65,17 @@ def find(
         console.notice(f"{one.folder}: all {one.pictures:,} pictures of this folder are gone; the index keeps them")
     texts, examples = searching.divide([query])
     hits = searching.find(searching.Query(texts, examples), encoder, indexes.Index.open(kept), k)
-    if open_sheet and html is None:
-        html = kept / "last-search.html"
-    if html is not None:
-        sheet.write_sheet(html, [(query, hits)], language)
-        console.notice(f"contact sheet: {html}")
-    if as_json:
-        print(json.dumps({"folder": str(place), "query": query, "hits": [as_data(hit) for hit in hits]}))
-    elif preview:
-        _show(hits)
-    else:
-        print_hits([(query, hits)], paths, filtered=False)
-    if open_sheet and html is not None:
-        webbrowser.open(html.resolve().as_uri())
+
+    def write(file: Path) -> None:
+        sheet.write_sheet(file, [(query, hits)], language)
+
+    with written_page(html, open_sheet, kept / "last-search.html", "contact sheet", write):
+        if as_json:
+            print(json.dumps({"folder": str(place), "query": query, "hits": [as_data(hit) for hit in hits]}))
+        elif preview:
+            _show(hits)
+        else:
+            print_hits([(query, hits)], paths, filtered=False)
 
 
 def _indexed(kept: Path, place: Path, model: "update.Model", yes: bool) -> "update.Change":

@@ -1,7 +1,6 @@
 """`clip-italian index`: build, update and check an index of pictures."""
 
 import json
-import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +9,17 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
-from clip_italian.cli.options import HIDDEN_HELP, Commands, Device, Engine, Exclude, Json, PairsArgument, Ray
+from clip_italian.cli.options import (
+    HIDDEN_HELP,
+    Commands,
+    Device,
+    Engine,
+    Exclude,
+    Json,
+    PairsArgument,
+    Ray,
+    written_page,
+)
 
 with lazy_imports():
     from clip_italian import errors
@@ -182,20 +191,18 @@ def duplicates(
     """
     languages.get(language)
     groups = [one for one in doubles.find(index, cosine) if kind in (one.kind, "all")]
-    if open_page and html is None:
-        html = index / "duplicates.html"
-    if html is not None:
-        sheet.write_duplicates(html, groups, language)
-        console.notice(f"page: {html}")
-    if as_json:
-        print(json.dumps({"index": str(index), "groups": [_group_data(one) for one in groups]}))
-    elif paths:
-        for file in dict.fromkeys(one.hit.file for group in groups for one in group.others):
-            print(file)
-    else:
-        _print_groups(groups)
-    if open_page and html is not None:
-        webbrowser.open(html.resolve().as_uri())
+
+    def write(file: Path) -> None:
+        sheet.write_duplicates(file, groups, language)
+
+    with written_page(html, open_page, index / "duplicates.html", "page", write):
+        if as_json:
+            print(json.dumps({"index": str(index), "groups": [_group_data(one) for one in groups]}))
+        elif paths:
+            for file in dict.fromkeys(one.hit.file for group in groups for one in group.others):
+                print(file)
+        else:
+            _print_groups(groups)
 
 
 @app.command("compact")
@@ -272,9 +279,9 @@ def _group_data(group: "doubles.Group") -> dict[str, Any]:
         {
             "id": one.hit.id, "path": one.hit.file, "row": one.hit.row, "part": one.hit.part,
             "taken": one.taken.isoformat() if one.taken else None, "width": one.width, "height": one.height,
-            "bytes": one.bytes, "problem": one.problem, "best": number == 0 and one.problem is None,
+            "bytes": one.bytes, "problem": one.problem, "best": one is group.best,
         }
-        for number, one in enumerate(group.pictures)
+        for one in group.pictures
     ]  # fmt: skip
     return {"kind": group.kind, "spare_bytes": group.spare, "pictures": pictures}
 
@@ -283,10 +290,10 @@ def _print_groups(groups: "Sequence[doubles.Group]") -> None:
     """Print groups, a picture a line, and their sums."""
     for group in groups:
         print(f"{group.kind}: {len(group.pictures)} pictures")
-        for number, one in enumerate(group.pictures):
+        for one in group.pictures:
             facts = one.problem or f"{one.width} x {one.height}, {one.weight}"
             inside = f"  {one.hit.id}" if one.hit.part else ""
-            print(f"  {'*' if number == 0 and one.problem is None else ' '} {facts:>21}  {one.hit.file}{inside}")
+            print(f"  {'*' if one is group.best else ' '} {facts:>21}  {one.hit.file}{inside}")
     for kind in ("copies", "bursts"):
         some = [group for group in groups if group.kind == kind]
         if some:

@@ -3,7 +3,9 @@
 import functools
 import json
 import os
-from collections.abc import Callable
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,6 +20,21 @@ with lazy_imports():
     from clip_italian.pipeline import rejects, stage
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+@contextmanager
+def written_page(
+    file: Path | None, opened: bool, default: Path, title: str, write: Callable[[Path], object]
+) -> Iterator[None]:
+    """Write a page to `file`, or to `default` if it is only to be opened, and open it after the body has printed."""
+    if opened and file is None:
+        file = default
+    if file is not None:
+        write(file)
+        console.notice(f"{title}: {file}")
+    yield
+    if opened and file is not None:
+        webbrowser.open(file.resolve().as_uri())
 
 
 class Commands(typer.Typer):

@@ -1,7 +1,6 @@
 """`clip-italian search`: search an index by text, by picture, or both."""
 
 import json
-import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
-from clip_italian.cli.options import Engine
+from clip_italian.cli.options import Engine, written_page
 from clip_italian.errors import UsageError
 
 with lazy_imports():
@@ -84,18 +83,16 @@ def search(
         )
         for name, one in searches
     ]
-    if open_sheet and html is None:
-        html = index / "last-search.html"
-    if html is not None:
-        sheet.write_sheet(html, results, language)
-        console.notice(f"contact sheet: {html}")
-    if as_json:
-        found = [{"query": name, "hits": [as_data(hit) for hit in hits]} for name, hits in results]
-        print(json.dumps({"index": str(index), "model": opened.manifest.model_name, "results": found}))
-    else:
-        print_hits(results, paths, chosen is not None and page == 1)
-    if open_sheet and html is not None:
-        webbrowser.open(html.resolve().as_uri())
+
+    def write(file: Path) -> None:
+        sheet.write_sheet(file, results, language)
+
+    with written_page(html, open_sheet, index / "last-search.html", "contact sheet", write):
+        if as_json:
+            found = [{"query": name, "hits": [as_data(hit) for hit in hits]} for name, hits in results]
+            print(json.dumps({"index": str(index), "model": opened.manifest.model_name, "results": found}))
+        else:
+            print_hits(results, paths, chosen is not None and page == 1)
 
 
 def _queries(

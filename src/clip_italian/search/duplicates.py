@@ -88,6 +88,11 @@ class Group:
     pictures: tuple[Picture, ...]
 
     @property
+    def best(self) -> Picture | None:
+        """The first picture; None if even that has a problem."""
+        return None if self.pictures[0].problem is not None else self.pictures[0]
+
+    @property
     def others(self) -> list[Picture]:
         """The pictures that are not the best and that can be removed."""
         return [one for one in self.pictures[1:] if one.removable]

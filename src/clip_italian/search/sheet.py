@@ -56,7 +56,7 @@ def write_duplicates(path: Path, groups: Sequence[Group], language: str = langua
                     "picture": one,
                     "thumbnail": next(thumbnails),
                     "notes": _facts(one, words, point),
-                    "best": number == 0 and one.problem is None,
+                    "best": one is group.best,
                     "checked": number > 0 and one.removable and group.kind == "copies",
                 }
                 for number, one in enumerate(group.pictures[:MOST_PICTURES])
