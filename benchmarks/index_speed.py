@@ -69,6 +69,7 @@ def rows(count: int) -> pa.Table:
         ),
         "look": pa.FixedSizeBinaryArray.from_buffers(pa.binary(14), count, [None, pa.py_buffer(rng.bytes(14 * count))]),
         "taken": pa.array(times * 1000).cast(pa.timestamp("ms")),
+        "keywords": [[]] * count,
         "store": (numbers // BLOCK).astype(np.int32),
         "pos": numbers % BLOCK,
     }

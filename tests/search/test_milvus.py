@@ -1,16 +1,20 @@
 """The same commands with vectors and rows in Milvus Lite: the same answers as from a folder."""
 
+import json
 from datetime import date
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from clip_italian import pairs
 from clip_italian.errors import UsageError, UserError
 from clip_italian.pairs import Pair
+from clip_italian.pictures.coordinates import Point
 from clip_italian.search import update
-from clip_italian.search.filters import Filter
+from clip_italian.search.filters import Filter, Near
 from clip_italian.search.index import Index
+from clip_italian.search.schema import ROWS
 from tests.search.conftest import noise
 from tests.search.fakes import FakeEncoder
 from tests.search.test_update import contents
@@ -85,6 +89,43 @@ def test_filters(tmp_path, photos, model, store, filter_, expected):
     update.build(tmp_path / "idx", [tmp_path / "pairs.jsonl"], model, store=store)
     index = Index.open(tmp_path / "idx")
     assert sorted(hit.id for hit in index.search(np.eye(24)[0], 9, where=filter_)) == list(expected)
+
+
+@pytest.mark.parametrize(
+    "filter_",
+    [
+        Filter(keywords=("anna",)), Filter(keywords=("Mare", "anna")), Filter(keywords=("mar",)), Filter(camera="D9"),
+        Filter(camera="d9"), Filter(camera="D_0"), Filter(near=Near(Point(45, 9), 60)),
+        Filter(near=Near(Point(45, 9), 80)), Filter(near=Near(Point(45, 9), 900), camera="Apple"),
+    ],
+)  # fmt: skip
+def test_filters_by_metadata_give_the_rows_of_a_folder(tmp_path, photos, model, store, filter_):
+    facts = [([45.5, 9], ["Anna", "Mare"], "D90"), ([45.5, 9.8], ["mare"], "D9_0"), ([41.9, 12.5], ["ANNA"], "X")]
+    for number, ((latitude, longitude), words, camera) in enumerate(facts):
+        data = {"latitude": latitude, "longitude": longitude, "keywords": words, "Make": "Apple", "Model": camera}
+        (photos / "sub" / f"{(1, 2, 4)[number]:02}.png.json").write_text(json.dumps(data))
+    found = []
+    for name, options in (("there", {"store": store}), ("here", {})):
+        update.build(tmp_path / name, [photos], model, **options)
+        hits = Index.open(tmp_path / name).search(np.eye(24)[0], 2, where=filter_)
+        found.append([(hit.id, hit.taken, hit.latitude, hit.longitude) for hit in hits])
+    assert found[0] == found[1]
+
+
+def test_a_collection_of_an_older_version_is_kept_and_lacks_metadata(tmp_path, photos, model, store, monkeypatch):
+    from clip_italian.search import milvus
+
+    columns = pa.schema([field for field in ROWS if field.name not in ("keywords", "camera", "latitude", "longitude")])
+    with monkeypatch.context() as patch:
+        patch.setattr(milvus, "ROWS", columns)
+        patch.setattr(milvus, "_LISTS", ())
+        update.build(tmp_path / "idx", [photos], model, store=store)
+    noise(99).save(photos / "new.png")
+    assert update.build(tmp_path / "idx", [photos], model, store=store).embedded == 1
+    opened = Index.open(tmp_path / "idx")
+    assert len(opened.search(np.eye(24)[0], 20)) == 13
+    with pytest.raises(UserError, match="it has no camera to filter by; build the index into another"):
+        opened.search(np.eye(24)[0], where=Filter(camera="D90"))
 
 
 def test_a_killed_update_goes_on(tmp_path, photos, model, store, monkeypatch):

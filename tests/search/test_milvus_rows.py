@@ -11,6 +11,7 @@ from clip_italian.search.schema import ROWS
 
 ROW = dict.fromkeys(ROWS.names) | {
     "id": "a", "root": 1, "path": "sub/a.jpg", "look": bytes(range(14)), "taken": datetime(1970, 1, 2, 0, 0, 1),
+    "keywords": ["mare", "caffè"], "latitude": 45.5, "longitude": -9.25,
 }  # fmt: skip
 
 
@@ -19,7 +20,8 @@ def test_a_row_comes_back_as_it_was():
     assert data["taken"] == 86_401_000  # milliseconds
     row = row_of(data)
     assert (row.id, row.root, row.path, row.look) == ("a", 1, "sub/a.jpg", ROW["look"])
-    columns = ["id", "path", "look", "sha256", "taken"]
+    assert (row.taken, row.latitude, row.longitude) == (ROW["taken"], 45.5, -9.25)
+    columns = ["id", "path", "look", "sha256", "taken", "keywords", "latitude", "camera"]
     assert table_of([data], columns).to_pylist() == [{column: ROW[column] for column in columns}]
 
 
@@ -51,6 +53,11 @@ def test_numbers_are_made_of_ids():
         ),
         (Filter(folder="/photos"), "(root == 0)"),
         (Filter(folder="/elsewhere"), None),
+        (
+            Filter(keywords=("MARE",)),
+            '(keywords like "%\\"MARE\\"%" or keywords like "%\\"mare\\"%" or keywords like "%\\"Mare\\"%")',
+        ),
+        (Filter(camera="5_%"), 'camera like "%5\\\\_\\\\%%"'),
     ],
 )
 def test_filters_in_milvus_language(where, said):

@@ -19,7 +19,7 @@ from clip_italian.search import plan as planning
 from clip_italian.search.commit import write_part
 from clip_italian.search.inputs import Entry
 from clip_italian.search.plan import Plan, write_scan
-from clip_italian.search.schema import EMBEDDED, ENTRY, EXISTING, SCANNED, TO_EMBED
+from clip_italian.search.schema import CONTENT, EMBEDDED, ENTRY, EXISTING, SCANNED, TO_EMBED
 
 ROOTS = ["/photos", "/più foto"]
 FIRST_PART = 2  # the existing rows lie in two stores
@@ -42,7 +42,7 @@ def entry(id_="a", path="a.jpg", root=0, size=1, mtime_ns=1, **more):
 
 
 def content(sha256=CONTENTS[0], look=LOOKS[1], taken=None):
-    return {"sha256": sha256, "look": look, "taken": taken}
+    return dict.fromkeys(CONTENT.names) | {"sha256": sha256, "look": look, "taken": taken, "keywords": ["mare"]}
 
 
 def embedded(of, **more):
@@ -105,7 +105,7 @@ class Model:
         rows = []
         for n, row, stays in sorted(self.sources, key=lambda source: source[0]):
             if not stays:
-                known = {name: row[name] for name in ("sha256", "look", "taken", "store", "pos")}
+                known = {name: row[name] for name in (*CONTENT.names, "store", "pos")}
                 rows.append(known | self.scan[n] | {"look": self.scan[n]["look"] or row["look"]})
         return rows
 

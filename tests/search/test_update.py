@@ -270,7 +270,7 @@ def test_an_index_of_the_older_format_is_built_anew(tmp_path, photos, model):
     (index / "index.json").write_text('{"format": 1, "model": "x"}')
     for name in ("vectors.usearch", "rows.parquet"):
         (index / name).write_text("x")
-    with pytest.raises(UserError, match="format 1, not 2"):
+    with pytest.raises(UserError, match="format 1, not 3"):
         update.add(index, [photos], model)
     assert update.build(index, [photos], model).pictures == 12
     assert {path.name for path in index.iterdir()} == {"index.json", "segment-000001-0", "left-out-000001.jsonl"}

@@ -20,6 +20,7 @@ from clip_italian import console
 from clip_italian.errors import UserError
 from clip_italian.files.atomic import fsync, staged
 from clip_italian.pipeline.rejects import Reject, write_rejects
+from clip_italian.search import metadata
 from clip_italian.search.engine import blocks
 from clip_italian.search.schema import EXISTING, ROWS, Manifest, StoredSegment
 from clip_italian.search.storage import Segment, write_manifest, write_segment
@@ -146,14 +147,15 @@ class FolderWriter(StoreWriter):
             for number in sorted(merged)
         ]
         written: list[StoredSegment] = []
-        for rows in self._slices(old, table, before.next_row):
+        for some in self._slices(old, table, before.next_row):
+            rows = metadata.completed(some, before.roots)
             graph = _wants_graph(before, len(rows), total)
             # This name is never used again: readers may still look for an old segment.
             name = f"segment-{generation:06d}-{len(written)}"
-            in_archives = rows["offset"].null_count < len(rows)
+            empty = [column for column in ROWS.names if rows[column].null_count == len(rows)]
             with console.progress("vectors", len(rows)) as advance:
                 content = _content(rows, source, before.dim, advance)
-                written.append(write_segment(self._folder, name, before.dim, graph, content, in_archives))
+                written.append(write_segment(self._folder, name, before.dim, graph, content, empty))
         after = before.model_copy(
             update={
                 "generation": generation,

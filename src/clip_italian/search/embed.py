@@ -3,7 +3,6 @@
 import hashlib
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from clip_italian.models.precision import Identity
 from clip_italian.pictures.decoding import PictureError, decode_bytes, prefetch, read_bytes
 from clip_italian.pictures.phash import packed, picture_hash
 from clip_italian.pipeline.rejects import Reject
+from clip_italian.search import metadata
 from clip_italian.search.commit import write_part
 from clip_italian.search.engine import to_bf16
-from clip_italian.search.schema import EMBEDDED, MAX_NS
-from clip_italian.sources import embedded, sidecars
+from clip_italian.search.schema import EMBEDDED
 
 _HASHED_SIDE = 256  # a hash needs no more pixels; of a large picture it would take as long as decoding
 
@@ -96,37 +95,15 @@ def _read(row: dict[str, Any], encoder: SearchEncoder) -> tuple[dict[str, Any], 
     name = row["place"] if part is None else f"{row['place']} at {part[0]}"
     side = encoder.at_least
     image = decode_bytes(content, name, None if side is None else max(side, 2 * _HASHED_SIDE))
-    columns = {
-        "sha256": hashlib.sha256(content).digest(),
-        "look": row["look"] or packed(_hash(image)),
-        "taken": taken(content, Path(row["place"])) or _modified(row["mtime_ns"]) if part is None else taken(content),
-    }
-    return columns, encoder.preprocess(image)
+    columns = {"sha256": hashlib.sha256(content).digest(), "look": row["look"] or packed(_hash(image))}
+    path, changed = (Path(row["place"]), row["mtime_ns"]) if part is None else (None, None)
+    return columns | metadata.read(content, path, changed), encoder.preprocess(image)
 
 
 def _hash(image: Image.Image) -> str:
     """`phash.picture_hash`, of a large picture by a smaller copy."""
     factor = min(image.size) // _HASHED_SIDE
     return picture_hash(image.reduce(factor) if factor > 1 else image)
-
-
-def taken(content: bytes, path: Path | None = None) -> datetime | None:
-    """When a picture was taken, in local time (see `clip_italian.pictures.dates`); None where no date makes sense.
-
-    By its own metadata (`embedded.moments`), else by the sidecars beside `path`, else by EXIF's date of change.
-    """
-    own, changed = embedded.moments(content)
-    return own or (sidecars.taken(path) if path is not None else None) or changed
-
-
-def _modified(mtime_ns: int | None) -> datetime | None:
-    """A modification time on this machine's clock, as the other dates; None where unknown or out of range.
-
-    1970 to the nanosecond is unknown: programs that unpack archives or write disk images set it.
-    """
-    if not mtime_ns or abs(mtime_ns) >= MAX_NS:
-        return None
-    return datetime.fromtimestamp(mtime_ns // 1_000_000_000)
 
 
 def _reason(error: PictureError, place: str) -> str:

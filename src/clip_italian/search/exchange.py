@@ -7,6 +7,7 @@ FILE.parquet                           such columns, and one of lists of numbers
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from clip_italian.search.commit import write_part
 from clip_italian.search.engine import from_bf16, to_bf16
 from clip_italian.search.index import Index
 from clip_italian.search.inputs import Entry, Roots, root_of, vector_column
-from clip_italian.search.schema import EMBEDDED, ROWS, absolute_path
+from clip_italian.search.schema import CONTENT, EMBEDDED, ROWS, absolute_path
 
 VECTOR_COLUMN = "embedding"
 _NUMBERED = re.compile(r"img_emb_(\d+)\.npy")
@@ -56,7 +57,7 @@ def read(
                 continue
             if checked < _CHECKED:
                 checked += _check(Path(absolute_path(roots.paths, number, entry.path)), vectors[row], encoder, path)
-            content = {name: _binary(values.get(name)) for name in ("sha256", "look")} | {"taken": values.get("taken")}
+            content = _content(values)
             where = absolute_path(roots.paths, number, entry.path)
             found.append({"id": entry.id, "place": where, "size": entry.size, "mtime_ns": entry.mtime_ns} | content)
             kept.append(row)
@@ -165,6 +166,20 @@ def _entry(values: dict[str, Any], root: int, otherwise: str) -> Entry:
         number("mtime_ns"), number("offset"), number("length"), text("source"), text("license"), text("page", "url"),
         text("caption", "TEXT", "text"), _binary(values.get("look")),
     )  # fmt: skip
+
+
+def _content(values: dict[str, Any]) -> dict[str, Any]:
+    """The columns `schema.CONTENT` of a row as `export` writes it; null where other programs mean something else."""
+    kinds = {"keywords": list, "latitude": float, "longitude": float, "taken": datetime}
+    found = {name: values.get(name) for name in CONTENT.names}
+    for name in ("sha256", "look"):
+        found[name] = _binary(found[name])
+    for name in CONTENT.names[2:]:
+        if not isinstance(found[name], kinds.get(name, str)):
+            found[name] = None
+    if not all(isinstance(word, str) for word in found["keywords"] or ()):
+        found["keywords"] = None
+    return found
 
 
 def _binary(value: Any) -> bytes | None:

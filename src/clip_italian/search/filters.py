@@ -1,10 +1,13 @@
-"""Filters for the rows of a search: by folder, source, date, or any other text field."""
+"""Filters for the rows of a search: by folder, source, date, place, camera, keyword, or any other text field."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from math import cos, radians
 from pathlib import PurePath
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +15,33 @@ import pyarrow as pa
 from clip_italian.errors import UsageError
 from clip_italian.files.names import followed, normal
 from clip_italian.pictures import dates
+from clip_italian.pictures.coordinates import EARTH_KM, Point, distances, point
 from clip_italian.search.schema import ROWS
 
 TEXT_FIELDS = tuple(field.name for field in ROWS if pa.types.is_string(field.type))
+WITHIN = "20km"  # default radius
+_PAIR = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*[,; ]\s*(-?\d+(?:\.\d+)?)\s*")
+_RADIUS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(km|m)?\s*", re.IGNORECASE)
+
+
+class Near(NamedTuple):
+    """A circle on the Earth: centre and radius."""
+
+    centre: Point
+    km: float
+
+    def mask(self, latitudes: np.ndarray, longitudes: np.ndarray) -> np.ndarray:
+        """True (n,) for the places inside; False where coordinates are NaN."""
+        return np.asarray(distances(self.centre, latitudes, longitudes) <= self.km)
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Least and greatest latitude and longitude of a box around it; all longitudes where it spans the date line."""
+        high = self.km / radians(1) / EARTH_KM * (1 + 1e-9)
+        low, top = max(self.centre.latitude - high, -90), min(self.centre.latitude + high, 90)
+        wide = high / max(cos(radians(max(-low, top))), 1e-9)
+        left, right = self.centre.longitude - wide, self.centre.longitude + wide
+        return (low, top, left, right) if left >= -180 and right <= 180 else (low, top, -180, 180)
 
 
 @dataclass(frozen=True)
@@ -22,8 +49,9 @@ class Filter:
     """Conditions that a row must all meet. `folder`: lies below it, relative to an indexed folder or absolute.
 
     `since` and `until` are inclusive, in local time: a whole day, or a datetime (without a zone) to the millisecond.
-    `equal` are names and values of text fields: id, path, source, license, page, caption. Texts are compared in Unicode
-    form NFC. Raises UsageError for other fields.
+    `equal` are names and values of text fields: id, path, source, license, page, caption, title, description, location,
+    camera. `camera` is part of the camera's name; the row has each of `keywords`, and coordinates `near` a place. Texts
+    are compared in Unicode form NFC, cameras and keywords without regard to case. Raises UsageError for other fields.
     """
 
     folder: str | None = None
@@ -31,6 +59,9 @@ class Filter:
     since: date | None = None
     until: date | None = None
     equal: tuple[tuple[str, str], ...] = ()
+    camera: str | None = None
+    keywords: tuple[str, ...] = ()
+    near: Near | None = None
 
     def __post_init__(self) -> None:
         for name, _ in self.equal:
@@ -43,6 +74,9 @@ class Filter:
         wanted = ["root", "path"] if self.folder is not None else []
         wanted += ["source"] if self.source is not None else []
         wanted += ["taken"] if self.since or self.until else []
+        wanted += ["camera"] if self.camera is not None else []
+        wanted += ["keywords"] if self.keywords else []
+        wanted += ["latitude", "longitude"] if self.near is not None else []
         return list(dict.fromkeys(wanted + [name for name, _ in self.equal]))
 
     @property
@@ -71,6 +105,13 @@ class Filter:
             good &= _true(pc.greater_equal(table["taken"], _moment(first)))
         if last := self.last:
             good &= _true(pc.less_equal(table["taken"], _moment(last)))
+        if self.camera is not None:
+            cameras = _normal(table["camera"], self.camera)
+            good &= _true(pc.match_substring(cameras, normal(self.camera), ignore_case=True))
+        for word in self.keywords:
+            good &= _has_keyword(table["keywords"], word)
+        if self.near is not None:
+            good &= self.near.mask(table["latitude"].to_numpy(), table["longitude"].to_numpy())
         if self.folder is not None:
             below = np.zeros(len(table), bool)
             for number, start in self.starts(roots):
@@ -116,6 +157,32 @@ def days(option: str, text: str) -> tuple[datetime, datetime]:
     found = dates.span(text)
     if found is None:
         raise UsageError(f"{option} {text}: no date; give one like 2024-06-01, 2024-06 or 2024-06-01 18:30")
+    return found
+
+
+def near(option: str, text: str, within: str = WITHIN) -> Near:
+    """A circle around LAT,LON in degrees, given as `option`; `within` is its radius, in km unless it ends in m.
+
+    Raises UsageError for other texts.
+    """
+    radius = _RADIUS.fullmatch(within)
+    if radius is None:
+        raise UsageError(f"--within {within}: no distance; give one like 20km or 500m")
+    pair = _PAIR.fullmatch(text)
+    centre = point(float(pair[1]), float(pair[2])) if pair else None
+    if centre is None:
+        raise UsageError(f"{option} {text}: no place; give latitude and longitude in degrees, like 45.46,9.19")
+    return Near(centre, float(radius[1]) / (1_000 if (radius[2] or "").lower() == "m" else 1))
+
+
+def _has_keyword(column: pa.ChunkedArray, word: str) -> np.ndarray:
+    """True (n,) where a list of texts has the word, without regard to case."""
+    import pyarrow.compute as pc
+
+    lists = column.combine_chunks()
+    words = pc.utf8_lower(_normal(pa.chunked_array([pc.list_flatten(lists)]), word))
+    found = np.zeros(len(lists), bool)
+    found[pc.list_parent_indices(lists).to_numpy()[_true(pc.equal(words, normal(word).lower()))]] = True
     return found
 
 

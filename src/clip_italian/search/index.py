@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +27,8 @@ class Hit:
     """One result: its rank from 1, the picture's id, file (`path`) and permanent row number, and the cosine.
 
     `probability` that it matches the text, where the index is calibrated; `copies` are hits that show the same
-    picture, where a search groups them. A picture inside a tar file lies at `part`: first byte and length.
+    picture, where a search groups them. A picture inside a tar file lies at `part`: first byte and length. It was
+    `taken` at this local time, at `latitude` and `longitude` in degrees; None where this is unknown.
     """
 
     rank: int
@@ -37,6 +39,9 @@ class Hit:
     probability: float | None = None
     copies: "tuple[Hit, ...]" = ()
     part: tuple[int, int] | None = field(default=None, repr=False)
+    taken: datetime | None = field(default=None, repr=False)
+    latitude: float | None = field(default=None, repr=False)
+    longitude: float | None = field(default=None, repr=False)
 
     @cached_property
     def path(self) -> Path:
@@ -166,6 +171,7 @@ class Index:
             curve.probability(score) if curve else None,
             tuple(self._hit(rank, [one], calibrated) for one in same[1:]),
             (row.offset, row.length) if row.offset is not None and row.length is not None else None,
+            row.taken, row.latitude, row.longitude,
         )  # fmt: skip
 
 

@@ -11,10 +11,12 @@ import hashlib
 import json
 import logging
 import os
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -25,9 +27,10 @@ import pyarrow.parquet as pq
 
 from clip_italian import console, privacy
 from clip_italian.errors import UsageError, UserError
+from clip_italian.search import metadata
 from clip_italian.search.commit import StoreWriter, VectorSource
 from clip_italian.search.engine import from_bf16, to_bf16
-from clip_italian.search.filters import Filter
+from clip_italian.search.filters import Filter, Near
 from clip_italian.search.schema import EXISTING, ROWS, Manifest, Row
 from clip_italian.search.storage import Match, Store, write_manifest
 
@@ -36,6 +39,10 @@ _MOST = 16_384  # Milvus returns no more hits at once
 _TEXT_BYTES = 65_535  # Milvus stores no longer text
 _VECTOR = "vector"
 _BINARY = ("sha256", "look")  # stored as hexadecimal text
+_LISTS = ("keywords",)  # stored as JSON
+_EPOCH = datetime(1970, 1, 1)
+# Fields that a hit shows, see `schema.Row`.
+_SHOWN = ("row", "id", "root", "path", "offset", "length", "look", "taken", "latitude", "longitude")
 # An empty field whose name marks a collection as ours and holds the model's hash: Milvus Lite stores no descriptions.
 _MARK = "clip_italian_model_"
 
@@ -85,6 +92,13 @@ class Collection:
             raise UserError(f"{self.address}: holds something else; choose another collection")
         return str(marks[0].removeprefix(_MARK))
 
+    @cached_property
+    def columns(self) -> list[str]:
+        """The columns of `schema.ROWS` that it has: an older version of the package stored fewer."""
+        with self.one_line_errors():
+            fields = {field["name"] for field in self.client.describe_collection(self.name)["fields"]}
+        return [name for name in ROWS.names if name in fields]
+
     def create(self, manifest: Manifest) -> None:
         """Create an empty collection for this model; it replaces an existing one."""
         from pymilvus import DataType, MilvusClient
@@ -95,6 +109,8 @@ class Collection:
                 schema.add_field("row", DataType.INT64, is_primary=True)
             elif pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type):
                 schema.add_field(field.name, DataType.INT64, nullable=field.nullable)
+            elif pa.types.is_floating(field.type):
+                schema.add_field(field.name, DataType.DOUBLE, nullable=field.nullable)
             else:
                 schema.add_field(field.name, DataType.VARCHAR, max_length=_TEXT_BYTES, nullable=field.nullable)
         schema.add_field(f"{_MARK}{manifest.model}", DataType.VARCHAR, max_length=1, nullable=True)
@@ -104,12 +120,14 @@ class Collection:
         with self.one_line_errors():
             self.client.drop_collection(self.name)
             self.client.create_collection(self.name, schema=schema, index_params=kind, consistency_level="Strong")
+        self.__dict__.pop("columns", None)
 
     def rows(self, columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-        """All rows, some hundred at a time."""
+        """All rows, some hundred at a time; those of the columns that it has, and the vector if asked for."""
+        there = [name for name in columns if name in self.columns or name == _VECTOR]
         with self.one_line_errors():
             found = self.client.query_iterator(
-                self.name, batch_size=_BATCH, filter="row >= 0", output_fields=["row", *columns]
+                self.name, batch_size=_BATCH, filter="row >= 0", output_fields=["row", *there]
             )
             while some := found.next():
                 yield list(some)
@@ -145,10 +163,28 @@ class MilvusStore(Store):
             raise UsageError(f"{self._manifest.store}: Milvus looks at every vector only if built with --exact")
         if k > _MOST:
             raise UserError(f"{self._manifest.store}: Milvus gives the best {_MOST:,} at most, not {k:,}")
+        if where and not set(where.columns) <= set(self._collection.columns):
+            raise UserError(
+                f"{self._manifest.store}: made by an older version, it has no {where.columns[-1]} to filter by; "
+                "build the index into another collection"
+            )
         condition = expression(where, self._manifest.roots) if where else ""
         if condition is None:
             return []
-        fields = ["row", "id", "root", "path", "offset", "length", "look"]
+        wanted = k
+        while True:
+            found = self._nearest(query, wanted, condition)
+            good = (
+                found
+                if where is None or where.near is None
+                else [one for one in found if _is_inside(where.near, one.row)]
+            )
+            if len(good) >= k or len(found) < wanted or wanted == _MOST:
+                return good[:k]
+            wanted = min(2 * wanted + 32, _MOST)
+
+    def _nearest(self, query: np.ndarray, k: int, condition: str) -> list[Match]:
+        fields = [name for name in _SHOWN if name in self._collection.columns]
         with self._collection.one_line_errors():
             (hits,) = self._collection.client.search(
                 self._collection.name, data=[query.tolist()], limit=k, filter=condition, output_fields=fields
@@ -207,7 +243,8 @@ class MilvusWriter(StoreWriter):
         source = VectorSource([], parts)
         with console.progress("rows", file.metadata.num_rows if file else 0) as advance:
             for batch in file.iter_batches(_BATCH) if file else ():
-                rows = [entity_of(row) for row in batch.to_pylist()]
+                table = metadata.completed(pa.Table.from_batches([batch]), before.roots)
+                rows = [self._stored(entity_of(row)) for row in table.to_pylist()]
                 vectors = self._vectors(batch["store"].to_numpy(), batch["pos"].to_numpy(), source, before.dim)
                 data = [row | {_VECTOR: vector.tolist()} for row, vector in zip(rows, vectors, strict=True)]
                 with self._collection.one_line_errors():
@@ -224,6 +261,9 @@ class MilvusWriter(StoreWriter):
         after = before.model_copy(update=change)
         write_manifest(self._folder, after)
         return after
+
+    def _stored(self, entity: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in entity.items() if name in self._collection.columns}
 
     def _vectors(self, stores: np.ndarray, positions: np.ndarray, source: VectorSource, dim: int) -> np.ndarray:
         found = np.empty((len(stores), dim), np.float32)
@@ -249,6 +289,7 @@ def entity_of(row: dict[str, Any]) -> dict[str, Any]:
     """A row of `schema.EXISTING` as Milvus stores it; raises UserError for a text that is too long."""
     data = {name: row[name] for name in ROWS.names if name != "row"} | {"row": row_number(row["id"])}
     data |= {name: row[name].hex() if row[name] else None for name in _BINARY}
+    data |= {name: None if row[name] is None else json.dumps(row[name], ensure_ascii=False) for name in _LISTS}
     data["taken"] = _milliseconds(row["taken"]) if row["taken"] else None
     for name, value in data.items():
         if isinstance(value, str) and len(value.encode()) > _TEXT_BYTES:
@@ -260,10 +301,11 @@ def entity_of(row: dict[str, Any]) -> dict[str, Any]:
 
 def row_of(entity: Mapping[str, Any]) -> Row:
     """The row of an entity that Milvus returned."""
-    look = entity.get("look")
+    look, taken = entity.get("look"), entity.get("taken")
     return Row(
         entity["row"], entity["id"], entity["root"], entity["path"], entity.get("offset"), entity.get("length"),
-        bytes.fromhex(look) if look else None,
+        bytes.fromhex(look) if look else None, None if taken is None else _EPOCH + timedelta(milliseconds=taken),
+        entity.get("latitude"), entity.get("longitude"),
     )  # fmt: skip
 
 
@@ -274,12 +316,18 @@ def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.Ta
         values = [row.get(name) for row in rows]
         if name in _BINARY:
             values = [bytes.fromhex(value) if value else None for value in values]
+        elif name in _LISTS:
+            values = [json.loads(value) if value else None for value in values]
         arrays.append(pa.array(values, ROWS.field(name).type))
     return pa.table(arrays, schema=pa.schema([ROWS.field(name) for name in columns]))
 
 
 def expression(where: Filter, roots: Sequence[str]) -> str | None:
-    """A filter as a Milvus expression; None for one that no row can pass."""
+    """A filter as a Milvus expression; None for one that no row can pass.
+
+    `near` is a box around the circle. Cameras and keywords are found in the case that is given, in lower and in upper
+    case, and with capitals at the beginning.
+    """
     terms = [
         _any([f"{name} == {json.dumps(form, ensure_ascii=False)}" for form in _unicode_forms(value)])
         for name, value in where.texts
@@ -288,6 +336,16 @@ def expression(where: Filter, roots: Sequence[str]) -> str | None:
         terms.append(f"taken >= {_milliseconds(where.first)}")
     if where.last:
         terms.append(f"taken < {_milliseconds(where.last) + 1}")
+    if where.camera is not None:
+        terms.append(_any([_contains("camera", form) for form in _cases(where.camera)]))
+    for word in where.keywords:
+        quoted = (json.dumps(form, ensure_ascii=False) for form in _cases(word))
+        terms.append(_any([_contains("keywords", form) for form in quoted]))
+    if where.near is not None:
+        low, top, left, right = where.near.box
+        terms.append(
+            f"latitude >= {low!r} and latitude <= {top!r} and longitude >= {left!r} and longitude <= {right!r}"
+        )
     if where.folder is not None:
         places = [_below(number, form) for number, start in where.starts(roots) for form in _unicode_forms(start)]
         if not places:
@@ -299,6 +357,24 @@ def expression(where: Filter, roots: Sequence[str]) -> str | None:
 def _unicode_forms(text: str) -> list[str]:
     """A text in NFC and NFD, since Milvus compares bytes."""
     return list(dict.fromkeys([text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]))
+
+
+def _cases(text: str) -> list[str]:
+    """A text in the cases and Unicode forms in which it may be stored: Milvus compares bytes."""
+    cases = (text, text.lower(), text.upper(), text.capitalize(), text.title())
+    return list(dict.fromkeys(form for case in cases for form in _unicode_forms(case)))
+
+
+def _contains(field: str, text: str) -> str:
+    """An expression for fields that contain a text, which may have the wildcards of patterns in it."""
+    pattern = re.sub(r"([\\%_])", r"\\\1", text)
+    return f"{field} like {json.dumps(f'%{pattern}%', ensure_ascii=False)}"
+
+
+def _is_inside(near: Near, row: Row) -> bool:
+    if row.latitude is None or row.longitude is None:
+        return False
+    return bool(near.mask(np.array([row.latitude]), np.array([row.longitude]))[0])
 
 
 def _any(terms: Sequence[str]) -> str:

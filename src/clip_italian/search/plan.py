@@ -20,7 +20,7 @@ from clip_italian.pipeline.rejects import Reject
 from clip_italian.search import embed
 from clip_italian.search.commit import PART_ROWS_FILE
 from clip_italian.search.inputs import Entry, as_table
-from clip_italian.search.schema import CONTENT, EMBEDDED, ENTRY, EXISTING, SCANNED, TO_EMBED, absolute_path
+from clip_italian.search.schema import CONTENT, EMBEDDED, ENTRY, EXISTING, SCANNED, TO_EMBED, absolute_path, conformed
 from clip_italian.search.selection import is_gone
 
 _BATCH = 10_000
@@ -94,7 +94,8 @@ class Plan:
 
     def _part(self, part: Path) -> pa.Table:
         """The rows of a part, which becomes the next store."""
-        table = _table(part / PART_ROWS_FILE, EMBEDDED.names)
+        with pq.ParquetFile(part / PART_ROWS_FILE) as file:
+            table = conformed(file.read(), EMBEDDED).combine_chunks()
         table = table.append_column("store", pa.array(np.full(len(table), self._next_store, np.int32)))
         self._next_store += 1
         return table.append_column("pos", pa.array(np.arange(len(table))))

@@ -1,7 +1,8 @@
-"""The shapes of an index: columns of its tables, and the content of index.json (format 2)."""
+"""The shapes of an index: columns of its tables, and the content of index.json (format 3)."""
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple, Self
 
 import pyarrow as pa
@@ -9,7 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from clip_italian.models.precision import Identity
 
-FORMAT = 2
+FORMAT = 3
+# Formats that can be searched. Rows of format 2 lack all columns from `title` on; `commit.FolderWriter` adds them.
+READABLE = (2, FORMAT)
 # Largest modification time that a row holds, and negative the smallest: nanoseconds since 1970 in 64 bits.
 MAX_NS = (1 << 63) - 1
 
@@ -31,12 +34,19 @@ ENTRY = pa.schema(
         pa.field("caption", pa.string()),
     ]
 )
-# Columns from reading the picture.
+# Columns from reading the picture, see `metadata.read`.
 CONTENT = pa.schema(
     [
         pa.field("sha256", pa.binary(32)),
         _LOOK,
-        pa.field("taken", pa.timestamp("ms")),  # local time, see `embed.taken`; else the modification time
+        pa.field("taken", pa.timestamp("ms")),  # local time
+        pa.field("title", pa.string()),
+        pa.field("description", pa.string()),
+        pa.field("keywords", pa.list_(pa.string())),  # null where the metadata was never read
+        pa.field("location", pa.string()),  # as the file calls it
+        pa.field("latitude", pa.float64()),  # degrees
+        pa.field("longitude", pa.float64()),
+        pa.field("camera", pa.string()),
     ]
 )
 # A row of an index. `row` is its permanent number.
@@ -63,7 +73,10 @@ EXISTING = pa.schema([*ENTRY, *CONTENT, pa.field("store", pa.int32()), pa.field(
 
 
 class Row(NamedTuple):
-    """The part of a row that a hit shows: permanent number, id, location of the picture, packed perceptual hash."""
+    """The part of a row that a hit shows: permanent number, id, location of the picture, packed perceptual hash.
+
+    Also when and where it was taken: local time, and degrees.
+    """
 
     number: int
     id: str
@@ -72,6 +85,18 @@ class Row(NamedTuple):
     offset: int | None
     length: int | None
     look: bytes | None
+    taken: datetime | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with the columns of `schema`; those that an older version did not write are null."""
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def absolute_path(roots: Sequence[str], root: int, path: str) -> str:

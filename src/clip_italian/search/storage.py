@@ -16,7 +16,7 @@ import re
 import shutil
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
@@ -32,7 +32,7 @@ from clip_italian.pipeline.rejects import Reject, read_rejects, write_rejects
 from clip_italian.search import engine
 from clip_italian.search.engine import BLOCK, Vectors, blocks
 from clip_italian.search.filters import Filter
-from clip_italian.search.schema import FORMAT, ROWS, Manifest, Row, StoredSegment
+from clip_italian.search.schema import FORMAT, READABLE, ROWS, Manifest, Row, StoredSegment, conformed
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -45,7 +45,7 @@ ROW_BATCH = 65_536  # rows of a batch in NAMES_FILE and of a row group in ROWS_F
 _OURS = re.compile(
     r"\.?(vectors\.usearch|rows\.parquet|segment-\d{6,}-\d+|deleted-\d{6,}-\d+\.npy|left-out-\d{6,}\.jsonl|index\.json)(-\w+)?"
 )
-_NAMES = ("row", "id", "root", "path", "offset", "length", "look")
+_NAMES = ("row", "id", "root", "path", "offset", "length", "look", "taken", "latitude", "longitude")
 # So many vectors are compared one by one rather than asking the graph for enough of them.
 _FEW = 20_000
 # Most candidates to ask a graph for when a filter leaves only some rows.
@@ -66,7 +66,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"{path}: cannot be read ({error.strerror}); change who may read it") from error
     except ValueError as error:
         raise UserError(f"{path}: damaged, no JSON; build the index again with `clip-italian index build`") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if not isinstance(data, dict) or data.get("format") not in READABLE:
         found = data.get("format") if isinstance(data, dict) else None
         raise UserError(
             f"{path}: an index of format {found}, not {FORMAT}; build it again with `clip-italian index build`"
@@ -174,8 +174,8 @@ class Rows:
     def __getitem__(self, position: int) -> Row:
         columns, at = self._batch(position // ROW_BATCH), position % ROW_BATCH
         values: list[Any] = [columns[name][at].as_py() if name in columns else None for name in _NAMES]
-        number, id_, root, path, offset, length, look = values
-        return Row(number, path if id_ is None else id_, root, path, offset, length, look)
+        number, id_, root, path, *others = values
+        return Row(number, path if id_ is None else id_, root, path, *others)
 
     def position(self, number: int) -> int | None:
         """The position of a row number, by bisection: they ascend within a segment."""
@@ -190,32 +190,36 @@ class Rows:
         return low if there else None
 
     def columns(self, names: Sequence[str]) -> pa.Table:
-        """Some columns of all rows."""
-        return self._table.read(columns=list(names))
+        """Some columns of all rows; those that an older version did not write are null."""
+        schema = pa.schema([ROWS.field(name) for name in names])
+        there = [name for name in names if name in self._table.schema_arrow.names]
+        if not there:
+            return pa.table([pa.nulls(self._rows, field.type) for field in schema], schema=schema)
+        return conformed(self._table.read(columns=there), schema)
 
     def _batch(self, number: int) -> dict[str, pa.Array]:
         if number not in self._batches:
             batch = self._names.get_batch(number)
-            columns = {name: batch.column(name) for name in _NAMES}
+            columns = {name: batch.column(name) for name in _NAMES if name in batch.schema.names}
             # Without empty columns: a search reads every column of ten rows, a microsecond each.
             self._batches[number] = {name: one for name, one in columns.items() if one.null_count < len(one)}
         return self._batches[number]
 
 
 class RowsWriter:
-    """Writes the rows of a segment, in batches of `ROW_BATCH`. Not atomic: pass a staged folder."""
+    """Writes the rows of a segment, in batches of `ROW_BATCH`. Not atomic: pass a staged folder.
 
-    def __init__(self, folder: Path, in_archives: bool) -> None:
+    `empty` are the columns in which all rows are null; `names.arrow` takes no space for them.
+    """
+
+    def __init__(self, folder: Path, empty: Collection[str]) -> None:
         import pyarrow.parquet as pq
 
         self._waiting: list[pa.Table] = []
-        self._table = pq.ParquetWriter(
-            folder / ROWS_FILE, ROWS, compression="zstd", use_dictionary=["root", "source", "license"]
-        )
-        # Offsets take no space where every picture is a file of its own.
-        place = pa.int64() if in_archives else pa.null()
+        repeated = ["root", "source", "license", "location", "camera", "keywords.list.element"]
+        self._table = pq.ParquetWriter(folder / ROWS_FILE, ROWS, compression="zstd", use_dictionary=repeated)
         fields = [ROWS.field(name) for name in _NAMES]
-        schema = pa.schema([f.with_type(place) if f.name in ("offset", "length") else f for f in fields])
+        schema = pa.schema([field.with_type(pa.null()) if field.name in empty else field for field in fields])
         self._names_schema = schema.set(1, pa.field("id", pa.string()))  # null where it equals the path
         self._names = pa.ipc.new_file(str(folder / NAMES_FILE), self._names_schema)
 
@@ -359,15 +363,17 @@ class Segment:
 
 
 def write_segment(
-    root: Path, name: str, dim: int, graph: bool, content: Iterable[tuple[pa.Table, np.ndarray]], in_archives: bool
-) -> StoredSegment:
+    root: Path, name: str, dim: int, graph: bool, content: Iterable[tuple[pa.Table, np.ndarray]],
+    empty: Collection[str],
+) -> StoredSegment:  # fmt: skip
     """Write the segment `name` below `root`, of tables with `schema.ROWS` and vectors (m, dim) uint16.
 
-    It is complete, and flushed to the disk, when this returns.
+    `empty` are the columns that are null in all rows. The segment is complete, and flushed to the disk, when this
+    returns.
     """
     with staged(root / name) as temporary:
         temporary.mkdir()
-        rows = RowsWriter(temporary, in_archives)
+        rows = RowsWriter(temporary, empty)
 
         def vectors() -> Iterator[np.ndarray]:
             for table, bits in content:

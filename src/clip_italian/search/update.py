@@ -36,7 +36,7 @@ from clip_italian.search.index import Index, check_model
 from clip_italian.search.inputs import Entry, Roots
 from clip_italian.search.milvus import MilvusWriter
 from clip_italian.search.plan import Plan, write_scan
-from clip_italian.search.schema import EMBEDDED, EXISTING, Manifest
+from clip_italian.search.schema import EMBEDDED, EXISTING, FORMAT, Manifest
 from clip_italian.search.selection import VanishedFolder, check_roots, selected, vanished_folders
 from clip_italian.search.storage import (
     MANIFEST_FILE,
@@ -127,7 +127,8 @@ def add(
     with _workspace(folder, model) as workspace:
         before = read_manifest(folder)
         names = [str(source.resolve()) for source in sources]
-        manifest = before.model_copy(update={"inputs": list(dict.fromkeys([*before.inputs, *names]))})
+        inputs_now = list(dict.fromkeys([*before.inputs, *names]))
+        manifest = before.model_copy(update={"inputs": inputs_now, "format": FORMAT})
         manifest = _with_choice(manifest, before, [*before.exclude, *exclude], hidden)
         writer = _writer(folder, before, manifest)
         roots = Roots(before.roots)
@@ -175,7 +176,7 @@ def compact(folder: Path, exact: bool | None = None) -> Change:
         before = read_manifest(folder)
         if before.store is not None:
             raise UsageError(f"{folder}: its rows are in {before.store}, which compacts them automatically")
-        manifest = before if exact is None else before.model_copy(update={"exact": exact})
+        manifest = before.model_copy(update={"exact": before.exact if exact is None else exact, "format": FORMAT})
         segments = FolderStore.open(folder).segments
         gone = sum(one.stored.deleted for one in segments)
         after = FolderWriter(folder, segments).commit(manifest, [], None, {}, everything=True)
@@ -272,7 +273,10 @@ def _update(
         manifest = manifest.with_precision(model.encoder.identity)
     left_out_file = write_left_out(folder, manifest.generation + 1, rejects)
     manifest = manifest.model_copy(update={"left_out_file": left_out_file, "left_out": len(rejects)})
-    rewrite = before is not None and before.exact != manifest.exact
+    older = before is not None and before.format != manifest.format
+    if older:
+        console.notice(f"{folder}: this index is of an older format; reading the metadata of its pictures")
+    rewrite = older or (before is not None and before.exact != manifest.exact)
     after = writer.commit(manifest, [*done, *more], run / "new.parquet", gone, rewrite)
     return Change(after.pictures, added, embedded, removed, tuple(rejects), aside, kept=kept)
 

@@ -1,4 +1,4 @@
-"""Metadata inside picture files: captions and dates in XMP, IPTC, EXIF and PNG texts.
+"""Metadata inside picture files, in XMP, IPTC, EXIF and PNG texts: captions, keywords, places, dates, cameras.
 
 Descriptions, by preference: XMP (`dc:description`, the two IPTC texts for accessibility, copies of EXIF's), IPTC
 caption, EXIF ImageDescription and UserComment, Windows' XPComment and XPSubject, PNG's Description and Comment. Titles:
@@ -13,7 +13,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePath
@@ -22,17 +21,23 @@ from typing import Any, BinaryIO
 from PIL import Image, ImageFile, IptcImagePlugin, PngImagePlugin
 
 from clip_italian.pictures import dates
+from clip_italian.pictures.coordinates import Point, degrees, point
 from clip_italian.pictures.decoding import MAX_PIXELS, register_heic
 from clip_italian.sources import xmp
+from clip_italian.sources.facts import Facts, camera_name, place_name
 from clip_italian.sources.text import decode, one_line
 
-_EXIF_IFD = 0x8769
+_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+_MAKE, _MODEL = 0x010F, 0x0110
 _DESCRIPTION, _USER_COMMENT = 0x010E, 0x9286
-_XP_TITLE, _XP_COMMENT, _XP_SUBJECT = 0x9C9B, 0x9C9C, 0x9C9F
+_XP_TITLE, _XP_COMMENT, _XP_KEYWORDS, _XP_SUBJECT = 0x9C9B, 0x9C9C, 0x9C9E, 0x9C9F
+_LATITUDE, _LONGITUDE = (2, 1), (4, 3)  # tags of the GPS directory, each with that of its reference
 # Tags of EXIF dates, each with the tag of its UTC offset.
 _ORIGINAL, _DIGITIZED, _CHANGED = (0x9003, 0x9011), (0x9004, 0x9012), (0x0132, 0x9010)
 _XMP_TAG = 700  # of a TIFF
 _IPTC_CAPTION, _IPTC_HEADLINE, _IPTC_NAME = (2, 120), (2, 105), (2, 5)
+_IPTC_KEYWORDS = (2, 25)
+_IPTC_PLACE = ((2, 92), (2, 90), (2, 95), (2, 101))  # location, city, region, country
 _IPTC_DATE, _IPTC_TIME = (2, 55), (2, 60)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_PNG = 1 << 24  # bytes of all texts of a PNG that are read
@@ -65,21 +70,18 @@ _FILE_NAME = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Descriptions and titles by preference, without texts that cameras and programs write automatically."""
+def read(source: Path | bytes, name: str = "") -> Facts:
+    """Metadata in a picture file, given as a path or its content; all empty if it cannot be read.
 
-    descriptions: tuple[str, ...] = ()
-    titles: tuple[str, ...] = ()
-
-
-def texts(path: Path) -> Texts:
-    """Descriptions and titles in a picture file; empty if the file cannot be read."""
-    with _opened(path) as image:
+    Descriptions and titles are those that may describe a picture (`meaningful`), `name` is the picture's file name.
+    Dates are in wall time (see `dates`). Taken: EXIF DateTimeOriginal, then DateTimeDigitized, both with their offsets,
+    XMP, IPTC, PNG's Creation Time. Changed: EXIF DateTime, which programs set as well.
+    """
+    with _opened(source) as image:
         if image is None:
-            return Texts()
+            return Facts()
         exif = _Exif(image)
-        packet = _or(lambda: _xmp(image), xmp.Xmp())
+        packet = _or(lambda: _xmp(image), Facts())
         iptc = _or(lambda: IptcImagePlugin.getiptcinfo(image), None) or {}
         info = image.info
         descriptions = [
@@ -90,27 +92,30 @@ def texts(path: Path) -> Texts:
             *packet.titles, _one(iptc.get(_IPTC_HEADLINE)), _one(iptc.get(_IPTC_NAME)), _wide(exif.get(_XP_TITLE)),
             info.get("Title"),
         ]  # fmt: skip
-        return Texts(meaningful(descriptions, path.name), meaningful(titles, path.name))
-
-
-def moments(source: Path | bytes) -> tuple[datetime | None, datetime | None]:
-    """When a picture was taken and when it was changed, by its metadata, in wall time (see `dates`).
-
-    Taken: EXIF DateTimeOriginal, then DateTimeDigitized, both with their offsets, XMP, IPTC, PNG's Creation Time.
-    Changed: EXIF DateTime, which programs set as well. None if missing or implausible.
-    """
-    with _opened(source) as image:
-        if image is None:
-            return None, None
-        exif = _Exif(image)
+        keywords = [
+            *packet.keywords,
+            *_all(iptc.get(_IPTC_KEYWORDS)),
+            *(_wide(exif.get(_XP_KEYWORDS)) or "").split(";"),
+        ]
+        places = ("".join(labels([_one(iptc.get(tag))])) for tag in _IPTC_PLACE)
+        maker, model = ("".join(labels([exif.get(tag)])) for tag in (_MAKE, _MODEL))
         taken = (
             exif.date(*_ORIGINAL)
             or exif.date(*_DIGITIZED)
-            or _or(lambda: _xmp(image).taken, None)
-            or _or(lambda: _iptc_date(image), None)
-            or _or(lambda: _png_date(image.info.get("Creation Time")), None)
+            or packet.taken
+            or _or(lambda: _iptc_date(iptc), None)
+            or _or(lambda: _png_date(info.get("Creation Time")), None)
         )
-        return taken, None if taken else exif.date(*_CHANGED)
+        return Facts(
+            descriptions=meaningful(descriptions, name),
+            titles=meaningful(titles, name),
+            keywords=labels(keywords),
+            place=packet.place or place_name(places),
+            point=exif.point() or packet.point,
+            camera=camera_name(maker, model) or packet.camera,
+            taken=taken,
+            changed=None if taken else exif.date(*_CHANGED),
+        )
 
 
 def meaningful(found: Sequence[Any], name: str = "") -> tuple[str, ...]:
@@ -118,8 +123,12 @@ def meaningful(found: Sequence[Any], name: str = "") -> tuple[str, ...]:
 
     `name` is the picture's file name, which does not count as a caption.
     """
-    lines = (_clean(text, name) for text in found)
-    return tuple(dict.fromkeys(line for line in lines if line))
+    return tuple(line for line in labels(found) if _describes(line, name))
+
+
+def labels(found: Sequence[Any]) -> tuple[str, ...]:
+    """Texts (or bytes in any encoding) on one line each, without empty, damaged and repeated ones."""
+    return tuple(dict.fromkeys(line for text in found if (line := _line(text))))
 
 
 class _Exif:
@@ -143,6 +152,12 @@ class _Exif:
             with_offset = dates.parse(date.replace("\0", " ").strip() + offset.replace("\0", " ").strip())
             return with_offset or dates.parse(date)
         return dates.parse(date)
+
+    def point(self) -> Point | None:
+        gps: Any = _or(lambda: self._first.get_ifd(_GPS_IFD), {})
+        return _or(
+            lambda: point(*(degrees(gps.get(tag), gps.get(letter)) for tag, letter in (_LATITUDE, _LONGITUDE))), None
+        )
 
     def comment(self) -> str | None:
         """UserComment; its first eight bytes name the encoding."""
@@ -221,15 +236,14 @@ def _or(read: Callable[[], Any], otherwise: Any) -> Any:
         return otherwise
 
 
-def _xmp(image: ImageFile.ImageFile) -> xmp.Xmp:
+def _xmp(image: ImageFile.ImageFile) -> Facts:
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     if not packet and hasattr(image, "tag_v2"):
         packet = image.tag_v2.get(_XMP_TAG)
-    return xmp.read(packet) if packet else xmp.Xmp()
+    return xmp.read(packet) if packet else Facts()
 
 
-def _iptc_date(image: ImageFile.ImageFile) -> datetime | None:
-    iptc = IptcImagePlugin.getiptcinfo(image) or {}
+def _iptc_date(iptc: dict[tuple[int, int], Any]) -> datetime | None:
     day, time = (decode(_one(iptc.get(tag)) or b"") for tag in (_IPTC_DATE, _IPTC_TIME))
     if re.fullmatch(r"\d{8}", day) is None:
         return None
@@ -248,9 +262,13 @@ def _png_date(text: Any) -> datetime | None:
         return None
 
 
+def _all(found: Any) -> list[bytes]:
+    some = found if isinstance(found, list) else [found]
+    return [value for value in some if isinstance(value, bytes)]
+
+
 def _one(found: Any) -> bytes | None:
-    value = found[0] if isinstance(found, list) and found else found
-    return value if isinstance(value, bytes) else None
+    return next(iter(_all(found)), None)
 
 
 def _wide(raw: Any, big: bool = False) -> str | None:
@@ -269,7 +287,8 @@ def _wide(raw: Any, big: bool = False) -> str | None:
     return raw.decode("utf-16-be" if big else "utf-16-le", errors="ignore")
 
 
-def _clean(text: Any, name: str) -> str:
+def _line(text: Any) -> str:
+    """A text on one line; empty for anything else, and for one that cannot be stored."""
     if isinstance(text, str):
         text = text[:_MOST_TEXT]
         # Pillow reads EXIF as Latin-1; cameras and programs also write UTF-8.
@@ -285,6 +304,10 @@ def _clean(text: Any, name: str) -> str:
     line = one_line(text)
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Cn", "Co") or letter == "\ufffd" for letter in line):
         return ""
+    return line
+
+
+def _describes(line: str, name: str) -> bool:
     own = {name.casefold(), PurePath(name).stem.casefold()}
     silent = line.casefold() in own or _JUNK.fullmatch(line) or _FILE_NAME.fullmatch(line)
-    return "" if silent or not any(map(str.isalpha, line)) else line
+    return not silent and any(map(str.isalpha, line))

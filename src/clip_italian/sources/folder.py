@@ -21,6 +21,7 @@ from clip_italian.pairs import Pair, split_name
 from clip_italian.pictures.walk import Choice, require_pictures, walk
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources import embedded, sidecars, xmp
+from clip_italian.sources.facts import Facts
 from clip_italian.sources.tables import id_of
 from clip_italian.sources.text import decode, flaw, one_line
 
@@ -99,10 +100,10 @@ class _Candidates:
             yield self._storable(self._lines(one))
         services = [sidecars.read_json(data) for data in self._data]
         packets = [packet for one in self._found.xmp if (packet := self._xmp(one)) is not None]
-        beside: list[sidecars.JsonTexts | xmp.Xmp] = [*services, *packets]
+        beside = [*services, *packets]
         for texts in beside:
             yield self._first(embedded.meaningful(texts.descriptions, self._path.name))
-        inside = embedded.texts(self._path)
+        inside = embedded.read(self._path, self._path.name)
         yield self._first(inside.descriptions)
         for texts in beside:
             yield self._first(embedded.meaningful(texts.titles, self._path.name))
@@ -138,7 +139,7 @@ class _Candidates:
             self._reject(path, "not-json", str(error))
         return None
 
-    def _xmp(self, path: Path) -> xmp.Xmp | None:
+    def _xmp(self, path: Path) -> Facts | None:
         before = len(self._rejects)
         raw = self._content(path)
         try:

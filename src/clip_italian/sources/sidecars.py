@@ -1,4 +1,4 @@
-"""Sidecar files of a picture: captions and dates in text, JSON and XMP.
+"""Sidecar files of a picture: captions and other metadata in text, JSON and XMP.
 
 The sidecars of `a.jpg` are `a.jpg.SUFFIX` and `a.SUFFIX` with `.json`, `.txt` or `.xmp`. Google Takeout has its own
 rules: `a.jpg.supplemental-metadata.json` and any shorter form of it, `a.jpg(1).json` for `a(1).jpg`, names cut off
@@ -12,14 +12,15 @@ import threading
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from clip_italian.pictures import dates
+from clip_italian.pictures.coordinates import Point, degrees, point
 from clip_italian.pictures.decoding import SUFFIXES
 from clip_italian.sources import xmp
+from clip_italian.sources.facts import Facts, camera_name, place_name, tag_levels
 from clip_italian.sources.text import decode
 
 # Larger sidecars are not read.
@@ -31,6 +32,12 @@ _EDITED = re.compile(r"(.+)-(edited|modificat[ao]|modifié|bearbeitet|editad[ao]
 # Keys in lower case, without the group prefix of ExifTool.
 _DESCRIPTIONS = ("description", "caption-abstract", "imagedescription", "usercomment")
 _TITLES = ("title", "headline", "objectname")
+_KEYWORDS = ("keywords", "subject", "tags", "personinimage", "lastkeywordxmp", "xpkeywords")
+_TAGS = (("hierarchicalsubject", "|"), ("tagslist", "/"))
+# Names of ExifTool for IPTC, each with that for XMP.
+_PLACE = (
+    ("sub-location", "location"), ("city",), ("province-state", "state"), ("country-primarylocationname", "country"),
+)  # fmt: skip
 _SECONDS = ("phototakentime",)
 _DATES = ("datetimeoriginal", "datecreated", "datetimedigitized", "createdate", "date_taken", "taken")
 
@@ -47,14 +54,6 @@ class NoObjectError(ValueError):
     """JSON that is not an object."""
 
 
-class JsonTexts(NamedTuple):
-    """Descriptions and titles in a JSON sidecar as written, and when the picture was taken."""
-
-    descriptions: tuple[str, ...] = ()
-    titles: tuple[str, ...] = ()
-    taken: datetime | None = None
-
-
 def beside(picture: Path) -> Sidecars:
     """The sidecars of a picture; none if its folder cannot be read."""
     try:
@@ -68,17 +67,16 @@ def beside(picture: Path) -> Sidecars:
     return Sidecars(*(tuple(picture.with_name(name) for name in found[kind]) for kind in (".json", ".txt", ".xmp")))
 
 
-def taken(picture: Path) -> datetime | None:
-    """When a picture was taken by its sidecars, XMP before JSON, in wall time (see `dates`); None if unknown."""
+def facts(picture: Path) -> list[Facts]:
+    """Metadata in the sidecars of a picture, XMP before JSON; those that cannot be read are left out."""
     found = beside(picture)
+    read: list[Facts] = []
     for path in (*found.xmp, *found.json):
         try:
-            texts = xmp.read(content(path)) if path in found.xmp else read_json(json_object(content(path)))
+            read.append(xmp.read(content(path)) if path in found.xmp else read_json(json_object(content(path))))
         except (OSError, ValueError):
             continue
-        if texts.taken is not None:
-            return texts.taken
-    return None
+    return read
 
 
 def content(path: Path) -> bytes:
@@ -107,14 +105,48 @@ def json_object(raw: bytes) -> dict[str, Any]:
     return data
 
 
-def read_json(data: dict[str, Any]) -> JsonTexts:
-    """Texts and date in the JSON of a photo service or of ExifTool."""
+def read_json(data: dict[str, Any]) -> Facts:
+    """Metadata in the JSON of a photo service or of ExifTool, texts as written."""
     known: dict[str, Any] = {}
     for key, value in data.items():
         known.setdefault(key.rpartition(":")[2].lower(), value)
     moments = [dates.from_seconds(_seconds(known.get(key))) or dates.parse(known.get(key)) for key in _SECONDS]
     moments += [dates.parse(known.get(key)) for key in _DATES]
-    return JsonTexts(_texts(known, _DESCRIPTIONS), _texts(known, _TITLES), next(filter(None, moments), None))
+    people = known.get("people")
+    names = [one.get("name") for one in people if isinstance(one, dict)] if isinstance(people, list) else []
+    levels = (level for key, separator in _TAGS for level in tag_levels(_words(known.get(key)), separator))
+    make, model = (known.get(key) for key in ("make", "model"))
+    return Facts(
+        descriptions=_texts(known, _DESCRIPTIONS),
+        titles=_texts(known, _TITLES),
+        keywords=(*(word for key in _KEYWORDS for word in _words(known.get(key))), *_words(names), *levels),
+        place=place_name(next(iter(_texts(known, keys)), None) for keys in _PLACE),
+        point=_point(known),
+        # Other programs write the name of another model: a camera has a maker.
+        camera=camera_name(make, model) if isinstance(make, str) and isinstance(model, str) else None,
+        taken=next(filter(None, moments), None),
+    )
+
+
+def _words(value: Any) -> list[str]:
+    """Texts of a list, or of one text with commas or semicolons between them."""
+    if isinstance(value, str):
+        value = re.split(r"[,;]", value)
+    return [one for one in value if isinstance(one, str) and one.strip()] if isinstance(value, list) else []
+
+
+def _point(known: dict[str, Any]) -> Point | None:
+    """Coordinates of a photo service (edited by hand before those of the camera), then of ExifTool."""
+    places = [known.get("geodata"), known.get("geodataexif"), known]
+    for place in places:
+        if isinstance(place, dict) and (
+            found := point(degrees(place.get("latitude")), degrees(place.get("longitude")))
+        ):
+            return found
+    latitude, longitude = (
+        degrees(known.get(f"gps{name}"), known.get(f"gps{name}ref")) for name in ("latitude", "longitude")
+    )
+    return point(latitude, longitude)
 
 
 def _seconds(value: Any) -> Any:
