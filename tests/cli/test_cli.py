@@ -64,7 +64,9 @@ def test_train_evaluate_index_and_search(run, recipe, shapes, tmp_path, cache):
     code, out, _ = run("search", tmp_path / "idx", "un cerchio rosso", "-k", "4", "--copies", "--json", "--html", sheet)
     (result,) = json.loads(out)["results"]
     hits = result["hits"]
-    assert [set(hit) for hit in hits] == [{"rank", "id", "path", "score", "row", "probability", "copies"}] * 4
+    assert [set(hit) for hit in hits] == [
+        {*"rank id path score row probability copies taken latitude longitude".split()}
+    ] * 4
     assert [hit["rank"] for hit in hits] == [1, 2, 3, 4]
     assert sheet.read_text().count("data:image") == 4
 

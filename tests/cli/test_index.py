@@ -122,6 +122,35 @@ def test_filters(run, index):
     assert (code, out, err) == (0, "", "no pictures found; the filters leave none\n")
 
 
+def test_filters_by_metadata(run, shapes, tmp_path, tiny_folder):
+    """With `find`, whose index is that of the folder, and with `search`."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed, (place, words) in enumerate({(45.46, 9.19): ["Anna"], (41.9, 12.5): ["Anna", "Mare"]}.items()):
+        draw_shape("cerchio", "red", seed).save(photos / f"{seed}.png")
+        data = {"keywords": words, "geoData": dict(zip(("latitude", "longitude"), place, strict=True))}
+        data |= {
+            "Make": "NIKON CORPORATION",
+            "Model": f"NIKON D{seed}",
+            "DateTimeOriginal": f"201{seed}:08:15 12:00:00",
+        }
+        (photos / f"{seed}.png.json").write_text(json.dumps(data))
+    assert run("index", "build", photos, "-o", tmp_path / "idx", "--model", tiny_folder)[0] == 0
+    cases = {
+        ("--near", "45.4,9.2"): [0], ("--near", "45.4,9.2", "--within", "500m"): [], ("--keyword", "anna"): [0, 1],
+        ("--keyword", "anna", "--keyword", "MARE"): [1], ("--camera", "d1"): [1], ("--since", "2011"): [1],
+        ("--near", "43,11", "--within", "400"): [0, 1], ("--near", "43,11", "--camera", "nikon"): [],
+    }  # fmt: skip
+    for options, expected in cases.items():
+        (result,) = found(run, tmp_path / "idx", "un cerchio", *options)
+        assert sorted(hit["id"] for hit in result["hits"]) == [f"{number}.png" for number in expected], options
+        code, out, err = run("find", "un cerchio", photos, "--model", tiny_folder, "--json", *options)
+        assert code == 0, err
+        assert [hit["id"] for hit in json.loads(out)["hits"]] == [hit["id"] for hit in result["hits"]], options
+    (hit,) = found(run, tmp_path / "idx", "un cerchio", "--camera", "D0")[0]["hits"]
+    assert (hit["taken"], hit["latitude"], hit["longitude"]) == ("2010-08-15T12:00:00", 45.46, 9.19)
+
+
 def test_calibrating_and_exporting(run, index, shapes, tmp_path, tiny_folder):
     code, out, err = run("index", "calibrate", index, shapes)
     assert code == 0, err
@@ -160,6 +189,9 @@ def test_bad_input_is_one_line(run, index, tmp_path, tiny_folder, shapes):
         (["search", index, "none.jpg"], 1, "no such picture"),
         (["search", index, "x", "--prompt", "una foto"], 2, "exactly one {}"),
         (["search", index, "x", "--since", "yesterday"], 2, "--since yesterday: no date; give one like 2024-06-01"),
+        (["search", index, "x", "--near", "home"], 2, "--near home: no place; give latitude and longitude in degrees"),
+        (["search", index, "x", "--near", "45,9", "--within", "far"], 2, "--within far: no distance; give one"),
+        (["search", index, "x", "--within", "5km"], 2, "--within: give a place too"),
     ]  # fmt: skip
     for arguments, expected, words in cases:
         code, out, err = run(*arguments)

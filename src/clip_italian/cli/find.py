@@ -10,8 +10,8 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
-from clip_italian.cli.options import Engine, written_page
-from clip_italian.cli.search import as_data, print_hits
+from clip_italian.cli.options import Camera, Engine, Keywords, Near, Since, Until, Within, written_page
+from clip_italian.cli.search import as_data, filter_of, print_hits
 from clip_italian.errors import UserError
 
 with lazy_imports():
@@ -32,6 +32,12 @@ def find(
     query: Annotated[str, typer.Argument(help="Words, or a picture file.", metavar="QUERY")],
     folder: Annotated[Path, typer.Argument(help="Folder of pictures.", metavar="FOLDER")] = Path(),
     k: Annotated[int, typer.Option("-k", help="Number of results.", min=1)] = 10,
+    since: Since = None,
+    until: Until = None,
+    near: Near = None,
+    within: Within = None,
+    keywords: Keywords = None,
+    camera: Camera = None,
     model: Annotated[str, typer.Option("--model", help="Model folder, Hub id, or mini.")] = "mini",
     engine: Engine = "auto",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than ten minutes of work.")] = False,
@@ -53,6 +59,7 @@ def find(
     place = folder.expanduser().resolve()
     if not place.is_dir():
         raise UserError(f"{place}: {'a file' if place.exists() else 'no such folder'}; give a folder of pictures")
+    chosen = filter_of(since=since, until=until, near=near, within=within, keywords=keywords or [], camera=camera)
     kept = searched.cached_index(place, model)
     kept.parent.mkdir(parents=True, exist_ok=True)
     encoder = load.load(model, engine=engine)
@@ -64,7 +71,7 @@ def find(
     for one in change.kept:
         console.notice(f"{one.folder}: all {one.pictures:,} pictures of this folder are gone; the index keeps them")
     texts, examples = searching.divide([query])
-    hits = searching.find(searching.Query(texts, examples), encoder, indexes.Index.open(kept), k)
+    hits = searching.find(searching.Query(texts, examples), encoder, indexes.Index.open(kept), k, where=chosen)
 
     def write(file: Path) -> None:
         sheet.write_sheet(file, [(query, hits)], language)
@@ -75,7 +82,7 @@ def find(
         elif preview:
             _show(hits)
         else:
-            print_hits([(query, hits)], paths, filtered=False)
+            print_hits([(query, hits)], paths, filtered=chosen is not None)
 
 
 def _indexed(kept: Path, place: Path, model: "update.Model", yes: bool) -> "update.Change":

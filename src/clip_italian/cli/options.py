@@ -94,6 +94,32 @@ Exclude = Annotated[
         "--exclude", metavar="GLOB", help="Exclude files and folders by name, or by path below the folder. Repeatable."
     ),
 ]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since", metavar="DATE",
+        help="Only taken at that time or later: a year, month, day or minute (2024-06-01 18:30).",
+    ),
+]  # fmt: skip
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until", metavar="DATE", help="Only taken at that time or earlier, including all of that day, month or year."
+    ),
+]
+Near = Annotated[
+    str | None, typer.Option("--near", metavar="LAT,LON", help="Only taken near this place, in degrees (45.46,9.19).")
+]
+Within = Annotated[
+    str | None, typer.Option("--within", metavar="DISTANCE", help="Radius of --near: 20km (the default), 500m.")
+]
+Keywords = Annotated[
+    list[str] | None,
+    typer.Option("--keyword", metavar="WORD", help="Only with this keyword in the file. Repeat to require several."),
+]
+Camera = Annotated[
+    str | None, typer.Option("--camera", metavar="NAME", help="Only from a camera with this in its name.")
+]
 HIDDEN_HELP = "Include hidden files, thumbnails and recycle bins."
 CORES = os.cpu_count() or 1
 

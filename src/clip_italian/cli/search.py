@@ -9,7 +9,7 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
-from clip_italian.cli.options import Engine, written_page
+from clip_italian.cli.options import Camera, Engine, Keywords, Near, Since, Until, Within, written_page
 from clip_italian.errors import UsageError
 
 with lazy_imports():
@@ -40,18 +40,12 @@ def search(
     page: Annotated[int, typer.Option(min=1, help="Page of k results.")] = 1,
     folder: Annotated[str | None, typer.Option(help="Only pictures below this folder.")] = None,
     source: Annotated[str | None, typer.Option(help="Only pictures from this source.")] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATE", help="Only taken at that time or later: a year, month, day or minute (2024-06-01 18:30)."
-        ),
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATE", help="Only taken at that time or earlier, including all of that day, month or year."
-        ),
-    ] = None,
+    since: Since = None,
+    until: Until = None,
+    near: Near = None,
+    within: Within = None,
+    keywords: Keywords = None,
+    camera: Camera = None,
     where: Annotated[list[str] | None, typer.Option(help="Only rows with FIELD=TEXT, like license=CC0.")] = None,
     copies: Annotated[bool, typer.Option("--copies", help="Show copies of a picture as separate results.")] = False,
     exact: Annotated[
@@ -73,7 +67,7 @@ def search(
     """
     words = list(languages.get(language).paper_queries) if paper else []
     searches = _queries(words + (queries or []), like or [], unlike or [], prompts or [], average)
-    chosen = _filter(folder, source, since, until, where or [])
+    chosen = filter_of(folder, source, since, until, near, within, keywords or [], camera, where or [])
     opened = indexes.Index.open(index)
     encoder = load.load(model if model is not None else opened.manifest.model_name, engine=engine)
     results = [
@@ -112,9 +106,12 @@ def _queries(
     return found
 
 
-def _filter(
-    folder: str | None, source: str | None, since: str | None, until: str | None, where: Sequence[str]
-) -> "filters.Filter | None":
+def filter_of(
+    folder: str | None = None, source: str | None = None, since: str | None = None, until: str | None = None,
+    near: str | None = None, within: str | None = None, keywords: Sequence[str] = (), camera: str | None = None,
+    where: Sequence[str] = (),
+) -> "filters.Filter | None":  # fmt: skip
+    """The filter that options ask for, None without any. Raises UsageError."""
     equal = []
     for one in where:
         name, sign, value = one.partition("=")
@@ -123,7 +120,10 @@ def _filter(
         equal.append((name, value))
     first = filters.days("--since", since)[0] if since is not None else None
     last = filters.days("--until", until)[1] if until is not None else None
-    found = filters.Filter(folder, source, first, last, tuple(equal))
+    if within is not None and near is None:
+        raise UsageError("--within: give a place too, like --near 45.46,9.19")
+    circle = filters.near("--near", near, within or filters.WITHIN) if near is not None else None
+    found = filters.Filter(folder, source, first, last, tuple(equal), camera, tuple(keywords), circle)
     return None if found == filters.Filter() else found
 
 
@@ -131,7 +131,11 @@ def as_data(hit: "indexes.Hit") -> dict[str, Any]:
     """A hit as JSON."""
     data = {"rank": hit.rank, "id": hit.id, "path": str(hit.path), "score": round(hit.score, 4), "row": hit.row}
     probability = None if hit.probability is None else round(hit.probability, 4)
-    return data | {"probability": probability, "copies": [copy.id for copy in hit.copies]}
+    taken = hit.taken.isoformat() if hit.taken else None
+    return data | {
+        "probability": probability, "copies": [copy.id for copy in hit.copies], "taken": taken,
+        "latitude": hit.latitude, "longitude": hit.longitude,
+    }  # fmt: skip
 
 
 def print_hits(results: Sequence[tuple[str, Sequence["indexes.Hit"]]], paths: bool, filtered: bool) -> None:

@@ -1,6 +1,6 @@
 """Requests and responses of the API, for FastAPI and its OpenAPI description."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -30,6 +30,10 @@ class SearchParams(BaseModel):
     license: Text | None = Field(None, description="Only pictures under this licence.")
     since: date | None = Field(None, ge=date(1800, 1, 1), le=date(2999, 1, 1), description="Taken then or later.")
     until: date | None = Field(None, ge=date(1800, 1, 1), le=date(2999, 1, 1), description="Taken then or earlier.")
+    near: Text | None = Field(None, description="Only taken near this place: latitude and longitude, as 45.46,9.19.")
+    within: Text = Field("20km", description="Radius around it: 20km, 500m.")
+    keyword: list[Text] = Field([], max_length=20, description="Only pictures with all of these keywords in the file.")
+    camera: Text | None = Field(None, description="Only pictures from a camera with this in its name.")
     copies: bool = Field(False, description="Show copies of a picture one by one.")
     exact: bool = Field(False, description="Look at every vector, also where there is a graph.")
 
@@ -38,7 +42,7 @@ class Picture(BaseModel):
     """A picture found: rank from 1, cosine, and the probability of a match where the index is calibrated.
 
     `row` is its permanent number; `picture` is its path on the service, after --root-path if set. `copies` are rows
-    that show the same picture.
+    that show the same picture. `taken` is local time without a zone, coordinates are in degrees; null where unknown.
     """
 
     rank: int
@@ -48,6 +52,9 @@ class Picture(BaseModel):
     score: float
     probability: float | None
     copies: list[int]
+    taken: datetime | None
+    latitude: float | None
+    longitude: float | None
 
 
 class SearchResult(BaseModel):

@@ -15,7 +15,7 @@ from clip_italian.languages import Language
 from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import PictureError
 from clip_italian.search import classify
-from clip_italian.search.filters import Filter
+from clip_italian.search.filters import Filter, near
 from clip_italian.search.index import Hit, Index
 from clip_italian.search.locate import locate, overlay
 from clip_italian.search.query import Query, find
@@ -71,12 +71,20 @@ class Service:
         """The pictures found, and the number of all pictures. Raises UsageError and PictureError."""
         index = self.index.current()
         query = Query(tuple(params.text), tuple(self._decoded(uploads)), tuple(params.unlike))
-        where = None
-        if params.folder or params.source or params.license or params.since or params.until:
-            equal = (("license", params.license),) if params.license else ()
-            where = Filter(params.folder, params.source, params.since, params.until, equal)
+        equal = (("license", params.license),) if params.license else ()
+        circle = near("near", params.near, params.within) if params.near else None
+        where = Filter(
+            params.folder,
+            params.source,
+            params.since,
+            params.until,
+            equal,
+            params.camera,
+            tuple(params.keyword),
+            circle,
+        )
         hits = find(
-            query, self.encoder, index, params.k, skip=params.skip, where=where,
+            query, self.encoder, index, params.k, skip=params.skip, where=None if where == Filter() else where,
             group=not params.copies, exact=params.exact,
         )  # fmt: skip
         return [_shown(hit) for hit in hits], len(index)
@@ -153,7 +161,7 @@ def _shown(hit: Hit) -> Picture:
     return Picture(
         rank=hit.rank, row=hit.row, id=_shown_id(hit.id), picture=f"/v1/pictures/{hit.row}",
         score=round(hit.score, 4), probability=None if hit.probability is None else round(hit.probability, 4),
-        copies=[copy.row for copy in hit.copies],
+        copies=[copy.row for copy in hit.copies], taken=hit.taken, latitude=hit.latitude, longitude=hit.longitude,
     )  # fmt: skip
 
 
