@@ -151,6 +151,25 @@ def test_filters_by_metadata(run, shapes, tmp_path, tiny_folder):
     assert (hit["taken"], hit["latitude"], hit["longitude"]) == ("2010-08-15T12:00:00", 45.46, 9.19)
 
 
+def test_words(run, index, monkeypatch):
+    """Names of the pictures are like cerchio-rosso-0.png."""
+    (named,) = found(run, index, "quadrato blu", "-k", 3, "--copies")
+    assert sorted(hit["id"] for hit in named["hits"]) == [f"quadrato-blu-{number}" for number in range(3)]
+    (looks,) = found(run, index, "quadrato blu", "-k", 54, "--copies", "--no-words")
+    scores = [hit["score"] for hit in looks["hits"]]
+    assert scores == sorted(scores, reverse=True)
+    by_id = {hit["id"]: hit["score"] for hit in looks["hits"]}
+    assert [hit["score"] for hit in named["hits"]] == [by_id[hit["id"]] for hit in named["hits"]], "still cosines"
+    (both,) = found(run, index, "un gatto", "--words", "quadrato blu", "-k", 3, "--copies")
+    assert (both["query"], {hit["id"] for hit in both["hits"]}) == (
+        "un gatto, quadrato blu", {hit["id"] for hit in named["hits"]}
+    )  # fmt: skip
+    monkeypatch.setattr("clip_italian.models.load.load", lambda *_, **__: pytest.fail("no model is needed"))
+    (alone,) = found(run, index, "--words", "quadrati blu", "-k", 3, "--copies")
+    assert {hit["id"]: hit["score"] for hit in alone["hits"]} == {hit["id"]: 1 for hit in named["hits"]}
+    assert run("search", index, "--words", "balena")[:2] == (0, "")
+
+
 def test_calibrating_and_exporting(run, index, shapes, tmp_path, tiny_folder):
     code, out, err = run("index", "calibrate", index, shapes)
     assert code == 0, err
@@ -192,6 +211,10 @@ def test_bad_input_is_one_line(run, index, tmp_path, tiny_folder, shapes):
         (["search", index, "x", "--near", "home"], 2, "--near home: no place; give latitude and longitude in degrees"),
         (["search", index, "x", "--near", "45,9", "--within", "far"], 2, "--within far: no distance; give one"),
         (["search", index, "x", "--within", "5km"], 2, "--within: give a place too"),
+        (["search", index, "--words", "e di"], 2, "nothing to look for"),
+        (["search", index, "x", "--words", "y", "--no-words"], 2, "--no-words: contradicts --words"),
+        (["search", index, "--words", "y", "--not", "z"], 2, "needs something to look for"),
+        (["index", "build", shapes, "-o", tmp_path / "o", "--model", tiny_folder, "--language", "xx"], 2, "unknown"),
     ]  # fmt: skip
     for arguments, expected, words in cases:
         code, out, err = run(*arguments)

@@ -10,7 +10,19 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
-from clip_italian.cli.options import Camera, Engine, Keywords, Near, Since, Until, Within, written_page
+from clip_italian.cli.options import (
+    Camera,
+    Engine,
+    Keywords,
+    Near,
+    NoWords,
+    Since,
+    Until,
+    Within,
+    Words,
+    words_of,
+    written_page,
+)
 from clip_italian.cli.search import as_data, filter_of, print_hits
 from clip_italian.errors import UserError
 
@@ -32,6 +44,8 @@ def find(
     query: Annotated[str, typer.Argument(help="Words, or a picture file.", metavar="QUERY")],
     folder: Annotated[Path, typer.Argument(help="Folder of pictures.", metavar="FOLDER")] = Path(),
     k: Annotated[int, typer.Option("-k", help="Number of results.", min=1)] = 10,
+    words: Words = None,
+    no_words: NoWords = False,
     since: Since = None,
     until: Until = None,
     near: Near = None,
@@ -59,6 +73,7 @@ def find(
     place = folder.expanduser().resolve()
     if not place.is_dir():
         raise UserError(f"{place}: {'a file' if place.exists() else 'no such folder'}; give a folder of pictures")
+    named = words_of(words, no_words)
     chosen = filter_of(since=since, until=until, near=near, within=within, keywords=keywords or [], camera=camera)
     kept = searched.cached_index(place, model)
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +86,9 @@ def find(
     for one in change.kept:
         console.notice(f"{one.folder}: all {one.pictures:,} pictures of this folder are gone; the index keeps them")
     texts, examples = searching.divide([query])
-    hits = searching.find(searching.Query(texts, examples), encoder, indexes.Index.open(kept), k, where=chosen)
+    hits = searching.find(
+        searching.Query(texts, examples, words=named), encoder, indexes.Index.open(kept), k, where=chosen
+    )
 
     def write(file: Path) -> None:
         sheet.write_sheet(file, [(query, hits)], language)

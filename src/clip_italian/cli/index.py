@@ -65,6 +65,13 @@ def build(
     pictures: Pictures = None,
     force: Force = False,
     exclude: Exclude = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            help="Language of names, keywords and captions, for searching by words. Default: the index's, "
+            f"at first {languages.DEFAULT}."
+        ),
+    ] = None,
     hidden: Hidden = None,
     device: Device = "auto",
     engine: Engine = "auto",
@@ -78,12 +85,15 @@ def build(
 
     Example: clip-italian index build ~/Pictures -o photos.idx --model runs/demo/model
     """
+    if language is not None:
+        languages.get(language)
     _check(inputs)
     patterns = _patterns(exclude)
     loaded = _model(model, device, engine)
     change = update.build(
-        output, inputs, loaded, exact, store, ray, pictures, force=force, exclude=patterns, hidden=hidden
-    )
+        output, inputs, loaded, exact, store, ray, pictures, force=force, exclude=patterns, hidden=hidden,
+        language=language,
+    )  # fmt: skip
     _show(change, output, as_json, patterns or [])
 
 

@@ -108,7 +108,8 @@ Until = Annotated[
     ),
 ]
 Near = Annotated[
-    str | None, typer.Option("--near", metavar="LAT,LON", help="Only taken near this place, in degrees (45.46,9.19).")
+    str | None,
+    typer.Option("--near", metavar="LAT,LON", help="Only taken near this place, in degrees (45.46,9.19)."),
 ]
 Within = Annotated[
     str | None, typer.Option("--within", metavar="DISTANCE", help="Radius of --near: 20km (the default), 500m.")
@@ -117,11 +118,26 @@ Keywords = Annotated[
     list[str] | None,
     typer.Option("--keyword", metavar="WORD", help="Only with this keyword in the file. Repeat to require several."),
 ]
+Words = Annotated[
+    str | None,
+    typer.Option(
+        "--words", metavar="WORDS",
+        help="Words in names, titles, keywords, captions, places, dates and cameras. Default: those of the query.",
+    ),
+]  # fmt: skip
+NoWords = Annotated[bool, typer.Option("--no-words", help="Compare looks only.")]
 Camera = Annotated[
     str | None, typer.Option("--camera", metavar="NAME", help="Only from a camera with this in its name.")
 ]
 HIDDEN_HELP = "Include hidden files, thumbnails and recycle bins."
 CORES = os.cpu_count() or 1
+
+
+def words_of(words: str | None, no_words: bool) -> str | None:
+    """The words to look for: None for those of the query, "" for none. Raises UsageError for contradicting options."""
+    if no_words and words is not None:
+        raise UsageError("--no-words: contradicts --words; give one of them")
+    return "" if no_words else words
 
 
 def chosen_prompts(given: list[str] | None, file: Path | None, language: languages.Language) -> list[str]:

@@ -9,7 +9,19 @@ import typer
 
 from clip_italian import console, languages
 from clip_italian.cli.lazy import lazy_imports
-from clip_italian.cli.options import Camera, Engine, Keywords, Near, Since, Until, Within, written_page
+from clip_italian.cli.options import (
+    Camera,
+    Engine,
+    Keywords,
+    Near,
+    NoWords,
+    Since,
+    Until,
+    Within,
+    Words,
+    words_of,
+    written_page,
+)
 from clip_italian.errors import UsageError
 
 with lazy_imports():
@@ -31,6 +43,8 @@ def search(
     unlike: Annotated[
         list[str] | None, typer.Option("--not", help="Text or picture file that the results should not resemble.")
     ] = None,
+    words: Words = None,
+    no_words: NoWords = False,
     average: Annotated[bool, typer.Option("--average", help="Treat the queries as wordings of one search.")] = False,
     prompts: Annotated[
         list[str] | None, typer.Option("--prompt", help="Prompt with {} for the query. Repeat to average several.")
@@ -63,13 +77,20 @@ def search(
 ) -> None:
     """Find the pictures that fit a text, a picture, or both; --not excludes what you do not want.
 
+    Words of a text also count where they are in names, keywords, places and dates. --words alone looks only there.
+
     Example: clip-italian search runs/demo/index "un gatto che dorme" -k 5 --json
+
+    Example: clip-italian search photos.idx --words "Sardegna 2019"
     """
-    words = list(languages.get(language).paper_queries) if paper else []
-    searches = _queries(words + (queries or []), like or [], unlike or [], prompts or [], average)
+    named = words_of(words, no_words)
+    texts = (list(languages.get(language).paper_queries) if paper else []) + (queries or [])
+    searches = _queries(texts, like or [], unlike or [], prompts or [], average, named)
     chosen = filter_of(folder, source, since, until, near, within, keywords or [], camera, where or [])
     opened = indexes.Index.open(index)
-    encoder = load.load(model if model is not None else opened.manifest.model_name, engine=engine)
+    encoder = None
+    if any(one.has_looks for _, one in searches):
+        encoder = load.load(model if model is not None else opened.manifest.model_name, engine=engine)
     results = [
         (
             name,
@@ -90,8 +111,9 @@ def search(
 
 
 def _queries(
-    words: Sequence[str], like: Sequence[Path], unlike: Sequence[str], prompts: Sequence[str], average: bool
-) -> list[tuple[str, "searching.Query"]]:
+    words: Sequence[str], like: Sequence[Path], unlike: Sequence[str], prompts: Sequence[str], average: bool,
+    named: str | None,
+) -> list[tuple[str, "searching.Query"]]:  # fmt: skip
     """Searches with their names."""
 
     not_texts, not_pictures = searching.divide(unlike)
@@ -100,8 +122,12 @@ def _queries(
     found = []
     for group in groups:
         texts, pictures = searching.divide(group)
-        query = searching.Query(texts, (*pictures, *examples), not_texts, not_pictures, tuple(prompts) or ("{}",))
-        name = ", ".join([*group, *(path.name for path in like)]) + "".join(f" − {one}" for one in unlike)
+        query = searching.Query(
+            texts, (*pictures, *examples), not_texts, not_pictures, tuple(prompts) or ("{}",), named
+        )
+        name = ", ".join([*group, *(path.name for path in like), *([named] if named else [])]) + "".join(
+            f" − {one}" for one in unlike
+        )
         found.append((name, query))
     return found
 

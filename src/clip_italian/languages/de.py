@@ -18,6 +18,12 @@ _NUMBER_WORDS = frozenset(
     """.split()
 )
 
+_MONTHS = tuple(
+    """
+    Januar Februar März April Mai Juni Juli August September Oktober November Dezember
+    """.split()
+)
+
 LANGUAGE = Language(
     code="de",
     name="Deutsch",
@@ -80,6 +86,8 @@ LANGUAGE = Language(
     function_words=_FUNCTION_WORDS,
     number_words=_NUMBER_WORDS,
     footnote_words=("anm", "anmerkung", "quelle fehlt", "ohne beleg"),
+    stemmer="german",
+    months=_MONTHS,
     spacy_pipelines=("de_core_news_lg", "de_core_news_md", "de_core_news_sm"),
     capital_nouns=True,
     deepl_code="DE",

@@ -17,6 +17,12 @@ _NUMBER_WORDS = frozenset(
     """.split()
 )
 
+_MONTHS = tuple(
+    """
+    enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre
+    """.split()
+)
+
 LANGUAGE = Language(
     code="es",
     name="español",
@@ -74,6 +80,8 @@ LANGUAGE = Language(
     function_words=_FUNCTION_WORDS,
     number_words=_NUMBER_WORDS,
     footnote_words=("nota", "cita requerida", "sin fuente"),
+    stemmer="spanish",
+    months=_MONTHS,
     spacy_pipelines=("es_core_news_lg", "es_core_news_md", "es_core_news_sm"),
     deepl_code="ES",
     marian_model="Helsinki-NLP/opus-mt-en-es",

@@ -224,6 +224,12 @@ _NUMBER_WORDS = frozenset(
     """.split()
 )
 
+_MONTHS = tuple(
+    """
+    gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre
+    """.split()
+)
+
 LANGUAGE = Language(
     code="it",
     name="italiano",
@@ -281,6 +287,8 @@ LANGUAGE = Language(
     function_words=_FUNCTION_WORDS,
     number_words=_NUMBER_WORDS,
     footnote_words=("nota", "senza fonte"),
+    stemmer="italian",
+    months=_MONTHS,
     spacy_pipelines=("it_core_news_lg", "it_core_news_md", "it_core_news_sm"),
     deepl_code="IT",
     marian_model="Helsinki-NLP/opus-mt-en-it",

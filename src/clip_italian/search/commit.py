@@ -155,7 +155,7 @@ class FolderWriter(StoreWriter):
             empty = [column for column in ROWS.names if rows[column].null_count == len(rows)]
             with console.progress("vectors", len(rows)) as advance:
                 content = _content(rows, source, before.dim, advance)
-                written.append(write_segment(self._folder, name, before.dim, graph, content, empty))
+                written.append(write_segment(self._folder, name, before.dim, graph, content, empty, before.language))
         after = before.model_copy(
             update={
                 "generation": generation,

@@ -3,7 +3,7 @@
 `search.update` builds and changes it; `search.storage` describes the files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -13,13 +13,17 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from clip_italian.errors import UserError
+from clip_italian.errors import UsageError, UserError
 from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import decode, decode_bytes, read_bytes
 from clip_italian.pictures.phash import alike, unpacked
 from clip_italian.search.filters import Filter
 from clip_italian.search.schema import Manifest, absolute_path
 from clip_italian.search.storage import MANIFEST_FILE, FolderStore, Match, Store, read_manifest
+from clip_italian.search.words import fused, reader
+
+# Rows of each ranking, by look and by words, that are fused: pages of a search then fit together.
+_DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ class Index:
             "calibrated": manifest.calibration is not None,
             "exclude": manifest.exclude,
             "hidden": manifest.hidden,
+            "words": self.store.has_words,
+            "language": manifest.language,
         }
 
     def check_model(self, model: SearchEncoder) -> None:
@@ -126,26 +132,29 @@ class Index:
         check_model(self.folder, self.manifest, model)
 
     def search(
-        self, query: np.ndarray, k: int = 10, *, skip: int = 0, where: Filter | None = None, group: bool = False,
-        exact: bool = False, calibrated: bool = False,
+        self, query: np.ndarray | None, k: int = 10, *, skip: int = 0, where: Filter | None = None, group: bool = False,
+        exact: bool = False, calibrated: bool = False, words: str = "",
     ) -> list[Hit]:  # fmt: skip
         """The pictures nearest to a query embedding (dim,), best first: k, after the first `skip`.
 
         `where`: only rows that pass it. `group`: a picture and its copies count as one. `exact`: look at every vector
-        also where there is a graph. `calibrated`: with probabilities, which hold for texts only.
+        also where there is a graph. `calibrated`: with probabilities, which hold for texts only. `words`: pictures
+        whose names, texts, keywords, places, dates or cameras have these words are ranked higher (`words.fused`).
+        Without a query only words are looked for, and the score is the share of their weight that a picture has.
         """
         if k < 1 or skip < 0:
             raise UserError(f"{k} pictures after {skip}: ask for at least one, after none or more")
-        if query.shape != (self.manifest.dim,):
-            raise UserError(f"{self.folder}: a query has {self.manifest.dim} numbers here, not {query.shape}")
-        length = float(np.linalg.norm(query))
-        if not 0 < length < np.inf:
-            raise UserError("the query's embedding is zero or no number; the model cannot be searched with")
-        query = np.asarray(query / length, np.float32)
-        if not group:
-            groups = [[one] for one in self.store.nearest(query, skip + k, where, exact)]
-        else:
-            groups = self._groups(query, skip + k, where, exact)
+        unit = None if query is None else self._unit(query)
+        wanted = self._words(words)
+        if unit is None and not wanted:
+            raise UsageError("nothing to look for; give some words")
+
+        def ranked(count: int) -> list[Match]:
+            if unit is None:
+                return [Match(one.match.row, one.share) for one in self.store.matching(wanted, None, count, where)]
+            return self._fused(unit, wanted, count, where, exact)
+
+        groups = _groups(ranked, skip + k) if group else [[one] for one in ranked(skip + k)]
         return [self._hit(rank, same, calibrated) for rank, same in enumerate(groups[skip : skip + k], start=skip + 1)]
 
     def hit(self, row: int) -> Hit | None:
@@ -153,15 +162,36 @@ class Index:
         found = self.store.row(row)
         return None if found is None else self._hit(0, [Match(found, float("nan"))], calibrated=False)
 
-    def _groups(self, query: np.ndarray, count: int, where: Filter | None, exact: bool) -> list[list[Match]]:
-        """At least `count` groups of copies, fewer where there are not so many."""
-        wanted = count + 32
-        while True:
-            found = self.store.nearest(query, wanted, where, exact)
-            groups = _grouped(found)
-            if len(groups) >= count or len(found) < wanted:
-                return groups
-            wanted *= 4
+    def _unit(self, query: np.ndarray) -> np.ndarray:
+        """A query of unit length. Raises UserError for one that is none."""
+        if query.shape != (self.manifest.dim,):
+            raise UserError(f"{self.folder}: a query has {self.manifest.dim} numbers here, not {query.shape}")
+        length = float(np.linalg.norm(query))
+        if not 0 < length < np.inf:
+            raise UserError("the query's embedding is zero or no number; the model cannot be searched with")
+        return np.asarray(query / length, np.float32)
+
+    def _words(self, text: str) -> list[str]:
+        """The words of a text as this index compares them. Raises UserError where an index has no words."""
+        if not text.strip():
+            return []
+        if not self.store.has_words:
+            instead = "keep it in a folder" if self.manifest.store else "run clip-italian index build again"
+            raise UserError(f"{self.folder}: this index has no words to search; {instead}")
+        return reader(self.manifest.language).query_words(text)
+
+    def _fused(
+        self, query: np.ndarray, words: Sequence[str], count: int, where: Filter | None, exact: bool
+    ) -> list[Match]:
+        """The first `count` of the rankings by look and by words as one."""
+        depth = max(count, _DEPTH)
+        named = self.store.matching(words, query, depth, where) if words else []
+        if not named:
+            return self.store.nearest(query, count, where, exact)
+        looks = self.store.nearest(query, depth, where, exact)
+        rows = {one.row.number: one for one in [*looks, *(one.match for one in named)]}
+        order = fused([one.row.number for one in looks], [(one.match.row.number, one.share) for one in named])
+        return [rows[number] for number in order[:count]]
 
     def _hit(self, rank: int, same: Sequence[Match], calibrated: bool) -> Hit:
         row, score = same[0]
@@ -200,6 +230,17 @@ def _stamp_of(folder: Path) -> tuple[int, ...] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def _groups(ranked: Callable[[int], list[Match]], count: int) -> list[list[Match]]:
+    """At least `count` groups of copies among the best rows that `ranked` gives, fewer where there are not so many."""
+    wanted = count + 32
+    while True:
+        found = ranked(wanted)
+        groups = _grouped(found)
+        if len(groups) >= count or len(found) < wanted:
+            return groups
+        wanted *= 4
 
 
 def _grouped(found: Sequence[Match]) -> list[list[Match]]:

@@ -32,7 +32,7 @@ from clip_italian.search.commit import StoreWriter, VectorSource
 from clip_italian.search.engine import from_bf16, to_bf16
 from clip_italian.search.filters import Filter, Near
 from clip_italian.search.schema import EXISTING, ROWS, Manifest, Row
-from clip_italian.search.storage import Match, Store, write_manifest
+from clip_italian.search.storage import Match, NamedMatch, Store, write_manifest
 
 _BATCH = 500
 _MOST = 16_384  # Milvus returns no more hits at once
@@ -190,6 +190,13 @@ class MilvusStore(Store):
                 self._collection.name, data=[query.tolist()], limit=k, filter=condition, output_fields=fields
             )
         return [Match(row_of(hit["entity"]), float(hit["distance"])) for hit in hits]
+
+    has_words = False
+
+    def matching(
+        self, words: Sequence[str], query: np.ndarray | None, k: int, where: Filter | None = None
+    ) -> list[NamedMatch]:
+        raise UserError(f"{self._manifest.store}: words are searched in index folders only, not in Milvus")
 
     def row(self, number: int) -> Row | None:
         with self._collection.one_line_errors():

@@ -48,16 +48,18 @@ class Pictures:
     def search(
         self, *what: str | Path | Image.Image, like: Sequence[str | Path | Image.Image] = (),
         unlike: Sequence[str | Path | Image.Image] = (), k: int = 10, where: Filter | None = None,
+        words: str | None = None,
     ) -> list[Hit]:  # fmt: skip
         """The `k` pictures that fit words (several are wordings of one thing), pictures, or both best; best first.
 
         As on the command line, a text that names a picture file is that picture (`query.divide`); those of `like`
-        always are. `unlike` is what should not be there. `hit.open()` gives the picture, `hit.path` its file. Raises
-        UserError for a text that names a file which is no picture.
+        always are. `unlike` is what should not be there; `words` are looked for in names, keywords, places and dates,
+        see `query.Query`. `hit.open()` gives the picture, `hit.path` its file. Raises UserError for a text that
+        names a file which is no picture.
         """
         examples = tuple(one if isinstance(one, Image.Image) else Path(one).expanduser() for one in like)
         texts, pictures = divide(what)
-        query = Query(texts, (*pictures, *examples), *divide(unlike))
+        query = Query(texts, (*pictures, *examples), *divide(unlike), words=words)
         return find(query, self.encoder, self.index, k, where=where)
 
 

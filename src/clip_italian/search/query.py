@@ -26,7 +26,9 @@ _SAMPLE = 1_000
 class Query:
     """One search. The embeddings of several texts (wordings of one thing) or pictures (examples) are averaged.
 
-    Each text is inserted into each of `prompts` at {}. Raises UsageError for an empty query or a prompt without {}.
+    Each text is inserted into each of `prompts` at {}. `words` are looked for in names, keywords, places, dates and
+    other texts of the rows; None: those of a single text, "": none. Raises UsageError for an empty query or a prompt
+    without {}.
     """
 
     texts: tuple[str, ...] = ()
@@ -34,10 +36,13 @@ class Query:
     not_texts: tuple[str, ...] = ()
     not_pictures: tuple[Path | Image.Image, ...] = ()
     prompts: tuple[str, ...] = ("{}",)
+    words: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.texts and not self.pictures:
+        if not self.has_looks and not (self.words or "").strip():
             raise UsageError("nothing to look for; give some words, or a picture")
+        if not self.has_looks and (self.not_texts or self.not_pictures):
+            raise UsageError("what should not be there needs something to look for; give a text or a picture too")
         if any(not text.strip() for text in (*self.texts, *self.not_texts)):
             raise UsageError("the query is empty; say what to look for")
         for prompt in self.prompts:
@@ -45,8 +50,13 @@ class Query:
                 raise UsageError(f"prompt {prompt!r}: needs exactly one {{}} for the query")
 
     @property
+    def has_looks(self) -> bool:
+        """True where pictures are compared: with texts or pictures, not with `words` alone."""
+        return bool(self.texts or self.pictures)
+
+    @property
     def is_plain(self) -> bool:
-        """True for words only: scores are cosines of text and picture."""
+        """True for texts only: scores are cosines of text and picture."""
         return not self.pictures and not self.not_texts and not self.not_pictures
 
 
@@ -91,16 +101,25 @@ def embed(query: Query, encoder: SearchEncoder, index: Index) -> np.ndarray:
 
 
 def find(
-    query: Query, encoder: SearchEncoder, index: Index, k: int = 10, *, skip: int = 0, where: Filter | None = None,
-    group: bool = True, exact: bool = False,
+    query: Query, encoder: SearchEncoder | None, index: Index, k: int = 10, *, skip: int = 0,
+    where: Filter | None = None, group: bool = True, exact: bool = False,
 ) -> list[Hit]:  # fmt: skip
     """The pictures of an index that fit a query best: see `Index.search`.
 
-    Raises UserError where the index was made with another model.
+    A query for `words` alone needs no encoder. Raises UserError where the index was made with another model.
     """
-    index.check_model(encoder)
-    vector = embed(query, encoder, index)
-    return index.search(vector, k, skip=skip, where=where, group=group, exact=exact, calibrated=query.is_plain)
+    vector = None
+    if query.has_looks:
+        assert encoder is not None
+        index.check_model(encoder)
+        vector = embed(query, encoder, index)
+    words = query.words
+    if words is None:
+        words = query.texts[0] if len(query.texts) == 1 and index.store.has_words else ""
+    return index.search(
+        vector, k, skip=skip, where=where, group=group, exact=exact,
+        calibrated=query.is_plain and query.has_looks, words=words,
+    )  # fmt: skip
 
 
 def _mean(vectors: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:

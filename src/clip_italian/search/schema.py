@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from clip_italian import languages
 from clip_italian.models.precision import Identity
 
 FORMAT = 3
@@ -141,7 +142,7 @@ class Manifest(BaseModel):
     """The content of index.json.
 
     `model`, `source` and `agreement` are those of `precision.Identity`, `precisions` are those of the vectors.
-    `next_row` is the lowest row number that no picture has had.
+    `next_row` is the lowest row number that no picture has had. `language` is that of the rows' words.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -166,6 +167,7 @@ class Manifest(BaseModel):
     calibration: Calibration | None = None
     exclude: list[str] = []
     hidden: bool = False
+    language: str = languages.DEFAULT
 
     @property
     def identity(self) -> Identity:

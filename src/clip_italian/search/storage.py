@@ -1,7 +1,8 @@
 """The files of an index folder, and the search in them.
 
     index.json               model, folders, and the segments of this generation
-    segment-000005-0/ …      segments: rows.parquet, names.arrow, vectors.bbin or vectors.usearch with slots.npy
+    segment-000005-0/ …      segments: rows.parquet, names.arrow, words.arrow, and vectors.bbin or vectors.usearch with
+                             slots.npy
     deleted-000005-1.npy     deleted rows of a segment
     left-out-000005.jsonl    pictures that could not be indexed, with the reason
 
@@ -33,6 +34,7 @@ from clip_italian.search import engine
 from clip_italian.search.engine import BLOCK, Vectors, blocks
 from clip_italian.search.filters import Filter
 from clip_italian.search.schema import FORMAT, READABLE, ROWS, Manifest, Row, StoredSegment, conformed
+from clip_italian.search.words import WORDS_FILE, Words, WordsWriter, shares, weights
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -301,6 +303,19 @@ def nearest(
     return _ranked(vectors, vectors.candidates(query, k + max(32, k // 4), exact=True), query, k)
 
 
+def _kth_largest(shares: Sequence[np.ndarray], k: int) -> float:
+    """The k-th largest of some positive numbers, the least where there are fewer."""
+    some = np.concatenate([share[share > 0] for share in shares])
+    return float(np.partition(some, -k)[-k]) if len(some) > k else float(some.min(initial=1.0))
+
+
+def _ordered(vectors: Vectors, query: np.ndarray | None, k: int, chosen: Chosen) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest`, or without a query the first k of the chosen, whose cosines are then NaN."""
+    if query is not None:
+        return nearest(vectors, query, k, chosen)
+    return chosen.positions[:k], np.full(min(k, chosen.count), np.nan, np.float32)
+
+
 def _best_of(vectors: Vectors, positions: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best of many positions, whose vectors are loaded block by block."""
     scores = np.empty(len(positions), np.float32)
@@ -326,11 +341,14 @@ def _cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
 class Segment:
     """Opened rows and vectors in a folder that never changes; `deleted` are positions that an update removed."""
 
-    def __init__(self, stored: StoredSegment, rows: Rows, vectors: Vectors, deleted: np.ndarray) -> None:
+    def __init__(
+        self, stored: StoredSegment, rows: Rows, vectors: Vectors, deleted: np.ndarray, words: BinaryIO | None
+    ) -> None:
         self.stored = stored
         self.rows = rows
         self.vectors = vectors
         self.deleted = deleted
+        self._words_file = words  # open, since an update may remove it before the first search for words
 
     @classmethod
     def open(cls, root: Path, stored: StoredSegment, dim: int) -> Self:
@@ -341,7 +359,13 @@ class Segment:
                 raise UserError(f"{folder / name}: damaged, it does not have {size:,} bytes; build the index again")
         vectors = Vectors.open(folder, stored.rows, dim, stored.graph)
         deleted = np.load(root / stored.deleted_file) if stored.deleted_file else np.zeros(0, np.uint32)
-        return cls(stored, Rows.open(folder, stored.rows), vectors, deleted)
+        words = (folder / WORDS_FILE).open("rb") if WORDS_FILE in stored.files else None
+        return cls(stored, Rows.open(folder, stored.rows), vectors, deleted, words)
+
+    @cached_property
+    def words(self) -> Words | None:
+        """The words of its rows, opened by the first search for words; None where an older version wrote none."""
+        return None if self._words_file is None else Words.open(f"/dev/fd/{self._words_file.fileno()}")
 
     @cached_property
     def alive(self) -> Chosen | None:
@@ -364,24 +388,26 @@ class Segment:
 
 def write_segment(
     root: Path, name: str, dim: int, graph: bool, content: Iterable[tuple[pa.Table, np.ndarray]],
-    empty: Collection[str],
+    empty: Collection[str], language: str,
 ) -> StoredSegment:  # fmt: skip
     """Write the segment `name` below `root`, of tables with `schema.ROWS` and vectors (m, dim) uint16.
 
-    `empty` are the columns that are null in all rows. The segment is complete, and flushed to the disk, when this
-    returns.
+    `empty` are the columns that are null in all rows, `language` is that of the rows' words. When this returns, the
+    segment is complete and flushed to the disk.
     """
     with staged(root / name) as temporary:
         temporary.mkdir()
-        rows = RowsWriter(temporary, empty)
+        rows, words = RowsWriter(temporary, empty), WordsWriter(temporary, language)
 
         def vectors() -> Iterator[np.ndarray]:
             for table, bits in content:
                 rows.write(table)
+                words.write(table)
                 yield bits
 
         count = engine.build(temporary, dim, vectors(), graph)
         rows.close()
+        words.close()
         files = {path.name: (path.stat().st_size, sha256_of(path)) for path in sorted(temporary.iterdir())}
         for path in temporary.iterdir():
             fsync(path)
@@ -397,6 +423,13 @@ class Match(NamedTuple):
     score: float
 
 
+class NamedMatch(NamedTuple):
+    """A row that has some of the words that are looked for: the share of their weight, and the cosine with a query."""
+
+    match: Match
+    share: float
+
+
 class Store(ABC):
     """Rows with vectors to search in: the segments of a folder, or a Milvus collection. Threads may share it."""
 
@@ -406,6 +439,20 @@ class Store(ABC):
     @abstractmethod
     def nearest(self, query: np.ndarray, k: int, where: Filter | None = None, exact: bool = False) -> list[Match]:
         """The k rows nearest to a query (dim,) of unit length, best first, among those that pass `where`."""
+
+    @property
+    @abstractmethod
+    def has_words(self) -> bool:
+        """True where `matching` finds words."""
+
+    @abstractmethod
+    def matching(
+        self, words: Sequence[str], query: np.ndarray | None, k: int, where: Filter | None = None
+    ) -> list[NamedMatch]:
+        """The k rows that have most of the words (see `words.Reader`), by weight, among those that pass `where`.
+
+        Rows with equal shares are ordered by their cosine with a query (dim,), or else by row; the cosine is then NaN.
+        """
 
     @abstractmethod
     def row(self, number: int) -> Row | None:
@@ -465,6 +512,38 @@ class FolderStore(Store):
             Match(self.segments[n].rows[p], s)
             for n, p, s in zip(at[best].tolist(), position[best].tolist(), score[best].tolist(), strict=True)
         ]
+
+    @property
+    def has_words(self) -> bool:
+        return all(WORDS_FILE in segment.stored.files for segment in self.segments)
+
+    def matching(
+        self, words: Sequence[str], query: np.ndarray | None, k: int, where: Filter | None = None
+    ) -> list[NamedMatch]:
+        words = list(dict.fromkeys(words))
+        opened = [(number, one, one.words) for number, one in enumerate(self.segments) if one.words is not None]
+        counts = [sum(len(found.rows(word)) for _, _, found in opened) for word in words]
+        if not any(counts):
+            return []
+        weight = weights(counts, sum(one.stored.rows for one in self.segments))
+        chosen = self._passing(where) if where is not None else [segment.alive for segment in self.segments]
+        parts = []
+        for number, segment, found in opened:
+            share = shares(found, words, weight, segment.stored.rows)
+            if (some := chosen[number]) is not None:
+                share[~some.mask] = 0
+            parts.append((segment, share))
+        least = _kth_largest([share for _, share in parts], k)
+        rows: list[NamedMatch] = []
+        for segment, share in parts:
+            for mask in (share > least, share == least):
+                positions, cosines = _ordered(segment.vectors, query, k, Chosen(mask))
+                rows += [
+                    NamedMatch(Match(segment.rows[at], cosine), float(share[at]))
+                    for at, cosine in zip(positions.tolist(), cosines.tolist(), strict=True)
+                ]
+        rows.sort(key=lambda one: (-one.share, -one.match.score if query is not None else 0.0))
+        return rows[:k]
 
     def row(self, number: int) -> Row | None:
         for segment in self.segments:

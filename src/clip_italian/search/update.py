@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_italian import console
+from clip_italian import console, languages
 from clip_italian.errors import UsageError, UserError
 from clip_italian.files.names import as_stored
 from clip_italian.models.encoder import SearchEncoder
@@ -86,15 +86,16 @@ def build(
     folder: Path, sources: Sequence[Path], model: Model, exact: bool = False, store: str | None = None,
     ray: str | None = None, pictures: Path | None = None, force: bool = False,
     exclude: Sequence[str] | None = None, hidden: bool | None = None, before_embedding: BeforeEmbedding | None = None,
+    language: str | None = None,
 ) -> Change:  # fmt: skip
     """Make the index in `folder` hold the pictures of the inputs, and no others.
 
     Indexed pictures are not embedded again, unless another model made the index. `pictures` is the folder that paths in
     embeddings start from; `ray` the address of a cluster that embeds the pictures. Rows of a folder that vanished as a
     whole stay and are reported, as its disk may be missing; `force` removes them. `exclude` and `hidden` are those of
-    `walk.Choice`, and stay with the index; None: as the index has them. `before_embedding` is called with the pictures
-    to embed, if there are any, and may raise. Raises UserError where no picture can be read; then, and after a kill,
-    the index is as before.
+    `walk.Choice`, `language` is that of the words in names and texts; they stay with the index, None: as it has them.
+    `before_embedding` is called with the pictures to embed, if there are any, and may raise. Raises UserError where no
+    picture can be read; then, and after a kill, the index is as before.
     """
     sources = [as_stored(source) for source in sources]
     with _workspace(folder, model) as workspace:
@@ -102,6 +103,9 @@ def build(
         shared = before is not None and before.identity.shares_index_with(model.encoder.identity)
         same = before is not None and shared and before.store == store
         manifest = _new_manifest(before, model, exact, store, sources)
+        language = language or (before.language if before else languages.DEFAULT)
+        languages.get(language)  # raises for an unknown one
+        manifest = manifest.model_copy(update={"language": language})
         manifest = _with_choice(manifest, before, exclude, hidden)
         if before is not None and same:
             kept = ("calibration", "model", "source", "precisions", "agreement")
@@ -276,7 +280,8 @@ def _update(
     older = before is not None and before.format != manifest.format
     if older:
         console.notice(f"{folder}: this index is of an older format; reading the metadata of its pictures")
-    rewrite = older or (before is not None and before.exact != manifest.exact)
+    settings = ("exact", "language")
+    rewrite = before is not None and (older or any(getattr(before, one) != getattr(manifest, one) for one in settings))
     after = writer.commit(manifest, [*done, *more], run / "new.parquet", gone, rewrite)
     return Change(after.pictures, added, embedded, removed, tuple(rejects), aside, kept=kept)
 

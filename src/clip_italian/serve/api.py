@@ -66,7 +66,7 @@ def routes(service: Service, requests: Requests, metrics: Metrics) -> APIRouter:
             raise UsageError(f"a text is longer than {limits.text_characters:,} characters; shorten it")
 
     async def found(params: SearchParams, uploads: list[UploadFile], prefix: str) -> SearchResult:
-        bounded([*params.text, *params.unlike], limits.texts)
+        bounded([*params.text, *params.unlike, *([params.words] if params.words else [])], limits.texts)
         if params.k > limits.hits or params.skip > limits.skip:
             raise UsageError(f"ask for {limits.hits} pictures or fewer, after {limits.skip:,} or fewer")
         if params.folder and params.folder.startswith("/"):

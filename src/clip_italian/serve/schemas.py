@@ -34,6 +34,9 @@ class SearchParams(BaseModel):
     within: Text = Field("20km", description="Radius around it: 20km, 500m.")
     keyword: list[Text] = Field([], max_length=20, description="Only pictures with all of these keywords in the file.")
     camera: Text | None = Field(None, description="Only pictures from a camera with this in its name.")
+    words: str | None = Field(
+        None, description="Words in names, keywords, captions, places, dates. Absent: those of the text; empty: none."
+    )
     copies: bool = Field(False, description="Show copies of a picture one by one.")
     exact: bool = Field(False, description="Look at every vector, also where there is a graph.")
 

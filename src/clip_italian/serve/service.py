@@ -70,7 +70,7 @@ class Service:
     def search(self, params: SearchParams, uploads: Sequence[bytes]) -> tuple[list[Picture], int]:
         """The pictures found, and the number of all pictures. Raises UsageError and PictureError."""
         index = self.index.current()
-        query = Query(tuple(params.text), tuple(self._decoded(uploads)), tuple(params.unlike))
+        query = Query(tuple(params.text), tuple(self._decoded(uploads)), tuple(params.unlike), words=params.words)
         equal = (("license", params.license),) if params.license else ()
         circle = near("near", params.near, params.within) if params.near else None
         where = Filter(
