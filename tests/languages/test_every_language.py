@@ -39,6 +39,7 @@ def test_fields_are_not_empty(code):
     assert len(language.number_words) >= 20
     assert all(name.startswith(f"{code}_core_news_") for name in language.spacy_pipelines)
     assert len(set(language.months)) == 12
+    assert all(region.startswith(f"{code.upper()}.") for region in language.regions) and len(language.regions) >= 16
     assert language.deepl_code == code.upper()
     assert language.marian_model.endswith(f"-en-{code}")
     assert language.flores_code.endswith("_Latn")

@@ -107,7 +107,7 @@ def test_places_as_they_are_typed(text, within, expected):
 @pytest.mark.parametrize(
     ("text", "within", "said"),
     [
-        ("91,9", "20km", "--near 91,9: no place"), ("0,0", "20km", "no place"), ("45", "20km", "no place"),
+        ("91,9", "20km", "--near 91,9: no such place"), ("0,0", "20km", "no such place"),
         ("45,9", "far", "--within far: no distance; give one like 20km or 500m"), ("45,9", "-3", "no distance"),
     ],
 )  # fmt: skip

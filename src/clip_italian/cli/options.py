@@ -109,7 +109,7 @@ Until = Annotated[
 ]
 Near = Annotated[
     str | None,
-    typer.Option("--near", metavar="LAT,LON", help="Only taken near this place, in degrees (45.46,9.19)."),
+    typer.Option("--near", metavar="PLACE", help="Only taken near this town, or latitude and longitude (45.46,9.19)."),
 ]
 Within = Annotated[
     str | None, typer.Option("--within", metavar="DISTANCE", help="Radius of --near: 20km (the default), 500m.")

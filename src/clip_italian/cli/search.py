@@ -147,7 +147,7 @@ def filter_of(
     first = filters.days("--since", since)[0] if since is not None else None
     last = filters.days("--until", until)[1] if until is not None else None
     if within is not None and near is None:
-        raise UsageError("--within: give a place too, like --near 45.46,9.19")
+        raise UsageError("--within: give a place too, like --near Milano")
     circle = filters.near("--near", near, within or filters.WITHIN) if near is not None else None
     found = filters.Filter(folder, source, first, last, tuple(equal), camera, tuple(keywords), circle)
     return None if found == filters.Filter() else found

@@ -111,7 +111,8 @@ class Language:
     Optional: `page` are the texts of the web page, `duplicates` those of the page of `index duplicates`; both default
     to English. `imagenet` are the 1,000 classes of ImageNet-1k in the usual order. `footnote_words` are words in
     bracketed notes of encyclopaedias ("[nota 3]"). `stemmer` is the language's algorithm in Snowball, without which
-    words are not stemmed, and `months` are the names of the twelve months; both are for searching by words.
+    words are not stemmed, and `months` are the names of the twelve months. `regions` are names of regions by
+    their code in GeoNames (country and first level, IT.14). All three are for searching by words.
     `spacy_pipelines` are names of pipelines, the first installed of which is used. `capital_nouns` is True if all nouns
     are capitalised.
     """
@@ -140,6 +141,7 @@ class Language:
     footnote_words: tuple[str, ...] = ()
     stemmer: str = ""
     months: tuple[str, ...] = ()
+    regions: Mapping[str, str] = field(default_factory=dict)
     spacy_pipelines: tuple[str, ...] = ()
     capital_nouns: bool = False
 

@@ -23,6 +23,13 @@ _MONTHS = tuple(
     Januar Februar März April Mai Juni Juli August September Oktober November Dezember
     """.split()
 )
+# By their codes in GeoNames.
+_REGIONS = {
+    "DE.01": "Baden-Württemberg", "DE.02": "Bayern", "DE.03": "Bremen", "DE.04": "Hamburg", "DE.05": "Hessen",
+    "DE.06": "Niedersachsen", "DE.07": "Nordrhein-Westfalen", "DE.08": "Rheinland-Pfalz", "DE.09": "Saarland",
+    "DE.10": "Schleswig-Holstein", "DE.11": "Brandenburg", "DE.12": "Mecklenburg-Vorpommern", "DE.13": "Sachsen",
+    "DE.14": "Sachsen-Anhalt", "DE.15": "Thüringen", "DE.16": "Berlin",
+}  # fmt: skip
 
 LANGUAGE = Language(
     code="de",
@@ -88,6 +95,7 @@ LANGUAGE = Language(
     footnote_words=("anm", "anmerkung", "quelle fehlt", "ohne beleg"),
     stemmer="german",
     months=_MONTHS,
+    regions=_REGIONS,
     spacy_pipelines=("de_core_news_lg", "de_core_news_md", "de_core_news_sm"),
     capital_nouns=True,
     deepl_code="DE",

@@ -22,6 +22,13 @@ _MONTHS = tuple(
     enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre
     """.split()
 )
+# By their codes in GeoNames.
+_REGIONS = {
+    "ES.07": "Islas Baleares", "ES.27": "La Rioja", "ES.29": "Madrid", "ES.31": "Murcia", "ES.32": "Navarra",
+    "ES.34": "Asturias", "ES.39": "Cantabria", "ES.51": "Andalucía", "ES.52": "Aragón", "ES.53": "Canarias",
+    "ES.54": "Castilla-La Mancha", "ES.55": "Castilla y León", "ES.56": "Cataluña", "ES.57": "Extremadura",
+    "ES.58": "Galicia", "ES.59": "País Vasco", "ES.60": "Comunidad Valenciana", "ES.CE": "Ceuta", "ES.ML": "Melilla",
+}  # fmt: skip
 
 LANGUAGE = Language(
     code="es",
@@ -82,6 +89,7 @@ LANGUAGE = Language(
     footnote_words=("nota", "cita requerida", "sin fuente"),
     stemmer="spanish",
     months=_MONTHS,
+    regions=_REGIONS,
     spacy_pipelines=("es_core_news_lg", "es_core_news_md", "es_core_news_sm"),
     deepl_code="ES",
     marian_model="Helsinki-NLP/opus-mt-en-es",

@@ -229,6 +229,14 @@ _MONTHS = tuple(
     gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre
     """.split()
 )
+# By their codes in GeoNames.
+_REGIONS = {
+    "IT.01": "Abruzzo", "IT.02": "Basilicata", "IT.03": "Calabria", "IT.04": "Campania", "IT.05": "Emilia-Romagna",
+    "IT.06": "Friuli-Venezia Giulia", "IT.07": "Lazio", "IT.08": "Liguria", "IT.09": "Lombardia", "IT.10": "Marche",
+    "IT.11": "Molise", "IT.12": "Piemonte", "IT.13": "Puglia", "IT.14": "Sardegna", "IT.15": "Sicilia",
+    "IT.16": "Toscana", "IT.17": "Trentino-Alto Adige", "IT.18": "Umbria", "IT.19": "Valle d'Aosta",
+    "IT.20": "Veneto",
+}  # fmt: skip
 
 LANGUAGE = Language(
     code="it",
@@ -289,6 +297,7 @@ LANGUAGE = Language(
     footnote_words=("nota", "senza fonte"),
     stemmer="italian",
     months=_MONTHS,
+    regions=_REGIONS,
     spacy_pipelines=("it_core_news_lg", "it_core_news_md", "it_core_news_sm"),
     deepl_code="IT",
     marian_model="Helsinki-NLP/opus-mt-en-it",

@@ -16,6 +16,7 @@ from clip_italian.errors import UsageError
 from clip_italian.files.names import followed, normal
 from clip_italian.pictures import dates
 from clip_italian.pictures.coordinates import EARTH_KM, Point, distances, point
+from clip_italian.search import places
 from clip_italian.search.schema import ROWS
 
 TEXT_FIELDS = tuple(field.name for field in ROWS if pa.types.is_string(field.type))
@@ -161,17 +162,19 @@ def days(option: str, text: str) -> tuple[datetime, datetime]:
 
 
 def near(option: str, text: str, within: str = WITHIN) -> Near:
-    """A circle around LAT,LON in degrees, given as `option`; `within` is its radius, in km unless it ends in m.
+    """A circle around LAT,LON in degrees or a town, given as `option`.
 
-    Raises UsageError for other texts.
+    `within` is its radius, in km unless it ends in m.
+
+    Raises UsageError for other texts, and UserError for a name without the extra `places`.
     """
     radius = _RADIUS.fullmatch(within)
     if radius is None:
         raise UsageError(f"--within {within}: no distance; give one like 20km or 500m")
     pair = _PAIR.fullmatch(text)
-    centre = point(float(pair[1]), float(pair[2])) if pair else None
+    centre = point(float(pair[1]), float(pair[2])) if pair else places.find(text)
     if centre is None:
-        raise UsageError(f"{option} {text}: no place; give latitude and longitude in degrees, like 45.46,9.19")
+        raise UsageError(f"{option} {text}: no such place; give a town, or degrees like 45.46,9.19")
     return Near(centre, float(radius[1]) / (1_000 if (radius[2] or "").lower() == "m" else 1))
 
 

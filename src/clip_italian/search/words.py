@@ -10,7 +10,7 @@ import unicodedata
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
@@ -20,10 +20,13 @@ import pyarrow as pa
 from clip_italian import languages
 from clip_italian.errors import UserError
 from clip_italian.languages import Language
+from clip_italian.pictures.coordinates import Point
+from clip_italian.search.places import Namer, gazetteer
 
 WORDS_FILE = "words.arrow"
 COLUMNS = (
-    "id", "path", "source", "caption", "title", "description", "keywords", "location", "camera", "taken",
+    "id", "path", "source", "caption", "title", "description", "keywords", "location", "camera", "taken", "latitude",
+    "longitude",
 )  # fmt: skip
 
 _WORD = re.compile(r"[^\W_]+")
@@ -146,6 +149,7 @@ class WordsWriter:
     def __init__(self, folder: Path, language: str) -> None:
         self._path = folder / WORDS_FILE
         self._reader = reader(language)
+        self._language = language
         self._codes: dict[str, int] = {}
         self._words, self._rows = array("I"), array("I")
         self._count = 0
@@ -154,10 +158,22 @@ class WordsWriter:
         """Add rows with the columns `COLUMNS`."""
         codes = self._codes
         for row in table.select(COLUMNS).to_pylist():
-            for word in self._reader.row_words(row):
+            for word in self._reader.row_words(row) | self._place_words(row):
                 self._words.append(codes.setdefault(word, len(codes)))
                 self._rows.append(self._count)
             self._count += 1
+
+    def _place_words(self, row: dict[str, Any]) -> set[str]:
+        """The words of the place at a row's coordinates, where the extra `places` is installed."""
+        if row["latitude"] is None or self._namer is None:
+            return set()
+        names = self._namer.names(Point(row["latitude"], row["longitude"]))
+        return {word for name in names for word in self._reader.words(name)}
+
+    @cached_property
+    def _namer(self) -> Namer | None:
+        towns = gazetteer()
+        return Namer(towns, self._language) if towns else None
 
     def close(self) -> None:
         """Write the file."""

@@ -30,7 +30,7 @@ class SearchParams(BaseModel):
     license: Text | None = Field(None, description="Only pictures under this licence.")
     since: date | None = Field(None, ge=date(1800, 1, 1), le=date(2999, 1, 1), description="Taken then or later.")
     until: date | None = Field(None, ge=date(1800, 1, 1), le=date(2999, 1, 1), description="Taken then or earlier.")
-    near: Text | None = Field(None, description="Only taken near this place: latitude and longitude, as 45.46,9.19.")
+    near: Text | None = Field(None, description="Only taken near this town, or latitude and longitude, as 45.46,9.19.")
     within: Text = Field("20km", description="Radius around it: 20km, 500m.")
     keyword: list[Text] = Field([], max_length=20, description="Only pictures with all of these keywords in the file.")
     camera: Text | None = Field(None, description="Only pictures from a camera with this in its name.")
