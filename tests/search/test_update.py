@@ -623,3 +623,14 @@ def test_a_mount_point_holds_what_systems_put_there(tmp_path, photos, model):
     assert [(one.folder, one.pictures) for one in update.build(index, [photos], model).kept] == [(str(sub), 2)]
     (sub / "README").write_text("")
     assert update.build(index, [photos], model).removed == 2, "somebody is at home, and two pictures are few"
+
+
+def test_adding_again_lists_what_is_left_out_once(tmp_path, photos, model):
+    index = tmp_path / "idx"
+    (photos / "link.png").symlink_to("nowhere")
+    update.build(index, [photos], model)
+    generation = read_manifest(index).generation
+    for _ in range(2):
+        change = update.add(index, [photos], model)
+        assert sorted(one.id for one in change.left_out) == ["broken.jpg", "link.png"]
+    assert read_manifest(index).generation == generation

@@ -263,7 +263,7 @@ def _update(
     if everything and not force and before is not None:
         kept = _keep_vanished(plan, gone, before, roots, folder)
     if not everything and before is not None:
-        seen = plan.scanned_ids()
+        seen = plan.scanned_ids() | {one.id for one in rejects}
         rejects = [one for one in read_left_out(folder, before) if one.id not in seen] + rejects
     if everything and not plan.count_sources():
         first = f" (the first: {rejects[0].id}: {rejects[0].detail or rejects[0].reason})" if rejects else ""
