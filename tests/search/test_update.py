@@ -1,10 +1,12 @@
 """What an index holds after building, adding, removing and compacting: only what is new is embedded."""
 
+import errno
 import io
 import json
 import os
 import shutil
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -634,3 +636,29 @@ def test_adding_again_lists_what_is_left_out_once(tmp_path, photos, model):
         change = update.add(index, [photos], model)
         assert sorted(one.id for one in change.left_out) == ["broken.jpg", "link.png"]
     assert read_manifest(index).generation == generation
+
+
+def test_pictures_on_a_disk_with_errors_keep_their_rows(tmp_path, photos, model, encoder, monkeypatch):
+    """A network drive that stops to answer below the indexed folder: no file is known to be gone."""
+    index = tmp_path / "idx"
+    update.build(index, [photos], model)
+    look, scan = Path.stat, os.scandir
+
+    def fails(real):
+        def call(path, *arguments, **options):
+            if str(path).startswith(str(photos / "sub")):
+                raise OSError(errno.EIO, "Input/output error", str(path))
+            return real(path, *arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", fails(look))
+        patch.setattr(os, "scandir", fails(scan))
+        (photos / "00.png").unlink()
+        change = update.build(index, [photos], model)
+        assert (change.pictures, change.removed, change.kept) == (11, 1, ())
+        assert sorted(one.id for one in change.left_out) == ["broken.jpg", "sub"]
+        assert update.build(index, [photos], model, force=True).pictures == 3
+    encoder.embedded = 0
+    assert update.build(index, [photos], model).pictures == 11

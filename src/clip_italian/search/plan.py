@@ -6,7 +6,7 @@ of killed runs count like rows.
 Columns are compared as a whole, and read when they are needed, so that a plan for millions of rows fits into memory.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -146,12 +146,16 @@ class Plan:
         stores, positions = (self._known[name].to_numpy()[rows] for name in ("store", "pos"))
         return {store: positions[stores == store].tolist() for store in np.unique(stores).tolist()}
 
-    def missing(self, before: Sequence[str], now: Sequence[str]) -> dict[str, list[tuple[int, int, int]]]:
+    def missing(
+        self, before: Sequence[str], now: Sequence[str], test: Callable[[str], bool] | None = None
+    ) -> dict[str, list[tuple[int, int, int]]]:
         """Store, position and root of rows that were not scanned and whose file is gone, by the file's path.
 
         `before` are the folders of the rows, `now` those of the inputs; only files below the latter count. Pictures
-        that moved and rows that never had a file are left out.
+        that moved and rows that never had a file are left out. `test` of a path, if given, replaces the question
+        whether the file is gone.
         """
+        lost = test or is_gone
         rows = np.flatnonzero(~self._is_scanned)
         contents = _one(self._known["sha256"])
         used = contents.take(pa.array(self._source_row)).drop_null() if len(rows) else contents.slice(0, 0)
@@ -165,7 +169,7 @@ class Plan:
         for batch in table.to_batches(_BATCH):
             for store, position, root, path in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 where = absolute_path(before, root, path)
-                if any(where.startswith(f"{one}/") for one in now) and is_gone(where):
+                if any(where.startswith(f"{one}/") for one in now) and lost(where):
                     missing.setdefault(where, []).append((store, position, root))
         return missing
 

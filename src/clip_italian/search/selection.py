@@ -128,6 +128,17 @@ def is_gone(place: str) -> bool:
     return False
 
 
+def may_exist(place: str) -> bool:
+    """True where the disk or folder gives another error than "not found" for a file."""
+    try:
+        Path(place).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def vanished_folders(missing: Iterable[str], alive: Set[str], roots: Sequence[str]) -> dict[str, list[str]]:
     """Folders that vanished as a whole, with their files, given the files that are `missing`.
 

@@ -37,7 +37,7 @@ from clip_italian.search.inputs import Entry, Roots
 from clip_italian.search.milvus import MilvusWriter
 from clip_italian.search.plan import Plan, write_scan
 from clip_italian.search.schema import EMBEDDED, EXISTING, FORMAT, Manifest
-from clip_italian.search.selection import VanishedFolder, check_roots, selected, vanished_folders
+from clip_italian.search.selection import VanishedFolder, check_roots, may_exist, selected, vanished_folders
 from clip_italian.search.storage import (
     MANIFEST_FILE,
     FolderStore,
@@ -291,17 +291,20 @@ def _keep_vanished(
 ) -> tuple[VanishedFolder, ...]:
     """Remove rows of folders that vanished as a whole from `gone`; return the folders.
 
+    So are rows of files that may exist on a disk with errors, or in a folder that cannot be read, which the scan lists.
     Raises UserError where such a folder is an indexed one, or its rows cannot stay because the inputs changed.
     """
     missing = plan.missing(before.roots, roots.paths)
-    if not missing:
+    unknown = plan.missing(before.roots, roots.paths, may_exist)
+    if not missing and not unknown:
         return ()
     lost = vanished_folders(missing, plan.folders_with_pictures(), roots.paths)
     check_roots(lost, roots.paths, folder, sum(map(len, lost.values())))
-    rows = [missing[place] for places in lost.values() for place in places]
+    rows = [missing[place] for places in lost.values() for place in places] + list(unknown.values())
     if any(before.roots[root : root + 1] != roots.paths[root : root + 1] for some in rows for _, _, root in some):
+        which = next(iter(lost or unknown))
         raise UserError(
-            f"{next(iter(lost))}: this folder of {folder} is not there, and the inputs are others than before; "
+            f"{which}: in {folder}, but not there or not readable, and the inputs are others than before; "
             "mount it or move it back, or give --force"
         )
     stay = {(store, position) for some in rows for store, position, _ in some}
