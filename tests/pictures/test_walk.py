@@ -268,3 +268,21 @@ def test_random_first_bytes_raise_no_errors():
         for length in range(32):
             told = walk.kind_of((magic + draw.randbytes(32))[:length], ".txt")
             assert told is None or isinstance(told, str)
+
+
+def test_paths_are_excluded_as_in_a_walk(tmp_path, jpeg):
+    """`exclusion` says of single paths, without the disk, what a walk of the same tree leaves out."""
+    tree = [
+        "a.jpg", "b.gif", ".hidden/a.jpg", ".b.jpg", "x/@eaDir/c.jpg", "x/y/a.jpg", "x/drafts/z/a.jpg", "drafts.jpg",
+        "My.photoslibrary/resources/a.jpg", "My.photoslibrary/originals/a.jpg", "x/._a.jpg", "x/y/Thumbs.db",
+        "y/x/a.jpg", "foto[1]/a.jpg",
+    ]  # fmt: skip
+    put(tmp_path, jpeg, *tree)
+    for choice in (Choice(), Choice(("*.gif", "drafts/", "x/y")), Choice(("/x/*/z", "**/x"), hidden=True)):
+        found = {str(path) for path in walk.walk(tmp_path, choice).pictures}
+        excludes = walk.exclusion(str(tmp_path), choice)
+        paths = [str(tmp_path / name) for name in tree]
+        assert {path for path in paths if not excludes(path)} == found
+    assert not walk.exclusion(str(tmp_path), Choice(("foto[1]",)))(str(tmp_path / "foto1" / "a.jpg"))
+    assert not walk.exclusion(str(tmp_path), Choice())(str(tmp_path)), "the folder itself is none of its names"
+    assert not walk.exclusion(str(tmp_path), Choice())("/elsewhere/.hidden")

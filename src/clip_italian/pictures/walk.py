@@ -12,9 +12,10 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from clip_italian.errors import UsageError, UserError
 from clip_italian.files.names import as_stored, normal
@@ -195,6 +196,29 @@ def walk(folder: Path, choice: Choice | None = None) -> Listing:
     return listing
 
 
+def exclusion(folder: str, choice: Choice) -> Callable[[str], bool]:
+    """Return a test of absolute paths: True if `walk(folder, choice)` leaves out a path below `folder` by a name.
+
+    The path need not exist. Patterns with brackets exclude nothing here, since they may be names.
+    """
+    patterns = tuple(one for one in choice.exclude if "[" not in one)
+    matcher = _Matcher(Choice(patterns, choice.hidden), folder)
+    start = os.path.join(folder, "")
+
+    def excludes(path: str) -> bool:
+        if not path.startswith(start):
+            return False
+        *folders, name = path[len(start) :].split(os.sep)
+        above = folder
+        for one in folders:
+            above = os.path.join(above, one)
+            if matcher(_Named(one, above), True):
+                return True
+        return matcher(_Named(name, path), False) is not None
+
+    return excludes
+
+
 def _walk(folder: Path, matcher: "_Matcher") -> Listing:
     listing = Listing()
     seen: set[str] = set()
@@ -264,6 +288,13 @@ def _is_link(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
+class _Named(NamedTuple):
+    """A path and its last part, as `os.DirEntry` has them."""
+
+    name: str
+    path: str
+
+
 class _Matcher:
     """Returns the pattern that excludes a file or folder, or None.
 
@@ -277,7 +308,7 @@ class _Matcher:
         self._root = os.path.join(folder, "")
         self._own = [(one, _Pattern(one, one in names)) for one in choice.exclude]
 
-    def __call__(self, entry: "os.DirEntry[str]", folder: bool) -> str | None:
+    def __call__(self, entry: "os.DirEntry[str] | _Named", folder: bool) -> str | None:
         name = entry.name
         for given, pattern in self._own:
             if match := pattern.match(name, entry.path, self._root, folder):
