@@ -47,6 +47,11 @@ class Forked:
         """Return the standard error so far."""
         return self._files[1].read_text() if self._files[1].exists() else ""
 
+    @property
+    def output(self) -> str:
+        """Return the standard output so far."""
+        return self._files[0].read_text() if self._files[0].exists() else ""
+
     def poll(self) -> int | None:
         return self._process.exitcode
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 COMMANDS = [
-    "", "search", "train", "evaluate retrieval", "index build", "index duplicates", "collect wit", "serve", "export",
-    "demo",
+    "", "search", "train", "evaluate retrieval", "index build", "index duplicates", "index watch", "collect wit",
+    "serve", "export", "demo",
 ]  # fmt: skip
 HEAVY = ("torch", "transformers", "numpy", "pyarrow", "duckdb", "PIL", "matplotlib")
 

@@ -270,7 +270,7 @@ def test_an_index_shows_when_and_where_pictures_were_taken(tmp_path, annotated, 
     assert found["06.png"]["keywords"] == []
 
 
-@pytest.mark.parametrize("step", ["build", "add", "compact"])
+@pytest.mark.parametrize("step", ["build", "add", "refresh", "compact"])
 def test_an_older_index_is_searched_and_turned_into_this_format_without_embedding(tmp_path, annotated, step):
     index, encoder = tmp_path / "idx", FakeEncoder()
     model = update.Model(encoder, "fake")
@@ -290,6 +290,8 @@ def test_an_older_index_is_searched_and_turned_into_this_format_without_embeddin
         update.build(index, [annotated], model)
     elif step == "add":
         update.add(index, [annotated], model)
+    elif step == "refresh":
+        update.refresh(index, model)
     else:
         update.compact(index)
     assert encoder.embedded == 0

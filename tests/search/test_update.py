@@ -9,6 +9,8 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -627,17 +629,6 @@ def test_a_mount_point_holds_what_systems_put_there(tmp_path, photos, model):
     assert update.build(index, [photos], model).removed == 2, "somebody is at home, and two pictures are few"
 
 
-def test_adding_again_lists_what_is_left_out_once(tmp_path, photos, model):
-    index = tmp_path / "idx"
-    (photos / "link.png").symlink_to("nowhere")
-    update.build(index, [photos], model)
-    generation = read_manifest(index).generation
-    for _ in range(2):
-        change = update.add(index, [photos], model)
-        assert sorted(one.id for one in change.left_out) == ["broken.jpg", "link.png"]
-    assert read_manifest(index).generation == generation
-
-
 def test_pictures_on_a_disk_with_errors_keep_their_rows(tmp_path, photos, model, encoder, monkeypatch):
     """A network drive that stops to answer below the indexed folder: no file is known to be gone."""
     index = tmp_path / "idx"
@@ -662,3 +653,40 @@ def test_pictures_on_a_disk_with_errors_keep_their_rows(tmp_path, photos, model,
         assert update.build(index, [photos], model, force=True).pictures == 3
     encoder.embedded = 0
     assert update.build(index, [photos], model).pictures == 11
+
+
+def test_adding_again_lists_what_is_left_out_once(tmp_path, photos, model):
+    index = tmp_path / "idx"
+    (photos / "link.png").symlink_to("nowhere")
+    update.build(index, [photos], model)
+    generation = read_manifest(index).generation
+    for _ in range(2):
+        change = update.add(index, [photos], model)
+        assert sorted(one.id for one in change.left_out) == ["broken.jpg", "link.png"]
+    assert read_manifest(index).generation == generation
+
+
+def test_refresh_refuses_embeddings_and_waits_for_absent_inputs(tmp_path, photos, model):
+    index, other = tmp_path / "idx", tmp_path / "other"
+    other.mkdir()
+    noise(40).save(other / "a.png")
+    update.build(index, [photos, other], model)
+    other.rename(tmp_path / "off")
+    (photos / "00.png").unlink()
+    noise(41).save(photos / "new.png")
+    change = update.refresh(index, model)
+    assert (change.absent, change.added, change.removed, change.pictures) == ((str(other),), 1, 0, 14)
+    (tmp_path / "off").rename(other)
+    assert update.refresh(index, model).removed == 1
+    shutil.rmtree(other)
+    shutil.rmtree(photos)
+    with pytest.raises(UserError, match=f"{photos}, {other}: not there, or empty"):
+        update.refresh(index, model)
+    assert len(contents(index)) == 13
+    with pytest.raises(UserError, match="another model"):
+        update.refresh(index, update.Model(FakeEncoder(seed=5), "other"))
+    rows = {"id": list("ab"), "embedding": list(FakeEncoder().encode_images([noise(1), noise(2)]))}
+    pq.write_table(pa.table(rows), tmp_path / "emb.parquet")
+    update.build(tmp_path / "more", [tmp_path / "emb.parquet"], model)
+    with pytest.raises(UserError, match="embeddings, which do not follow files"):
+        update.refresh(tmp_path / "more", model)

@@ -58,6 +58,7 @@ _EXTRAS = {
     ),
     **dict.fromkeys(("fastapi", "multipart", "prometheus_client", "starlette", "uvicorn"), "serve"),
     **dict.fromkeys(("onnx", "onnxscript"), "export"),
+    "watchfiles": "watch",
 }
 
 app = Commands(

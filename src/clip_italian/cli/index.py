@@ -25,12 +25,14 @@ with lazy_imports():
     from clip_italian import errors
     from clip_italian.models import load
     from clip_italian.pictures import walk
+    from clip_italian.pipeline import rejects
     from clip_italian.search import calibrate as calibration
     from clip_italian.search import duplicates as doubles
     from clip_italian.search import exchange, sheet, storage, update
     from clip_italian.search import index as indexes
     from clip_italian.search import inputs as index_inputs
     from clip_italian.search import verify as checks
+    from clip_italian.search import watch as watching
 
 
 Folder = Annotated[Path, typer.Argument(help="Index folder.", metavar="IDX")]
@@ -121,6 +123,39 @@ def add(
     patterns = _patterns(exclude) or []
     change = update.add(index, inputs, _model(name, device, engine), ray, pictures, exclude=patterns, hidden=hidden)
     _show(change, index, as_json, patterns)
+
+
+@app.command("watch")
+def watch(
+    index: Folder,
+    model: Annotated[str | None, typer.Option("--model", help="Model folder. Default: the model of the index.")] = None,
+    every: Annotated[
+        float, typer.Option(min=0.1, metavar="MINUTES", help="Minutes between two looks at everything.")
+    ] = 10,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per update.")] = False,
+) -> None:
+    """Keep an index up to date with its folders until Ctrl-C or SIGTERM.
+
+    Updates start two seconds after the last change. Pictures of a disk that is not mounted stay in the index.
+
+    Example: clip-italian index watch photos.idx
+    """
+    with watching.until_signal() as stop:
+        manifest = watching.manifest_to_follow(index)
+        loaded = _model(model or manifest.model_name, device, engine)
+        console.notice(f"{index}: watching {', '.join(manifest.inputs)}; Ctrl-C ends it")
+        before: update.Change | None = None
+        for change in watching.follow(index, loaded, stop, watching.Pace(full=60 * every)):
+            if change.is_news(before):
+                if as_json:
+                    _print_json(change, index)
+                else:
+                    known = set(before.left_out) if before else set()
+                    _print_left_out([one for one in change.left_out if one not in known], index)
+                    console.output.print(f"{index}: {change}", markup=False)
+            before = change
 
 
 @app.command("remove")
@@ -325,14 +360,8 @@ def _show(change: "update.Change", index: Path, as_json: bool, patterns: Sequenc
     for pattern in patterns:
         if pattern not in change.aside.excluded:
             console.notice(f"--exclude {pattern}: matches no name, and no path below the given folders")
-    left_out = [{"id": one.id, "reason": one.reason, "detail": one.detail} for one in change.left_out]
     if as_json:
-        kept = [{"folder": one.folder, "pictures": one.pictures} for one in change.kept]
-        more = {"unmatched": list(change.unmatched), "kept": kept}
-        figures = {"pictures": change.pictures, "added": change.added, "embedded": change.embedded}
-        aside = {"other_media": dict(change.aside.other), "excluded": dict(change.aside.excluded)}
-        rows = {"removed": change.removed, "left_out": left_out}
-        print(json.dumps({"index": str(index)} | figures | rows | aside | more))
+        _print_json(change, index)
         return
     for name in change.unmatched:
         console.notice(f"{index}: nothing in it matches {name}")
@@ -341,14 +370,26 @@ def _show(change: "update.Change", index: Path, as_json: bool, patterns: Sequenc
             f"{one.folder}: all {one.pictures:,} pictures of this folder are gone; they stay in the index. "
             "Mount it or move it back, or remove them with --force"
         )
-    for reject in left_out[:_SHOWN]:
-        console.notice(f"left out: {reject['id']}: {reject['detail'] or reject['reason']}")
-    if len(left_out) > _SHOWN:
-        console.notice(f"… and {len(left_out) - _SHOWN:,} more; see left-out-*.jsonl in {index}")
-    console.output.print(
-        f"{index}: {change.pictures:,} pictures ({change.added:,} new, {change.embedded:,} embedded, "
-        f"{change.removed:,} gone), {len(left_out):,} left out",
-        markup=False,
-    )
+    _print_left_out(change.left_out, index)
+    console.output.print(f"{index}: {change}", markup=False)
     if aside_line := str(change.aside):
         console.output.print(aside_line, markup=False)
+
+
+def _print_json(change: "update.Change", index: Path) -> None:
+    """Print the result of an update as a line of JSON."""
+    kept = [{"folder": one.folder, "pictures": one.pictures} for one in change.kept]
+    more = {"unmatched": list(change.unmatched), "kept": kept}
+    figures = {"pictures": change.pictures, "added": change.added, "embedded": change.embedded}
+    aside = {"other_media": dict(change.aside.other), "excluded": dict(change.aside.excluded)}
+    left_out = [{"id": one.id, "reason": one.reason, "detail": one.detail} for one in change.left_out]
+    rows = {"removed": change.removed, "left_out": left_out}
+    print(json.dumps({"index": str(index)} | figures | rows | aside | more), flush=True)
+
+
+def _print_left_out(left_out: "Sequence[rejects.Reject]", index: Path) -> None:
+    """List the first pictures that were left out."""
+    for one in left_out[:_SHOWN]:
+        console.notice(f"left out: {one.id}: {one.detail or one.reason}")
+    if len(left_out) > _SHOWN:
+        console.notice(f"… and {len(left_out) - _SHOWN:,} more; see left-out-*.jsonl in {index}")

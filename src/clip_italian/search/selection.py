@@ -157,13 +157,13 @@ def vanished_folders(missing: Iterable[str], alive: Set[str], roots: Sequence[st
         folder: places
         for folder, places in groups.items()
         if len(places) >= (MANY_OF_EMPTY if _is_empty(folder) else MANY)
-        or (folder in roots and not _has_content(folder))
+        or (folder in roots and not has_content(folder))
     }
 
 
 def check_roots(folders: Iterable[str], roots: Sequence[str], index: Path, pictures: int) -> None:
     """Raise UserError where one of `folders` is an indexed folder that is missing or empty."""
-    lost = [folder for folder in folders if folder in roots and not _has_content(folder)]
+    lost = [folder for folder in folders if folder in roots and not has_content(folder)]
     if lost:
         state = "is empty" if Path(lost[0]).is_dir() else "is not there"
         raise UserError(
@@ -172,7 +172,8 @@ def check_roots(folders: Iterable[str], roots: Sequence[str], index: Path, pictu
         )
 
 
-def _has_content(folder: str) -> bool:
+def has_content(folder: str) -> bool:
+    """True for an existing folder with more than hidden and system files in it."""
     return Path(folder).is_dir() and not _is_empty(folder)
 
 

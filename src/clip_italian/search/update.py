@@ -1,4 +1,4 @@
-"""`build`, `add`, `remove` and `compact`: from one generation of an index to the next, one writer at a time.
+"""`build`, `add`, `refresh`, `remove`, `compact`: from one generation of an index to the next, one writer at a time.
 
 Embeddings wait in parts beside the index (`IDX.parts/`) for the commit. After a kill at any moment the index is as
 before, and the next update of it uses the embeddings that are finished.
@@ -7,7 +7,7 @@ before, and the next update of it uses the embeddings that are finished.
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,14 @@ from clip_italian.search.inputs import Entry, Roots
 from clip_italian.search.milvus import MilvusWriter
 from clip_italian.search.plan import Plan, write_scan
 from clip_italian.search.schema import EMBEDDED, EXISTING, FORMAT, Manifest
-from clip_italian.search.selection import VanishedFolder, check_roots, may_exist, selected, vanished_folders
+from clip_italian.search.selection import (
+    VanishedFolder,
+    check_roots,
+    has_content,
+    may_exist,
+    selected,
+    vanished_folders,
+)
 from clip_italian.search.storage import (
     MANIFEST_FILE,
     FolderStore,
@@ -57,7 +64,7 @@ class Change:
     """The result of an update: pictures now in the index, rows added, of these embedded now, rows removed, rejects.
 
     `aside` counts other files in the folders, `unmatched` are names that fit no picture, `kept` are folders that
-    vanished as a whole and whose rows stay.
+    vanished as a whole and whose rows stay, `absent` are inputs of the index that are not there (`refresh`).
     """
 
     pictures: int
@@ -68,6 +75,17 @@ class Change:
     aside: Skipped = field(default_factory=Skipped)
     unmatched: tuple[str, ...] = ()
     kept: tuple[VanishedFolder, ...] = ()
+    absent: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pictures:,} pictures ({self.added:,} new, {self.embedded:,} embedded, {self.removed:,} gone), "
+            f"{len(self.left_out):,} left out"
+        )
+
+    def is_news(self, before: "Change | None") -> bool:
+        """True for the first update, and for one that changed the index or the pictures left out since `before`."""
+        return before is None or bool(self.added or self.removed) or self.left_out != before.left_out
 
 
 # Gets the pictures that an update is about to embed.
@@ -137,6 +155,32 @@ def add(
         writer = _writer(folder, before, manifest)
         roots = Roots(before.roots)
         return _update(folder, workspace, manifest, writer, sources, roots, model, ray, pictures, False)
+
+
+def refresh(folder: Path, model: Model) -> Change:
+    """Bring the index in `folder` in line with the inputs that it was made from, by its own settings.
+
+    An input that is missing or empty may lie on a disk that is not mounted: it is reported as `absent`, its rows stay,
+    and until it is back, rows of the other inputs are added but none is removed. Raises UserError where all inputs are
+    absent, where one of them is embeddings, and otherwise as `build` and `add` do.
+    """
+    check_model(folder, read_manifest(folder), model.encoder)
+    with _workspace(folder, model) as workspace:
+        before = read_manifest(folder)  # again: another process may have changed the inputs until now
+        sources = [Path(one) for one in before.inputs]
+        there = [one for one in sources if one.is_file() or has_content(str(one))]
+        absent = tuple(str(one) for one in sources if one not in there)
+        if not there:
+            which = f"{', '.join(absent)}: not there, or empty" if absent else f"{folder}: does not name its inputs"
+            raise UserError(f"{which}; mount or restore it, or build the index again")
+        if embeddings := [one for one in there if inputs.has_vectors(one)]:
+            raise UserError(
+                f"{embeddings[0]}: embeddings, which do not follow files; update {folder} by clip-italian index build"
+            )
+        manifest = before.model_copy(update={"format": FORMAT})
+        writer, roots = _writer(folder, before, manifest), Roots(before.roots if absent else ())
+        change = _update(folder, workspace, manifest, writer, there, roots, model, None, None, not absent)
+        return replace(change, absent=absent)
 
 
 def remove(folder: Path, what: Sequence[str], missing: bool = False, force: bool = False) -> Change:
