@@ -1,6 +1,7 @@
 """Every route: what it answers against the library itself, and what it refuses."""
 
 import io
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -94,10 +95,14 @@ def test_a_picture_whose_file_is_gone(alters, client, photos):
 
 
 def test_an_update_of_the_index_is_seen(alters, client, photos, folder, encoder):
-    assert client.get("/health").json() == {"status": "ok", "pictures": 36}
+    before = client.get("/health").json()
+    updated = datetime.fromisoformat(before.pop("updated"))
+    assert before == {"status": "ok", "pictures": 36, "checked": None, "watching": False}
+    assert updated.timestamp() == pytest.approx((folder / "index.json").stat().st_mtime, abs=1e-3)
     draw_shape("cerchio", "orange", 3).save(photos / "new.png")
     update.build(folder, [photos], update.Model(encoder, "tiny"))
-    assert client.get("/health").json()["pictures"] == 37
+    after = client.get("/health").json()
+    assert after["pictures"] == 37 and datetime.fromisoformat(after["updated"]) > updated
     assert client.post("/v1/search?k=1", **upload(photos / "new.png")).json()["hits"][0]["id"] == "new.png"
 
 
@@ -121,6 +126,7 @@ def test_model_and_metrics(client, encoder):
     assert 'clip_italian_requests_total{path="other",status="404"} 1.0' in lines
     assert 'clip_italian_batch_size_count{kind="text"} 1.0' in lines
     assert "clip_italian_pictures 36.0" in lines
+    assert "clip_italian_watching 0.0" in lines and "clip_italian_index_checked_timestamp_seconds 0.0" in lines
 
 
 def test_classify(client, photos, encoder):

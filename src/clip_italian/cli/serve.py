@@ -49,10 +49,14 @@ def serve(
     ] = 128,
     time_limit: Annotated[float, typer.Option("--time-limit", min=0.1, help="Timeout per request, in seconds.")] = 30.0,
     engine: Engine = "auto",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep the index up to date with its folders, as index watch does.")
+    ] = False,
 ) -> None:
     """Serve an index: a web page to search, classify and locate, and the same as an HTTP API, described at /docs.
 
-    Listens on this machine only, unless --host says otherwise. Updates of the index are picked up while it runs.
+    Listens on this machine only, unless --host says otherwise. Updates of the index are picked up while it runs,
+    and --watch makes them.
 
     Example: clip-italian serve --index photos.idx --port 7860
     """
@@ -66,4 +70,4 @@ def serve(
         address = run.Address(host, port, prefix)
     except ImportError as error:
         raise UserError('serve needs FastAPI and more: pip install "clip-italian[serve]"') from error
-    run.serve(index, model, engine, language, address, access, limits)
+    run.serve(index, model, engine, language, address, access, limits, watch)

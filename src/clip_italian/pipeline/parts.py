@@ -125,15 +125,20 @@ def _make_part(work: Work, number: int, folder: Path) -> None:
 
 
 def _prepare_worker() -> None:
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    end_with_parent()
     # Imported modules are never garbage; scanning them again and again takes a tenth of the time.
     gc.freeze()
     # With several processes, threads for small matrix products only compete for the cores.
     threadpool_limits(1)
 
 
+def end_with_parent() -> None:
+    """Make this process, a child of `multiprocessing`, end at once when its parent has ended."""
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
 def _exit_with_parent() -> None:
-    # The pool's workers do not notice that their parent was killed: they would write beside the next run's.
+    # Child processes do not notice that their parent was killed: they would write beside the next run's.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -99,6 +99,11 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.store)
+
+    @property
+    def updated(self) -> datetime | None:
+        """When the index last changed (UTC), None where that is not known."""
+        return datetime.fromtimestamp(self._stamp[0] / 1e9, UTC) if self._stamp is not None else None
 
     @property
     def info(self) -> dict[str, Any]:

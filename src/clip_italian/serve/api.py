@@ -153,8 +153,8 @@ def routes(service: Service, requests: Requests, metrics: Metrics) -> APIRouter:
 
     @router.get("/health", tags=["service"])
     async def health() -> Health:
-        """The state of the service, and the number of its pictures."""
-        return Health(status="ok", pictures=len(service.index.current()))
+        """The state of the service, and of its index."""
+        return service.health()
 
     @router.get(
         "/metrics", tags=["service"], response_class=Response,
@@ -163,7 +163,11 @@ def routes(service: Service, requests: Requests, metrics: Metrics) -> APIRouter:
     async def prometheus() -> Response:
         """Requests, times, batch sizes and pictures for Prometheus."""
         metrics.at_work.set(requests.running - 1)  # without this one
-        metrics.pictures.set(len(service.index.current()))
+        health = service.health()
+        metrics.pictures.set(health.pictures)
+        metrics.updated.set(health.updated.timestamp() if health.updated else 0)
+        metrics.checked.set(health.checked.timestamp() if health.checked else 0)
+        metrics.watching.set(health.watching)
         return Response(metrics.page(), media_type="text/plain; version=1.0.0")
 
     return router

@@ -28,6 +28,15 @@ class Metrics:
         )
         self.at_work = Gauge("clip_italian_requests_at_work", "Requests being worked on.", registry=self.registry)
         self.pictures = Gauge("clip_italian_pictures", "Pictures in the index.", registry=self.registry)
+        self.updated = Gauge(
+            "clip_italian_index_updated_timestamp_seconds", "When the index last changed.", registry=self.registry
+        )
+        self.checked = Gauge(
+            "clip_italian_index_checked_timestamp_seconds",
+            "When --watch last compared the index with its folders; 0: never.",
+            registry=self.registry,
+        )
+        self.watching = Gauge("clip_italian_watching", "1 while --watch is at work.", registry=self.registry)
 
     def observe_batch(self, kind: str, size: int) -> None:
         """Record an embedded batch: "text" or "picture", and its size."""

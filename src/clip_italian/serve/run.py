@@ -4,8 +4,10 @@ import logging
 import os
 import signal
 import socket
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -18,6 +20,9 @@ from clip_italian.serve.encoder import SharedEncoder
 from clip_italian.serve.metrics import Metrics
 from clip_italian.serve.service import ServedIndex, Service, shown_name
 from clip_italian.serve.settings import Access, Limits
+
+if TYPE_CHECKING:
+    from clip_italian.serve.watcher import Watcher
 
 _STOPPING = 10  # seconds for running requests to finish
 
@@ -44,9 +49,14 @@ def service(
 
 
 def serve(
-    folder: Path, model: str | None, engine: Engine, language: str, address: Address, access: Access, limits: Limits
-) -> None:
-    """Answer requests until SIGTERM or Ctrl-C. Raises UserError where it cannot start."""
+    folder: Path, model: str | None, engine: Engine, language: str, address: Address, access: Access, limits: Limits,
+    watch: bool = False,
+) -> None:  # fmt: skip
+    """Answer requests until SIGTERM or Ctrl-C; with `watch`, keep the index up to date with its inputs meanwhile.
+
+    Raises UserError where it cannot start.
+    """
+    watcher = _watcher(folder, model, engine) if watch else None
     listening = listen(address)
     metrics = Metrics()
     with listening:
@@ -68,7 +78,18 @@ def serve(
         server = uvicorn.Server(config)
         # uvicorn raises the signal again for the previous handler: with this one the process exits with 0.
         signal.signal(signal.SIGTERM, server.handle_exit)
-        server.run(sockets=[listening])
+        with watcher or nullcontext():
+            served.watcher = watcher
+            server.run(sockets=[listening])
+
+
+def _watcher(folder: Path, model: str | None, engine: Engine) -> "Watcher":
+    """The process that will update the index. Raises UserError where it could not, before a model is loaded."""
+    from clip_italian.search.watch import manifest_to_follow  # needs an extra
+    from clip_italian.serve.watcher import Watcher
+
+    manifest = manifest_to_follow(folder)
+    return Watcher(folder, manifest.model_name if model is None else model, engine)
 
 
 def listen(address: Address) -> socket.socket:

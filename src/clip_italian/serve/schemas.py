@@ -141,7 +141,13 @@ class ModelFacts(BaseModel):
 
 
 class Health(BaseModel):
-    """The state of the service."""
+    """The state of the service: its index was last `updated`, and last compared with its folders (`checked`).
+
+    `watching` is false without --watch, and where the process that watches the folders has ended.
+    """
 
     status: str
     pictures: int
+    updated: datetime | None
+    checked: datetime | None
+    watching: bool

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -21,8 +22,11 @@ from clip_italian.search.locate import locate, overlay
 from clip_italian.search.query import Query, find
 from clip_italian.serve import pictures
 from clip_italian.serve.encoder import SharedEncoder
-from clip_italian.serve.schemas import Box, Label, ModelFacts, Picture, SearchParams
+from clip_italian.serve.schemas import Box, Health, Label, ModelFacts, Picture, SearchParams
 from clip_italian.serve.settings import Limits
+
+if TYPE_CHECKING:
+    from clip_italian.serve.watcher import Watcher  # needs an extra
 
 _log = logging.getLogger(__name__)
 
@@ -59,12 +63,17 @@ class ServedIndex:
 
 
 class Service:
-    """A model and an index; `name` is the model's name in responses. Threads may share it."""
+    """A model and an index; `name` is the model's name in responses. Threads may share it.
+
+    `watcher` keeps the index up to date, if any does.
+    """
 
     def __init__(
-        self, index: ServedIndex, encoder: SharedEncoder, name: str, language: Language, limits: Limits
-    ) -> None:
+        self, index: ServedIndex, encoder: SharedEncoder, name: str, language: Language, limits: Limits,
+        watcher: "Watcher | None" = None,
+    ) -> None:  # fmt: skip
         self.index, self.encoder, self.name, self.language, self.limits = index, encoder, name, language, limits
+        self.watcher = watcher
         self._cache = pictures.Cache(limits.cache_bytes)
 
     def search(self, params: SearchParams, uploads: Sequence[bytes]) -> tuple[list[Picture], int]:
@@ -145,6 +154,14 @@ class Service:
             longest_text=self.encoder.max_tokens, language=self.language.name, pictures=len(index),
             search=index.info["search"], calibrated=index.manifest.calibration is not None,
             version=metadata.version("clip-italian"),
+        )  # fmt: skip
+
+    def health(self) -> Health:
+        """The state of the service and its index."""
+        index, watcher = self.index.current(), self.watcher
+        return Health(
+            status="ok", pictures=len(index), updated=index.updated,
+            checked=watcher.checked if watcher else None, watching=watcher is not None and watcher.is_running,
         )  # fmt: skip
 
     def _decoded(self, uploads: Sequence[bytes]) -> list[Image.Image]:
