@@ -193,6 +193,7 @@ def main() -> None:
         {f"{kind}: right of 10": truth for kind, truth in queries_of(remembered, captions).items()},
         precision,
     )
+    sets["captions"] = (room / "albums", {"captions, in albums: MRR@10": looks}, reciprocal)
     lay_out(photos, room / "traps", lambda photo: drawn.choice(TRAPS))
     sets["traps"] = (room / "traps", {"captions, misleading folders: MRR@10": looks}, reciprocal)
     table: dict[str, list[float]] = {}

@@ -53,6 +53,27 @@ def test_search_answers_like_the_library(client, folder, encoder, photos):
     assert alone["score"] == pytest.approx(1, abs=2e-3)
 
 
+def test_words_and_filters_by_metadata(client, folder, encoder):
+    index = Index.open(folder)
+
+    def expected(**query):
+        return [hit.row for hit in find(Query(**query), encoder, index, 5)]
+
+    words = {"text": "gatto", "k": 5}
+    assert rows(client.get("/v1/search", params=words | {"words": "quadrato blu"})) == expected(
+        texts=("gatto",), words="quadrato blu"
+    )
+    assert rows(client.get("/v1/search", params=words | {"words": ""})) == expected(texts=("gatto",), words="")
+    assert rows(client.get("/v1/search?words=quadrato&k=5")) == expected(words="quadrato")
+    for none in ({"camera": "nikon"}, {"keyword": ["mare", "Anna"]}, {"near": "45.46,9.19", "within": "5km"}):
+        assert rows(client.get("/v1/search", params=words | none)) == []
+    for wrong in ({"near": "91,9"}, {"near": "45,9", "within": "far"}, {"keyword": ["x"] * 21}):
+        assert client.get("/v1/search", params=words | wrong).status_code == 422
+    hit = client.get("/v1/search", params=words).json()["hits"][0]
+    assert hit["taken"] == index.hit(hit["row"]).taken.isoformat()
+    assert hit["latitude"] is hit["longitude"] is None
+
+
 def test_pages_join(client):
     whole = rows(client.get("/v1/search?text=gatto&k=36&copies=true"))
     parts = [rows(client.get(f"/v1/search?text=gatto&k=10&copies=true&skip={skip}")) for skip in (0, 10, 20, 30, 40)]
