@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 
@@ -272,6 +274,19 @@ def test_words_that_are_damaged_are_said_in_one_line(captioned):
     folder.write_bytes(b"x" * folder.stat().st_size)
     with pytest.raises(UserError, match="its words are damaged"):
         Index.open(opened.folder).search(None, words="gatto")
+
+
+def test_a_search_by_look_and_words_loads_neither_pandas_nor_compute(captioned):
+    """pyarrow loads pandas by itself to convert moments and arrays, where it is installed."""
+    opened, _ = captioned
+    code = (
+        "import sys, numpy as np; from clip_italian.search.index import Index\n"
+        f"hits = Index.open({str(opened.folder)!r}).search(np.eye({DIM})[0], 5, words='2019 cane')\n"
+        "assert len(hits) == 5 and all(hit.taken for hit in hits), hits\n"
+        "print([name for name in ('pandas', 'pyarrow.compute', 'pyarrow.parquet') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
 def test_an_opened_index_finds_words_after_an_update_has_removed_its_files(captioned):

@@ -18,6 +18,7 @@ import shutil
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
@@ -54,6 +55,7 @@ _FEW = 20_000
 _MOST = 4_096
 _GRAPH_MARGIN = 8  # further candidates, since a graph orders by the rounded query
 _FILTERS_KEPT = 8
+_EPOCH = datetime(1970, 1, 1)
 _TRIES = 20
 
 
@@ -175,7 +177,7 @@ class Rows:
 
     def __getitem__(self, position: int) -> Row:
         columns, at = self._batch(position // ROW_BATCH), position % ROW_BATCH
-        values: list[Any] = [columns[name][at].as_py() if name in columns else None for name in _NAMES]
+        values: list[Any] = [_value(columns[name][at]) if name in columns else None for name in _NAMES]
         number, id_, root, path, *others = values
         return Row(number, path if id_ is None else id_, root, path, *others)
 
@@ -206,6 +208,13 @@ class Rows:
             # Without empty columns: a search reads every column of ten rows, a microsecond each.
             self._batches[number] = {name: one for name, one in columns.items() if one.null_count < len(one)}
         return self._batches[number]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    """The Python value of a scalar. To convert a moment, pyarrow itself loads pandas if it can, which takes 0.2 s."""
+    if isinstance(scalar, pa.TimestampScalar):
+        return None if scalar.value is None else _EPOCH + timedelta(milliseconds=scalar.value)
+    return scalar.as_py()
 
 
 class RowsWriter:

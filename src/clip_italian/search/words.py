@@ -207,7 +207,9 @@ class Words:
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{path}: its words are damaged ({error}); run clip-italian index compact") from error
         lists = batch.column("rows")
-        return cls(batch.column("word"), lists.offsets.to_numpy(), lists.values.to_numpy())
+        # Their buffers, since to_numpy() loads pandas where it is installed, which takes 0.2 s.
+        offsets = np.frombuffer(lists.offsets.buffers()[1], np.int64)
+        return cls(batch.column("word"), offsets, np.frombuffer(lists.values.buffers()[1], np.uint32))
 
     def rows(self, word: str) -> np.ndarray:
         """Positions (m,) uint32 of the rows that have a word, ascending."""
