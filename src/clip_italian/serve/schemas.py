@@ -3,11 +3,13 @@
 from datetime import date, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from clip_italian import languages
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+# OpenAPI's date-time has a zone, a picture's date has none.
+LocalTime = Annotated[datetime, WithJsonSchema({"type": "string", "description": "Local time: 2024-06-01T18:30:00."})]
 
 
 class Problem(BaseModel):
@@ -55,7 +57,7 @@ class Picture(BaseModel):
     score: float
     probability: float | None
     copies: list[int]
-    taken: datetime | None
+    taken: LocalTime | None
     latitude: float | None
     longitude: float | None
 
