@@ -352,7 +352,7 @@ function drawPlace(answer, text) {
   draw();
   redraw.set(figure, draw);
   figure.hidden = false;
-  tell(locate, () => [say("calls", { count: answer.encoder_calls }), ...timing(answer)]);
+  tell(locate, () => [say("calls", { count: number(answer.encoded, Number.isInteger(answer.encoded) ? 0 : 1) }), ...timing(answer)]);
 }
 
 // ---- model
