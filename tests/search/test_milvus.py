@@ -58,6 +58,11 @@ def test_the_same_updates_and_searches_as_in_a_folder(tmp_path, photos, model, e
         assert hit.open().size == (20, 20)
     assert index.hit(1) is None
     assert index.store.sample(3).shape == (3, 24)
+    other = Index.open(here)
+    for mine, theirs in zip(index.search(query, 3), other.search(query, 3), strict=True):
+        assert index.details(mine.row) == other.details(theirs.row)
+        assert np.allclose(index.store.vector(mine.row), other.store.vector(theirs.row), atol=1e-2)
+    assert (index.details(1), index.store.vector(1)) == (None, None)
     with pytest.raises(UsageError, match="compacts them automatically"):
         update.compact(there)
     with pytest.raises(UsageError, match="built with --exact"):

@@ -53,6 +53,21 @@ def test_words_pictures_and_both(index, photos):
         find(Query(pictures=(photos / "broken.jpg",)), encoder, index)
 
 
+def test_pictures_of_the_index_by_their_rows(index, photos):
+    index, encoder = index
+    hits = {hit.id: hit.row for hit in index.search(encoder.encode_images([noise(5)])[0], 12)}
+    by_row = Query(("uno",), (noise(5),), rows=(hits["03.png"], hits["sub/07.png"]))
+    by_picture = Query(("uno",), (noise(5), noise(3), noise(7)))
+    assert np.allclose(embed(by_row, encoder, index), embed(by_picture, encoder, index), atol=0.01)  # bf16
+    encoder.embedded = 0
+    assert first(find(Query(rows=(hits["03.png"],)), encoder, index)) == "03.png"
+    assert encoder.embedded == 0
+    assert not Query(rows=(1,)).is_plain
+    update.remove(index.folder, ["03.png"])
+    with pytest.raises(UsageError, match="no picture"):
+        find(Query(rows=(hits["03.png"],)), encoder, index.fresh())
+
+
 def test_what_should_not_be_there_goes_down(index):
     index, encoder = index
     both = Query(pictures=(noise(1), noise(5)))

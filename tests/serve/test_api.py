@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clip_italian import pairs
+from clip_italian.pairs import Pair
 from clip_italian.search import update
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Index
 from clip_italian.search.query import Query, find
 from tests.conftest import draw_shape
-from tests.serve.conftest import upload
+from tests.serve.conftest import served, upload
 
 
 def rows(answer):
@@ -74,6 +76,46 @@ def test_words_and_filters_by_metadata(client, folder, encoder):
     assert hit["latitude"] is hit["longitude"] is None
 
 
+def test_pictures_like_those_of_the_index(client, folder, encoder):
+    index = Index.open(folder)
+    first = client.get("/v1/search?text=gatto&k=5").json()["hits"][4]
+    found = client.get("/v1/search", params={"like": first["row"], "k": 7})
+    assert rows(found) == [hit.row for hit in find(Query(rows=(first["row"],)), encoder, index, 7)]
+    assert found.json()["hits"][0]["row"] == first["row"]
+    assert found.json()["hits"][0]["score"] == pytest.approx(1, abs=1e-3)
+    both = client.get("/v1/search", params={"like": [first["row"], 3], "text": "nero", "folder": "cerchio"})
+    query = Query(("nero",), rows=(first["row"], 3))
+    assert rows(both) == [hit.row for hit in find(query, encoder, index, 12, where=Filter(folder="cerchio"))]
+    gone = client.get("/v1/search?like=99")
+    assert (gone.status_code, gone.json()["error"]) == (
+        422, "no picture 99 in the index; give the row of one that a search found"
+    )  # fmt: skip
+
+
+def test_folders_are_those_that_the_filter_takes(client):
+    for hit in client.get("/v1/search?text=gatto&k=36&copies=true").json()["hits"]:
+        assert hit["folder"] == hit["id"].rpartition("/")[0]
+        below = client.get("/v1/search", params={"text": "gatto", "k": 100, "copies": True, "folder": hit["folder"]})
+        assert hit["row"] in rows(below)
+
+
+def test_details(tmp_path, encoder):
+    photo = tmp_path / "photos" / "a.jpg"
+    note = {"caption": "un gatto", "license": "CC0", "page": "https://a.example/1"}
+    photo.parent.mkdir()
+    draw_shape("cerchio", "red", 1).save(photo)
+    pairs.write(
+        [Pair("a", "photos/a.jpg", ("un gatto", "un micio"), "mine", license="CC0", page=note["page"])],
+        tmp_path / "pairs.jsonl",
+    )
+    update.build(tmp_path / "idx", [tmp_path / "pairs.jsonl"], update.Model(encoder, "tiny"))
+    with served(tmp_path / "idx", encoder) as client:
+        found = client.get("/v1/pictures/0/details").json()
+        assert found.items() >= (note | {"source": "mine"}).items()
+        gone = client.get("/v1/pictures/1/details")
+        assert (gone.status_code, gone.json()) == (404, {"error": "no picture 1 in the index"})
+
+
 def test_pages_join(client):
     whole = rows(client.get("/v1/search?text=gatto&k=36&copies=true"))
     parts = [rows(client.get(f"/v1/search?text=gatto&k=10&copies=true&skip={skip}")) for skip in (0, 10, 20, 30, 40)]
@@ -94,12 +136,12 @@ def test_pictures_go_out_without_what_files_tell_beside_them(alters, client, pho
     exif = Image.Exif()
     exif[0x010E] = "a secret place"
     exif[0x0112] = 6  # lies on its side
-    big = draw_shape("cerchio", "red", 1).resize((900, 600))
+    big = draw_shape("cerchio", "red", 1).resize((1_800, 1_200))
     big.save(photos / "big.jpg", exif=exif, comment=b"a secret word", icc_profile=b"a secret profile")
     update.build(folder, [photos], update.Model(encoder, "tiny"))
     hit = client.post("/v1/search?k=1", **upload(photos / "big.jpg")).json()["hits"][0]
     assert hit["id"] == "big.jpg"
-    for size, expected in (("small", (213, 320)), ("large", (600, 900))):
+    for size, expected in (("small", (213, 320)), ("large", (853, 1_280)), ("full", (1_200, 1_800))):
         answer = client.get(hit["picture"], params={"size": size})
         assert answer.headers["content-type"] == "image/jpeg"
         assert b"secret" not in answer.content
@@ -185,6 +227,8 @@ def test_locate(client, photos):
         ("?text=gatto&skip=99999", "100 pictures or fewer"),
         ("?text=gatto&colour=red", "query.colour"),
         ("?text=gatto&since=tomorrow", "query.since"),
+        ("?text=gatto&like=-1", "query.like"),
+        ("?text=gatto" + 9 * "&like=1", "give 8 or fewer"),
         ("?text=gatto&folder=/etc", "folder: give it as it lies below"),
         ("?text=" + 1001 * "a", "longer than 1,000 characters"),
         ("?" + "&".join(["text=gatto"] * 65), "send 64 or fewer"),

@@ -11,7 +11,7 @@ openapi = pytest.importorskip("schemathesis.specs.openapi.checks")
 def test_answers_are_as_described(start):
     schema = schemathesis.openapi.from_asgi("/openapi.json", start(names=["localhost", "testserver"]).app)
     operations = [operation.ok() for operation in schema.get_all_operations()]
-    assert len(operations) == 10
+    assert len(operations) == 11
     for operation in operations:
 
         @given(case=operation.as_strategy())

@@ -20,7 +20,7 @@ def test_keys(start, photos):
     client = start(keys=[KEY, "another key of mine"])
     for path in ("/", "/docs", "/page.js", "/page.css", "/openapi.json", "/health"):
         assert client.get(path).status_code == 200
-    for path in ("/v1/search?text=gatto", "/v1/model", "/v1/pictures/1", "/metrics"):
+    for path in ("/v1/search?text=gatto", "/v1/model", "/v1/pictures/1", "/v1/pictures/1/details", "/metrics"):
         for headers in ({}, {"X-API-Key": KEY[:-1]}, {"X-API-Key": ""}, {"Authorization": f"Basic {KEY}"}):
             answer = client.get(path, headers=headers)
             assert (answer.status_code, list(answer.json())) == (401, ["error"])
@@ -93,7 +93,7 @@ def test_folder_filters_only_compare_text(client):
 def test_answers_hold_no_path_of_this_machine(alters, client, tmp_path, photos, monkeypatch):
     texts = [client.get(path).text for path in ("/v1/search?text=gatto&k=36", "/v1/model", "/metrics", "/", "/docs")]
     (photos / "cerchio" / "rosso-0.png").unlink()
-    texts += [client.get(f"/v1/pictures/{row}?size=large").text for row in range(36)]
+    texts += [client.get(f"/v1/pictures/{row}{more}").text for row in range(36) for more in ("?size=large", "/details")]
 
     def fail(*_, **__):
         raise UserError(f"{tmp_path}/idx: something with a path")

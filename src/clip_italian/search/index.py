@@ -25,6 +25,8 @@ from clip_italian.search.words import fused, reader
 # Rows of each ranking, by look and by words, that are fused: pages of a search then fit together.
 _DEPTH = 100
 
+DETAILS = ("caption", "title", "description", "keywords", "location", "camera", "source", "license", "page")
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -33,6 +35,7 @@ class Hit:
     `probability` that it matches the text, where the index is calibrated; `copies` are hits that show the same
     picture, where a search groups them. A picture inside a tar file lies at `part`: first byte and length. It was
     `taken` at this local time, at `latitude` and `longitude` in degrees; None where this is unknown.
+    `inside` is its path below the indexed folder.
     """
 
     rank: int
@@ -46,6 +49,7 @@ class Hit:
     taken: datetime | None = field(default=None, repr=False)
     latitude: float | None = field(default=None, repr=False)
     longitude: float | None = field(default=None, repr=False)
+    inside: str = field(default="", repr=False)
 
     @cached_property
     def path(self) -> Path:
@@ -167,6 +171,10 @@ class Index:
         found = self.store.row(row)
         return None if found is None else self._hit(0, [Match(found, float("nan"))], calibrated=False)
 
+    def details(self, row: int) -> dict[str, Any] | None:
+        """What the row with this number says of its picture: the columns `DETAILS`; None where there is none."""
+        return self.store.fields(row, DETAILS)
+
     def _unit(self, query: np.ndarray) -> np.ndarray:
         """A query of unit length. Raises UserError for one that is none."""
         if query.shape != (self.manifest.dim,):
@@ -206,7 +214,7 @@ class Index:
             curve.probability(score) if curve else None,
             tuple(self._hit(rank, [one], calibrated) for one in same[1:]),
             (row.offset, row.length) if row.offset is not None and row.length is not None else None,
-            row.taken, row.latitude, row.longitude,
+            row.taken, row.latitude, row.longitude, row.path,
         )  # fmt: skip
 
 

@@ -203,6 +203,21 @@ class MilvusStore(Store):
             found = self._collection.client.get(self._collection.name, ids=[number])
         return row_of(found[0]) if found else None
 
+    def vector(self, number: int) -> np.ndarray | None:
+        found = self._get(number, [_VECTOR])
+        return np.array(found[_VECTOR], np.float32) if found else None
+
+    def fields(self, number: int, columns: Sequence[str]) -> dict[str, Any] | None:
+        found = self._get(number, [name for name in columns if name in self._collection.columns])
+        row: dict[str, Any] | None = table_of([found], columns).to_pylist()[0] if found else None
+        return row
+
+    def _get(self, number: int, columns: Sequence[str]) -> Mapping[str, Any] | None:
+        """Columns of the entity with this number."""
+        with self._collection.one_line_errors():
+            found = self._collection.client.get(self._collection.name, ids=[number], output_fields=list(columns))
+        return found[0] if found else None
+
     def content(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
         for some in self._collection.rows([*columns, _VECTOR]):
             yield table_of(some, columns), to_bf16(np.array([row[_VECTOR] for row in some], np.float32))

@@ -26,9 +26,9 @@ _SAMPLE = 1_000
 class Query:
     """One search. The embeddings of several texts (wordings of one thing) or pictures (examples) are averaged.
 
-    Each text is inserted into each of `prompts` at {}. `words` are looked for in names, keywords, places, dates and
-    other texts of the rows; None: those of a single text, "": none. Raises UsageError for an empty query or a prompt
-    without {}.
+    `rows` are pictures of the index, by their numbers. Each text is inserted into each of `prompts` at {}. `words` are
+    looked for in names, keywords, places, dates and other texts of the rows; None: those of a single text, "": none.
+    Raises UsageError for an empty query or a prompt without {}.
     """
 
     texts: tuple[str, ...] = ()
@@ -37,6 +37,7 @@ class Query:
     not_pictures: tuple[Path | Image.Image, ...] = ()
     prompts: tuple[str, ...] = ("{}",)
     words: str | None = None
+    rows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.has_looks and not (self.words or "").strip():
@@ -52,12 +53,12 @@ class Query:
     @property
     def has_looks(self) -> bool:
         """True where pictures are compared: with texts or pictures, not with `words` alone."""
-        return bool(self.texts or self.pictures)
+        return bool(self.texts or self.pictures or self.rows)
 
     @property
     def is_plain(self) -> bool:
         """True for texts only: scores are cosines of text and picture."""
-        return not self.pictures and not self.not_texts and not self.not_pictures
+        return not (self.pictures or self.rows or self.not_texts or self.not_pictures)
 
 
 def divide(
@@ -80,7 +81,10 @@ def divide(
 
 
 def embed(query: Query, encoder: SearchEncoder, index: Index) -> np.ndarray:
-    """The query as one embedding (dim,) of unit length. Raises PictureError for a picture that cannot be read."""
+    """The query as one embedding (dim,) of unit length.
+
+    Raises PictureError for a picture that cannot be read, UsageError for a row that the index does not have.
+    """
 
     def texts(some: Sequence[str]) -> np.ndarray:
         return _mean(encoder.encode_text([prompt.replace("{}", text) for text in some for prompt in query.prompts]))
@@ -88,12 +92,13 @@ def embed(query: Query, encoder: SearchEncoder, index: Index) -> np.ndarray:
     if query.is_plain:
         return texts(query.texts)
     parts: list[tuple[float, np.ndarray]] = []
-    for weight, words, pictures in (
-        (1.0, query.texts, query.pictures),
-        (-NOT_WEIGHT, query.not_texts, query.not_pictures),
+    for weight, words, pictures, rows in (
+        (1.0, query.texts, query.pictures, query.rows),
+        (-NOT_WEIGHT, query.not_texts, query.not_pictures, ()),
     ):
         parts += [(weight, texts(words))] if words else []
-        parts += [(weight, _mean(encoder.encode_images(pictures)))] if pictures else []
+        examples = [*(encoder.encode_images(pictures) if pictures else ()), *(_vector(index, row) for row in rows)]
+        parts += [(weight, _mean(examples))] if examples else []
     if len(parts) == 1:
         return parts[0][1]
     sample = index.store.sample(_SAMPLE)
@@ -120,6 +125,14 @@ def find(
         vector, k, skip=skip, where=where, group=group, exact=exact,
         calibrated=query.is_plain and query.has_looks, words=words,
     )  # fmt: skip
+
+
+def _vector(index: Index, row: int) -> np.ndarray:
+    """The vector (dim,) of a picture of the index. Raises UsageError where it is not there."""
+    vector = index.store.vector(row)
+    if vector is None:
+        raise UsageError(f"no picture {row} in the index; give the row of one that a search found")
+    return vector
 
 
 def _mean(vectors: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:

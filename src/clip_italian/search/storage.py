@@ -201,6 +201,11 @@ class Rows:
             return pa.table([pa.nulls(self._rows, field.type) for field in schema], schema=schema)
         return conformed(self._table.read(columns=there), schema)
 
+    def fields(self, position: int, names: Sequence[str]) -> dict[str, Any]:
+        """Some columns of one row; those that an older version did not write are None."""
+        group = self._table.read_row_group(position // ROW_BATCH, columns=list(names))
+        return dict.fromkeys(names) | group.slice(position % ROW_BATCH, 1).to_pylist()[0]
+
     def _batch(self, number: int) -> dict[str, pa.Array]:
         if number not in self._batches:
             batch = self._names.get_batch(number)
@@ -468,6 +473,14 @@ class Store(ABC):
         """The row with this number, None where there is none."""
 
     @abstractmethod
+    def vector(self, number: int) -> np.ndarray | None:
+        """The vector (dim,) float32 of the row with this number, None where there is none."""
+
+    @abstractmethod
+    def fields(self, number: int, columns: Sequence[str]) -> dict[str, Any] | None:
+        """Columns of `schema.ROWS` of the row with this number, by name; None where there is none."""
+
+    @abstractmethod
     def content(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
         """All rows, some thousand at a time: columns of `schema.ROWS`, and vectors (m, dim) uint16."""
 
@@ -555,10 +568,26 @@ class FolderStore(Store):
         return rows[:k]
 
     def row(self, number: int) -> Row | None:
+        place = self._place(number)
+        return None if place is None else place[0].rows[place[1]]
+
+    def vector(self, number: int) -> np.ndarray | None:
+        place = self._place(number)
+        return None if place is None else place[0].vectors.take(np.array([place[1]]))[0]
+
+    def fields(self, number: int, columns: Sequence[str]) -> dict[str, Any] | None:
+        place = self._place(number)
+        if place is None:
+            return None
+        with self._lock:
+            return place[0].rows.fields(place[1], columns)
+
+    def _place(self, number: int) -> tuple[Segment, int] | None:
+        """The segment of a row that is not deleted, and its position there."""
         for segment in self.segments:
             position = segment.rows.position(number)
             if position is not None and (segment.alive is None or segment.alive.mask[position]):
-                return segment.rows[position]
+                return segment, position
         return None
 
     def content(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:

@@ -3,9 +3,9 @@
 import re
 import time
 from collections.abc import Callable
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from pydantic import StringConstraints
 
 from clip_italian.errors import UsageError
@@ -14,11 +14,13 @@ from clip_italian.serve.metrics import Metrics
 from clip_italian.serve.middleware import PREFIX, Requests
 from clip_italian.serve.schemas import (
     Classified,
+    Details,
     Embedded,
     Health,
     Located,
     ModelFacts,
     Problem,
+    Row,
     SearchParams,
     SearchResult,
     Text,
@@ -41,7 +43,6 @@ _REFUSALS = {
 _PROBLEMS: dict[int | str, dict] = {status: {"model": Problem, "description": why} for status, why in _REFUSALS.items()}
 
 Labels = Annotated[list[Annotated[str, StringConstraints(max_length=100_000)]], Form()]
-Row = Annotated[int, Path(ge=0, lt=2**53, description="Permanent number of a picture, from a search.")]
 
 
 def routes(service: Service, requests: Requests, metrics: Metrics) -> APIRouter:
@@ -67,6 +68,8 @@ def routes(service: Service, requests: Requests, metrics: Metrics) -> APIRouter:
 
     async def found(params: SearchParams, uploads: list[UploadFile], prefix: str) -> SearchResult:
         bounded([*params.text, *params.unlike, *([params.words] if params.words else [])], limits.texts)
+        if len(params.like) > limits.pictures:
+            raise UsageError(f"like: {len(params.like)} rows; give {limits.pictures} or fewer at once")
         if params.k > limits.hits or params.skip > limits.skip:
             raise UsageError(f"ask for {limits.hits} pictures or fewer, after {limits.skip:,} or fewer")
         if params.folder and params.folder.startswith("/"):
@@ -79,7 +82,7 @@ def routes(service: Service, requests: Requests, metrics: Metrics) -> APIRouter:
 
     @router.get("/v1/search", tags=["search"])
     async def search(params: Annotated[SearchParams, Query()], request: Request) -> SearchResult:
-        """The pictures that match words best."""
+        """The pictures that match words best, or pictures of the index, or both."""
         return await found(params, [], request.scope[PREFIX])
 
     @router.post("/v1/search", tags=["search"])
@@ -140,11 +143,18 @@ def routes(service: Service, requests: Requests, metrics: Metrics) -> APIRouter:
             404: {"model": Problem, "description": "No such picture, or its file is gone."},
         },
     )
-    async def picture(row: Row, size: Annotated[Literal["small", "large"], Query()] = "small") -> Response:
-        """A picture of the index, as a new JPEG of at most 320 (small) or 1,280 pixels (large)."""
-        side = pictures.SMALL if size == "small" else pictures.LARGE
-        content = await requests.run(lambda: service.picture(row, side))
+    async def picture(row: Row, size: Annotated[pictures.Size, Query()] = "small") -> Response:
+        """A picture of the index, as a new JPEG: at most 320 pixels (small), 1,280 (large), or its own size (full)."""
+        content = await requests.run(lambda: service.picture(row, size))
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})
+
+    @router.get(
+        "/v1/pictures/{row}/details", tags=["search"],
+        responses={404: {"model": Problem, "description": "No such picture."}},
+    )  # fmt: skip
+    async def details(row: Row) -> Details:
+        """What the index knows of a picture: its texts, keywords, location, camera, source and licence."""
+        return await requests.run(lambda: service.details(row))
 
     @router.get("/v1/model", tags=["service"])
     async def model() -> ModelFacts:

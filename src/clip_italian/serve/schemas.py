@@ -10,6 +10,7 @@ from clip_italian import languages
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 # OpenAPI's date-time has a zone, a picture's date has none.
 LocalTime = Annotated[datetime, WithJsonSchema({"type": "string", "description": "Local time: 2024-06-01T18:30:00."})]
+Row = Annotated[int, Field(ge=0, lt=2**63, description="Permanent number of a picture, from a search.")]
 
 
 class Problem(BaseModel):
@@ -25,6 +26,7 @@ class SearchParams(BaseModel):
 
     text: list[Text] = Field([], description="Words, in the language of the service.")
     unlike: list[Text] = Field([], alias="not", description="Words for what should not be there.")
+    like: list[Row] = Field([], description="Rows of pictures of the index: what is found is similar to them.")
     k: int = Field(12, ge=1, description="How many pictures.")
     skip: int = Field(0, ge=0, description="Skip this many of the best: for pages.")
     folder: Text | None = Field(None, description="Only pictures below this folder of an indexed folder.")
@@ -46,13 +48,15 @@ class SearchParams(BaseModel):
 class Picture(BaseModel):
     """A picture found: rank from 1, cosine, and the probability of a match where the index is calibrated.
 
-    `row` is its permanent number; `picture` is its path on the service, after --root-path if set. `copies` are rows
-    that show the same picture. `taken` is local time without a zone, coordinates are in degrees; null where unknown.
+    `row` is its permanent number; `picture` is its path on the service, after --root-path if set. `folder` holds it,
+    below an indexed folder; empty for none. `copies` are rows that show the same picture. `taken` is local time without
+    a zone, coordinates are in degrees; null where unknown.
     """
 
     rank: int
     row: int
     id: str
+    folder: str
     picture: str
     score: float
     probability: float | None
@@ -60,6 +64,20 @@ class Picture(BaseModel):
     taken: LocalTime | None
     latitude: float | None
     longitude: float | None
+
+
+class Details(BaseModel):
+    """What the index knows of a picture beside what a search gives; null where it is not known."""
+
+    caption: str | None
+    title: str | None
+    description: str | None
+    keywords: list[str] | None
+    location: str | None
+    camera: str | None
+    source: str | None
+    license: str | None
+    page: str | None
 
 
 class SearchResult(BaseModel):

@@ -4,7 +4,7 @@ import base64
 import logging
 from collections.abc import Sequence
 from importlib import metadata
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ from clip_italian.search.locate import locate, overlay
 from clip_italian.search.query import Query, find
 from clip_italian.serve import pictures
 from clip_italian.serve.encoder import SharedEncoder
-from clip_italian.serve.schemas import Box, Health, Label, ModelFacts, Picture, SearchParams
+from clip_italian.serve.schemas import Box, Details, Health, Label, ModelFacts, Picture, SearchParams
 from clip_italian.serve.settings import Limits
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class Service:
     def search(self, params: SearchParams, uploads: Sequence[bytes]) -> tuple[list[Picture], int]:
         """The pictures found, and the number of all pictures. Raises UsageError and PictureError."""
         index = self.index.current()
-        query = Query(tuple(params.text), tuple(self._decoded(uploads)), tuple(params.unlike), words=params.words)
+        texts, unlike, examples = tuple(params.text), tuple(params.unlike), tuple(self._decoded(uploads))
+        query = Query(texts, examples, unlike, words=params.words, rows=tuple(params.like))
         equal = (("license", params.license),) if params.license else ()
         circle = near("near", params.near, params.within) if params.near else None
         where = Filter(
@@ -98,21 +99,29 @@ class Service:
         )  # fmt: skip
         return [_shown(hit) for hit in hits], len(index)
 
-    def picture(self, row: int, side: int) -> bytes:
-        """A picture of the index as a JPEG of at most `side` pixels. Raises NotThereError."""
+    def picture(self, row: int, size: pictures.Size) -> bytes:
+        """A picture of the index as a JPEG. Raises NotThereError."""
         index = self.index.current()
-        key = (index.manifest.generation, row, side)
+        key = (index.manifest.generation, row, size)
         content = self._cache.get(key)
         if content is None:
             hit = index.hit(row)
             if hit is None:
                 raise NotThereError(f"no picture {row} in the index")
             try:
-                content = pictures.of_hit(hit, side)
+                content = pictures.of_hit(hit, size)
             except PictureError as error:  # its message holds a path of this machine
                 raise NotThereError(f"the file of picture {row} is gone or damaged") from error
-            self._cache.put(key, content)
+            if size != "full":
+                self._cache.put(key, content)
         return content
+
+    def details(self, row: int) -> Details:
+        """What the index knows of a picture. Raises NotThereError."""
+        found = self.index.current().details(row)
+        if found is None:
+            raise NotThereError(f"no picture {row} in the index")
+        return Details(**found)
 
     def classify(self, upload: bytes, labels: Sequence[str], each: bool) -> list[Label]:
         """All labels, most probable first. Raises UsageError and PictureError."""
@@ -176,7 +185,8 @@ def shown_name(model: str) -> str:
 
 def _shown(hit: Hit) -> Picture:
     return Picture(
-        rank=hit.rank, row=hit.row, id=_shown_id(hit.id), picture=f"/v1/pictures/{hit.row}",
+        rank=hit.rank, row=hit.row, id=_shown_id(hit.id), folder=_shown_folder(hit.inside),
+        picture=f"/v1/pictures/{hit.row}",
         score=round(hit.score, 4), probability=None if hit.probability is None else round(hit.probability, 4),
         copies=[copy.row for copy in hit.copies], taken=hit.taken, latitude=hit.latitude, longitude=hit.longitude,
     )  # fmt: skip
@@ -186,3 +196,9 @@ def _shown_id(given: str) -> str:
     """An id, of which only the last part is shown where it is an absolute path of this machine."""
     path = PurePath(given)
     return path.name if path.is_absolute() else given
+
+
+def _shown_folder(inside: str) -> str:
+    """The folder of a path below an indexed folder; empty for none, and for a place outside."""
+    folder = PurePosixPath(inside).parent
+    return "" if folder.parts[:1] in ((), ("/",), ("..",)) else str(folder)
