@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clip_italian import languages
@@ -70,11 +71,21 @@ def folder(library):
     return library[1]
 
 
-def served(folder, encoder, keys=(), origins=(), names=("testserver",), language=ITALIAN, **limits):
+def exif(moment, place=None):
+    """EXIF of a camera: date and time, and the degrees, minutes and seconds north and east."""
+    made = Image.Exif()
+    made[0x0110] = "Pinhole 3"
+    made.get_ifd(0x8769)[0x9003] = moment
+    if place:
+        made.get_ifd(0x8825).update({1: "N", 2: place[0], 3: "E", 4: place[1]})
+    return made
+
+
+def served(folder, encoder, keys=(), origins=(), names=("testserver",), language=ITALIAN, places=True, **limits):
     """A client of a service; `with` starts and stops it."""
     metrics = Metrics()
     shared = SharedEncoder(encoder, metrics.observe_batch)
-    service = Service(ServedIndex(folder, shared), shared, "tiny", language, Limits(**limits))
+    service = Service(ServedIndex(folder, shared), shared, "tiny", language, Limits(**limits), places)
     client = TestClient(
         create(service, access("127.0.0.1", keys, origins, names), metrics), raise_server_exceptions=False
     )

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 from clip_italian.errors import UsageError, UserError
+from clip_italian.search import update
 from clip_italian.serve.settings import access, read_keys
-from tests.serve.conftest import upload
+from tests.conftest import draw_shape
+from tests.serve.conftest import exif, served, upload
 from tests.wait import until
 
 KEY = "0123456789abcdef"
+CITY = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:City="Milano"/></rdf:RDF></x:xmpmeta>"""
 
 
 def test_keys(start, photos):
@@ -106,6 +110,28 @@ def test_answers_hold_no_path_of_this_machine(alters, client, tmp_path, photos, 
     for text in (*texts, answer.text):
         assert str(tmp_path) not in text
         assert "Traceback" not in text
+
+
+def test_places_can_be_kept_out_of_answers(tmp_path, encoder):
+    (tmp_path / "photos").mkdir()
+    draw_shape("cerchio", "red", 1).save(
+        tmp_path / "photos" / "a.jpg", exif=exif("2019:08:12 14:30:00", ((45.0, 27.0, 36.0), (9.0, 11.0, 24.0)))
+    )
+    (tmp_path / "photos" / "a.jpg.xmp").write_text(CITY, encoding="utf-8")
+    update.build(tmp_path / "idx", [tmp_path / "photos"], update.Model(encoder, "tiny"))
+    for places in (True, False):
+        with served(tmp_path / "idx", encoder, places=places) as client:
+            (hit,) = client.get("/v1/search?text=gatto").json()["hits"]
+            assert hit["taken"] == "2019-08-12T14:30:00"
+            assert (hit["latitude"], hit["longitude"]) == ((45.46, 9.19) if places else (None, None))
+            details = client.get(f"{hit['picture']}/details").json()
+            assert "error" not in details, details
+            assert (details["camera"], details["location"]) == ("Pinhole 3", "Milano" if places else None)
+            near = client.get("/v1/search?text=gatto&near=45.46,9.19")
+            assert near.status_code == (200 if places else 422)
+    assert access("127.0.0.1", [], [], []).places
+    assert not access("127.0.0.1", [KEY], [], []).places
+    assert access("127.0.0.1", [KEY], [], [], places=True).places
 
 
 class Slow:

@@ -34,6 +34,10 @@ def serve(
         str,
         typer.Option("--root-path", metavar="PATH", help="Path prefix added by a proxy, like /photos."),
     ] = "",
+    places: Annotated[
+        bool | None,
+        typer.Option("--places/--no-places", help="Say where pictures were taken. Default: only without --keys."),
+    ] = None,
     language: Annotated[str, typer.Option(help="Language of labels and example queries.")] = languages.DEFAULT,
     max_upload: Annotated[
         int, typer.Option("--max-upload", min=1, help="Maximum size of a request, in megabytes.")
@@ -60,7 +64,7 @@ def serve(
 
     Example: clip-italian serve --index photos.idx --port 7860
     """
-    access = settings.access(host, settings.read_keys(keys) if keys else [], cors or [], hostname or [])
+    access = settings.access(host, settings.read_keys(keys) if keys else [], cors or [], hostname or [], places)
     prefix = settings.prefix(root_path)
     limits = settings.Limits(
         body_bytes=max_upload * 1_000_000, picture_pixels=max_pixels * 1_000_000, requests=max_requests,

@@ -37,15 +37,16 @@ class Address:
 
 
 def service(
-    folder: Path, model: str | None, engine: Engine, language: str, limits: Limits, metrics: Metrics
-) -> Service:
+    folder: Path, model: str | None, engine: Engine, language: str, limits: Limits, metrics: Metrics,
+    places: bool = True,
+) -> Service:  # fmt: skip
     """Open an index and load its model, or another folder of the same one. Raises UserError."""
     words = languages.get(language)
     name = model if model is not None else read_manifest(folder).model_name
     loaded = load(name, engine=engine)
     loaded.encode_text([words.prompts[0]])  # loads what texts need now, so that damage shows and no request waits
     encoder = SharedEncoder(loaded, metrics.observe_batch)
-    return Service(ServedIndex(folder, encoder), encoder, shown_name(name), words, limits)
+    return Service(ServedIndex(folder, encoder), encoder, shown_name(name), words, limits, places)
 
 
 def serve(
@@ -60,7 +61,7 @@ def serve(
     listening = listen(address)
     metrics = Metrics()
     with listening:
-        served = service(folder, model, engine, language, limits, metrics)
+        served = service(folder, model, engine, language, limits, metrics, access.places)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         # Requests are not logged: what people search for is private. limit_concurrency is of connections, most of
         # them idle; `middleware.Requests` bounds the requests.

@@ -65,15 +65,15 @@ class ServedIndex:
 class Service:
     """A model and an index; `name` is the model's name in responses. Threads may share it.
 
-    `watcher` keeps the index up to date, if any does.
+    `places`: responses say where pictures were taken. `watcher` keeps the index up to date, if any does.
     """
 
     def __init__(
         self, index: ServedIndex, encoder: SharedEncoder, name: str, language: Language, limits: Limits,
-        watcher: "Watcher | None" = None,
+        places: bool = True, watcher: "Watcher | None" = None,
     ) -> None:  # fmt: skip
         self.index, self.encoder, self.name, self.language, self.limits = index, encoder, name, language, limits
-        self.watcher = watcher
+        self.places, self.watcher = places, watcher
         self._cache = pictures.Cache(limits.cache_bytes)
 
     def search(self, params: SearchParams, uploads: Sequence[bytes]) -> tuple[list[Picture], int]:
@@ -82,6 +82,8 @@ class Service:
         texts, unlike, examples = tuple(params.text), tuple(params.unlike), tuple(self._decoded(uploads))
         query = Query(texts, examples, unlike, words=params.words, rows=tuple(params.like))
         equal = (("license", params.license),) if params.license else ()
+        if params.near and not self.places:
+            raise UsageError("near: this service does not say where pictures were taken; start it with --places")
         circle = near("near", params.near, params.within) if params.near else None
         where = Filter(
             params.folder,
@@ -97,7 +99,7 @@ class Service:
             query, self.encoder, index, params.k, skip=params.skip, where=None if where == Filter() else where,
             group=not params.copies, exact=params.exact,
         )  # fmt: skip
-        return [_shown(hit) for hit in hits], len(index)
+        return [_shown(hit, self.places) for hit in hits], len(index)
 
     def picture(self, row: int, size: pictures.Size) -> bytes:
         """A picture of the index as a JPEG. Raises NotThereError."""
@@ -121,7 +123,7 @@ class Service:
         found = self.index.current().details(row)
         if found is None:
             raise NotThereError(f"no picture {row} in the index")
-        return Details(**found)
+        return Details(**found if self.places else found | {"location": None})
 
     def classify(self, upload: bytes, labels: Sequence[str], each: bool) -> list[Label]:
         """All labels, most probable first. Raises UsageError and PictureError."""
@@ -183,12 +185,13 @@ def shown_name(model: str) -> str:
     return Path(model).resolve().name if Path(model).exists() else model
 
 
-def _shown(hit: Hit) -> Picture:
+def _shown(hit: Hit, places: bool) -> Picture:
     return Picture(
         rank=hit.rank, row=hit.row, id=_shown_id(hit.id), folder=_shown_folder(hit.inside),
         picture=f"/v1/pictures/{hit.row}",
         score=round(hit.score, 4), probability=None if hit.probability is None else round(hit.probability, 4),
-        copies=[copy.row for copy in hit.copies], taken=hit.taken, latitude=hit.latitude, longitude=hit.longitude,
+        copies=[copy.row for copy in hit.copies], taken=hit.taken,
+        latitude=hit.latitude if places else None, longitude=hit.longitude if places else None,
     )  # fmt: skip
 
 

@@ -35,15 +35,22 @@ class Access:
 
     `origins` are web sites whose pages may call the API (CORS). `hosts` are the allowed host names, None for any. They
     prevent other web sites from reading responses by pointing a name of theirs at this machine (DNS rebinding).
+    `places`: responses say where pictures were taken.
     """
 
     keys: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     hosts: frozenset[str] | None = None
+    places: bool = True
 
 
-def access(host: str, keys: Sequence[str], origins: Sequence[str], names: Sequence[str]) -> Access:
-    """The rules for a service at this address; raises UsageError where everyone in the network could use it."""
+def access(
+    host: str, keys: Sequence[str], origins: Sequence[str], names: Sequence[str], places: bool | None = None
+) -> Access:
+    """The rules for a service at this address; raises UsageError where everyone in the network could use it.
+
+    `places` None: only without keys, that is, on this machine.
+    """
     if not keys and not is_loopback(host):
         raise UsageError(
             f"--host {host}: others can reach it; give --keys FILE with one key a line, or stay at 127.0.0.1"
@@ -52,7 +59,7 @@ def access(host: str, keys: Sequence[str], origins: Sequence[str], names: Sequen
         if origin != "*" and not origin.startswith(("http://", "https://")):
             raise UsageError(f"--cors {origin}: an origin looks like https://example.org")
     known = frozenset({"localhost", "127.0.0.1", "::1", host, *(name.lower() for name in names)})
-    return Access(tuple(keys), tuple(origins), None if keys else known)
+    return Access(tuple(keys), tuple(origins), None if keys else known, not keys if places is None else places)
 
 
 def prefix(path: str) -> str:
