@@ -54,8 +54,8 @@ def test_every_address_of_a_page_leads_to_something(client, place):
     assert {address: proxied.get(address).status_code for address in found} == dict.fromkeys(found, 200)
 
 
-def test_the_script_asks_below_the_page(client):
-    script = behind(client).get(HOME + "page.js").text
+def test_the_scripts_ask_below_the_page(client):
+    script = "".join(behind(client).get(HOME + name).text for name in ("page.js", "search.js"))
     asked = re.findall(r"[\"'`](/?v1/[^\"'`]*)", script)
     assert {re.split(r"[?$]", one)[0] for one in asked} == {
         "v1/search", "v1/pictures/", "v1/classify", "v1/locate", "v1/model",

@@ -22,7 +22,7 @@ CITY = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.
 
 def test_keys(start, photos):
     client = start(keys=[KEY, "another key of mine"])
-    for path in ("/", "/docs", "/page.js", "/page.css", "/openapi.json", "/health"):
+    for path in ("/", "/docs", "/page.js", "/search.js", "/page.css", "/openapi.json", "/health"):
         assert client.get(path).status_code == 200
     for path in ("/v1/search?text=gatto", "/v1/model", "/v1/pictures/1", "/v1/pictures/1/details", "/metrics"):
         for headers in ({}, {"X-API-Key": KEY[:-1]}, {"X-API-Key": ""}, {"Authorization": f"Basic {KEY}"}):
@@ -69,7 +69,7 @@ def test_every_answer_keeps_browsers_strict(client, path):
 
 
 def test_pages_hold_nothing_from_elsewhere(client):
-    for path in ("/", "/docs", "/page.css", "/page.js"):
+    for path in ("/", "/docs", "/page.css", "/page.js", "/search.js"):
         text = client.get(path).text
         assert not re.search(r"(src|href)=\"(https?:)?//|url\(|@import|<style|style=|<script>| on\w+=", text)
 
@@ -129,6 +129,7 @@ def test_places_can_be_kept_out_of_answers(tmp_path, encoder):
             assert (details["camera"], details["location"]) == ("Pinhole 3", "Milano" if places else None)
             near = client.get("/v1/search?text=gatto&near=45.46,9.19")
             assert near.status_code == (200 if places else 422)
+            assert ("<label hidden>" in client.get("/").text) != places
     assert access("127.0.0.1", [], [], []).places
     assert not access("127.0.0.1", [KEY], [], []).places
     assert access("127.0.0.1", [KEY], [], [], places=True).places

@@ -41,7 +41,7 @@ def create(service: Service, access: Access, metrics: Metrics, prefix: str = "")
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
     app.include_router(api.routes(service, requests, metrics))
-    app.include_router(page.routes(app, service.language))
+    app.include_router(page.routes(app, service))
     _add_error_handlers(app)
     # Outermost, so that Starlette's own error responses pass through them as well.
     guarded: ASGIApp = Guard(app, access, limits, requests)

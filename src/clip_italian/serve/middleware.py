@@ -33,7 +33,7 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 # Open without a key: the page, which contains no data, and the health check.
-_OPEN = frozenset({"/", "/health", "/docs", "/openapi.json", "/page.css", "/page.js"})
+_OPEN = frozenset({"/", "/health", "/docs", "/openapi.json", "/page.css", "/page.js", "/search.js"})
 PREFIX = "clip_italian.prefix"  # key in the scope: the prefix of the service's paths in public addresses
 
 

@@ -7,21 +7,24 @@ from fastapi import APIRouter, FastAPI, Response
 
 from clip_italian import pages
 from clip_italian.languages import Language
+from clip_italian.search.filters import WITHIN
+from clip_italian.serve.service import Service
 
 _TEMPLATES = Path(pages.__file__).parent / "templates" / "serve"
 _ENGLISH, _ENGLISH_NAME = "en", "English"
 _HINTS = ("unlike_hint", "labels_hint", "where_hint")
 
 
-def routes(app: FastAPI, language: Language) -> APIRouter:
-    """The routes /, /docs, and the style and script of both."""
-    router = APIRouter(include_in_schema=False)
+def routes(app: FastAPI, service: Service) -> APIRouter:
+    """The routes /, /docs, and the style and scripts of both."""
+    router, language = APIRouter(include_in_schema=False), service.language
     queries = (*language.paper_queries, *language.example_queries[:4])
     words = page_words(language)
     first = next(iter(words))
     home = pages.render(
-        "serve/page.html", words=words, start=words[first], spoken=first, language=language, queries=queries
-    )
+        "serve/page.html", words=words, start=words[first], spoken=first, language=language, queries=queries,
+        skip=service.limits.skip, places=service.places, radius=WITHIN,
+    )  # fmt: skip
 
     def fixed(path: str, media_type: str, content: str) -> None:
         @router.get(path)
@@ -29,8 +32,9 @@ def routes(app: FastAPI, language: Language) -> APIRouter:
             return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
 
     fixed("/", "text/html", home)
-    fixed("/page.css", "text/css", (_TEMPLATES / "page.css").read_text(encoding="utf-8"))
-    fixed("/page.js", "text/javascript", (_TEMPLATES / "page.js").read_text(encoding="utf-8"))
+    for name in ("page.css", "page.js", "search.js"):
+        media_type = "text/css" if name.endswith(".css") else "text/javascript"
+        fixed(f"/{name}", media_type, (_TEMPLATES / name).read_text(encoding="utf-8"))
 
     @router.get("/docs")
     async def docs() -> Response:

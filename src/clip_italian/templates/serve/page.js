@@ -4,7 +4,6 @@ const $ = (selector, inside = document) => inside.querySelector(selector);
 const $$ = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 const words = JSON.parse($("#words").textContent);
 const searched = $("#words").dataset.searched; // the language of queries and labels
-const page = 24;
 
 // What is remembered: language for good, the key until the browser is closed. Both may be forbidden.
 const remember = (store, name, value) => { try { store.setItem(name, value); } catch { /* then not */ } };
@@ -25,6 +24,7 @@ function speak() {
   document.documentElement.lang = language;
   for (const element of $$("[data-word]")) element.textContent = say(element.dataset.word);
   for (const element of $$("[data-hint]")) element.placeholder = say(element.dataset.hint);
+  for (const element of $$("[data-label]")) element.ariaLabel = say(element.dataset.label);
   for (const draw of redraw.values()) draw();
 }
 
@@ -34,8 +34,16 @@ $("#language").addEventListener("click", () => {
   speak();
 });
 
+// How the reader writes numbers and dates: as the browser is set, where that is the language of the page.
+const locale = () => navigator.languages.find((one) => one.split("-")[0] === language) ?? language;
+
 const number = (value, digits = 0) =>
-  value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  value.toLocaleString(locale(), { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+// A day or moment of the API, which has no zone: it is that of the place.
+const day = (moment, dateStyle = "medium", timeStyle = undefined) =>
+  new Intl.DateTimeFormat(locale(), { dateStyle, timeStyle, timeZone: "UTC" })
+    .format(new Date(moment.includes("T") ? `${moment}Z` : moment));
 
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -83,14 +91,19 @@ function askKey() {
 $("#ask-key").addEventListener("cancel", () => { $("#key").value = ""; });
 
 // Where a picture of the index is. Like all addresses here it starts at the page's own: a proxy may put a prefix before.
-const address = (hit, size) => `v1/pictures/${hit.row}?size=${size}`;
+const address = (row, size) => `v1/pictures/${row}?size=${size}`;
 
 // A picture of the index; with a key it cannot be an address alone.
 async function show(image, address) {
-  if (!key) { image.src = address; return; }
-  const blob = await (await call(address)).blob();
-  image.src = URL.createObjectURL(blob);
-  image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
+  if (key) showFile(image, await (await call(address)).blob());
+  else image.src = address;
+}
+
+// A picture that was uploaded, or fetched.
+function showFile(image, file) {
+  const source = URL.createObjectURL(file);
+  image.addEventListener("load", () => URL.revokeObjectURL(source), { once: true });
+  image.src = source;
 }
 
 // ---- panels
@@ -120,7 +133,7 @@ async function ask(panel, work) {
   const alert = $(".error", panel);
   redraw.delete(alert);
   alert.hidden = true;
-  const wait = setTimeout(() => tell(panel, () => [say("working")]), 150);
+  const wait = setTimeout(() => { if (running.get(panel) === mine) tell(panel, () => [say("working")]); }, 150);
   try {
     const draw = await work();
     clearTimeout(wait);
@@ -136,26 +149,28 @@ async function ask(panel, work) {
 
 const timing = (answer) => [say("took", { ms: number(answer.milliseconds) }), say("answered", { model: answer.model })];
 
-// ---- tabs: arrows move between them, the address remembers which one
+// ---- tabs: arrows move between them, the address remembers which one, and after a "?" what was searched for
 
 const tabs = $$("[role=tab]");
+const chosen = () => location.hash.slice(1).split("?")[0];
 
 function open(id, focus = false) {
-  const chosen = tabs.find((tab) => tab.getAttribute("aria-controls") === id) ?? tabs[0];
+  const opened = tabs.find((tab) => tab.getAttribute("aria-controls") === id) ?? tabs[0];
   for (const tab of tabs) {
-    const is = tab === chosen;
+    const is = tab === opened;
     tab.setAttribute("aria-selected", is);
     tab.tabIndex = is ? 0 : -1;
     $(`#${tab.getAttribute("aria-controls")}`).hidden = !is;
   }
-  if (focus) chosen.focus();
-  if (chosen.id === "tab-model") drawModel();
+  if (focus) opened.focus();
+  if (opened.id === "tab-model") drawModel();
 }
 
 for (const [at, tab] of tabs.entries()) {
   const go = (to, focus) => {
-    const id = tabs[(to + tabs.length) % tabs.length].getAttribute("aria-controls");
-    history.replaceState(null, "", `#${id}`);
+    const tab = tabs[(to + tabs.length) % tabs.length], id = tab.getAttribute("aria-controls");
+    const leaves = location.hash.startsWith("#search?") && id !== "search"; // "back" leads to the search again
+    history[leaves ? "pushState" : "replaceState"](history.state, "", `#${tab.dataset.address ?? id}`);
     open(id, focus);
   };
   tab.addEventListener("click", () => go(at, false));
@@ -164,22 +179,26 @@ for (const [at, tab] of tabs.entries()) {
     if (to !== undefined) { event.preventDefault(); go(to, true); }
   });
 }
-addEventListener("hashchange", () => open(location.hash.slice(1)));
+addEventListener("hashchange", () => open(chosen()));
 
 // ---- uploads
 
 function upload(id) {
   const zone = $(`#${id}`), input = $("input", zone), figure = $("figure", zone), image = $("img", zone);
+  let row = null; // a picture of the index, instead of a file
   const changed = () => {
     const file = input.files[0];
-    if (image.src) URL.revokeObjectURL(image.src);
-    figure.hidden = !file;
-    if (file) { image.src = URL.createObjectURL(file); image.alt = file.name; } else image.removeAttribute("src");
+    if (file) row = null;
+    figure.hidden = !file && !row;
+    if (file) { showFile(image, file); image.alt = file.name; }
+    else if (row) { show(image, address(row, "small")).catch(() => {}); image.alt = say("picture"); }
+    else image.removeAttribute("src");
   };
-  const put = (file) => {
+  const put = (file, given = null) => {
     const transfer = new DataTransfer();
     if (file) transfer.items.add(file);
     input.files = transfer.files;
+    row = given;
     changed();
   };
   input.addEventListener("change", changed);
@@ -193,104 +212,8 @@ function upload(id) {
     zone.classList.remove("over");
     if (event.dataTransfer.files.length) put(event.dataTransfer.files[0]);
   });
-  return { get file() { return input.files[0]; }, put };
+  return { get file() { return input.files[0] ?? null; }, get row() { return row; }, put };
 }
-
-// ---- search
-
-const search = $("#search"), like = upload("like");
-let asked = null; // what the pictures shown belong to: parameters and picture
-
-function searchAgain() {
-  const form = new FormData($("form", search));
-  const parameters = new URLSearchParams({ k: page });
-  for (const name of ["text", "not", "folder", "since", "until"]) {
-    const value = (form.get(name) ?? "").trim();
-    if (value) parameters.set(name, value);
-  }
-  if (!parameters.has("text") && !like.file) { complain(search, "need_query"); return; }
-  asked = { parameters, file: like.file, shown: 0 };
-  return fetchHits();
-}
-
-function fetchHits() {
-  const mine = asked;
-  return ask(search, async () => {
-    mine.parameters.set("skip", mine.shown);
-    const body = new FormData();
-    if (mine.file) body.append("picture", mine.file);
-    const options = mine.file ? { method: "POST", body } : {};
-    const answer = await (await call(`v1/search?${mine.parameters}`, options)).json();
-    return () => drawHits(mine, answer);
-  });
-}
-
-function drawHits(mine, answer) {
-  const list = $(".hits", search), empty = $(".empty", search);
-  if (!mine.shown) list.replaceChildren();
-  list.append(...answer.hits.map(drawHit));
-  mine.shown += answer.hits.length;
-  $("#more").hidden = answer.hits.length < page;
-  empty.hidden = mine.shown > 0;
-  empty.dataset.word = "none";
-  empty.textContent = say("none");
-  tell(search, () => [say("found", { count: number(mine.shown), total: number(answer.pictures) }), ...timing(answer)]);
-}
-
-function drawHit(hit) {
-  const image = element("img", { alt: "", loading: "lazy" });
-  const notes = element("span", { className: "about" });
-  const gone = () => image.replaceWith(element("span", { className: "gone", textContent: say("gone") }));
-  image.addEventListener("error", gone, { once: true });
-  show(image, address(hit, "small")).catch(gone);
-  const draw = () => {
-    const lines = [say("score", { score: number(hit.score, 3) })];
-    if (hit.probability !== null) lines.push(say("probability", { percent: number(100 * hit.probability) }));
-    if (hit.copies.length) lines.push(say("copies", { count: hit.copies.length }));
-    notes.replaceChildren(element("b", { textContent: hit.id }), lines.join(" · "));
-  };
-  draw();
-  redraw.set(notes, draw);
-  const button = element("button", { type: "button" }, image, notes);
-  button.addEventListener("click", () => view(hit));
-  return element("li", {}, button);
-}
-
-$("form", search).addEventListener("submit", (event) => { event.preventDefault(); searchAgain(); });
-$("#more").addEventListener("click", fetchHits);
-for (const chip of $$(".chip")) {
-  chip.addEventListener("click", () => { $("#query").value = chip.textContent; like.put(null); searchAgain(); });
-}
-
-// ---- one picture, large
-
-const viewer = $("#viewer");
-let viewed = null;
-
-function view(hit) {
-  viewed = hit;
-  const image = $("img", viewer);
-  image.removeAttribute("src");
-  image.alt = hit.id;
-  $("#viewer-name").textContent = hit.id;
-  show(image, address(hit, "large")).catch(() => viewer.close());
-  viewer.showModal();
-}
-
-$("#close").addEventListener("click", () => viewer.close());
-viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
-$("#similar").addEventListener("click", () => {
-  viewer.close();
-  ask(search, async () => {
-    const blob = await (await call(address(viewed, "large"))).blob();
-    return () => {
-      like.put(new File([blob], "picture.jpg", { type: "image/jpeg" }));
-      $("#query").value = "";
-      $("details", search).open = true;
-      searchAgain();
-    };
-  });
-});
 
 // ---- classify
 
@@ -378,4 +301,4 @@ function drawModel() {
 }
 
 speak();
-open(location.hash.slice(1) || "search");
+open(chosen());
