@@ -116,6 +116,18 @@ def test_takeout_and_exiftool(tmp_path):
     assert metadata.read(path, path) == NOTHING | expected
 
 
+def test_captions_beside_a_picture_are_its_description(tmp_path):
+    path = tmp_path / "a.jpg"
+    noise(1).save(path)
+    (tmp_path / "a.txt").write_text("\n  un gatto  nero\nun micio\n")
+    assert metadata.read(path, path) == NOTHING | {"description": "un gatto nero"}
+    (tmp_path / "a.jpg.json").write_text('{"captions": ["due gatti", 3], "description": "x y"}')
+    assert metadata.read(path, path) == NOTHING | {"description": "due gatti"}
+    (tmp_path / "a.jpg.json").write_bytes(b"{broken")
+    (tmp_path / "a.txt").write_bytes(b"\0")
+    assert metadata.read(path, path) == NOTHING
+
+
 def test_texts_that_are_too_long_are_cut_or_left_out(tmp_path):
     path = tmp_path / "a.jpg"
     noise(1).save(path)

@@ -12,6 +12,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from clip_italian.pictures.coordinates import Point, degrees, point
 from clip_italian.pictures.decoding import SUFFIXES
 from clip_italian.sources import xmp
 from clip_italian.sources.facts import Facts, camera_name, place_name, tag_levels
-from clip_italian.sources.text import decode
+from clip_italian.sources.text import decode, one_line
 
 # Larger sidecars are not read.
 MOST_BYTES = {".json": 1 << 22, ".txt": 1 << 20, ".xmp": xmp.MOST_BYTES}
@@ -68,12 +69,16 @@ def beside(picture: Path) -> Sidecars:
 
 
 def facts(picture: Path) -> list[Facts]:
-    """Metadata in the sidecars of a picture, XMP before JSON; those that cannot be read are left out."""
+    """Metadata in the sidecars of a picture, XMP before JSON and text; those that cannot be read are left out.
+
+    Captions in JSON, and the first line of a text, are descriptions.
+    """
     found = beside(picture)
+    kinds = ((found.xmp, xmp.read), (found.json, _read_json), (found.txt, _read_text))
     read: list[Facts] = []
-    for path in (*found.xmp, *found.json):
+    for path, reader in ((path, reader) for paths, reader in kinds for path in paths):
         try:
-            read.append(xmp.read(content(path)) if path in found.xmp else read_json(json_object(content(path))))
+            read.append(reader(content(path)))
         except (OSError, ValueError):
             continue
     return read
@@ -126,6 +131,18 @@ def read_json(data: dict[str, Any]) -> Facts:
         camera=camera_name(make, model) if isinstance(make, str) and isinstance(model, str) else None,
         taken=next(filter(None, moments), None),
     )
+
+
+def _read_json(raw: bytes) -> Facts:
+    data = json_object(raw)
+    captions = [data.get("caption"), *(data["captions"] if isinstance(data.get("captions"), list) else ())]
+    found = read_json(data)
+    return replace(found, descriptions=(*(one for one in captions if isinstance(one, str)), *found.descriptions))
+
+
+def _read_text(raw: bytes) -> Facts:
+    lines = map(one_line, decode(raw).splitlines())
+    return Facts(descriptions=tuple(filter(None, lines))[:1])
 
 
 def _words(value: Any) -> list[str]:
