@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, PngImagePlugin
 
+from clip_italian.errors import UserError
 from clip_italian.files.digests import sha256_of
+from clip_italian.pictures.coordinates import Point
 from clip_italian.search import metadata, update
-from clip_italian.search.filters import Filter
+from clip_italian.search.filters import Filter, Near
 from clip_italian.search.index import Index
 from clip_italian.search.schema import CONTENT
 from clip_italian.search.storage import NAMES_FILE, ROWS_FILE
@@ -292,7 +294,14 @@ def test_an_older_index_is_searched_and_turned_into_this_format_without_embeddin
     query = np.eye(24)[0]
     found = Index.open(index).search(query, 20)
     assert len(found) == 13 and all(hit.taken is None for hit in found)
-    assert Index.open(index).search(query, 20, where=Filter(camera="NIKON")) == []
+    for where, lacking in (
+        (Filter(camera="NIKON"), "camera"),
+        (Filter(keywords=("mare",)), "keywords"),
+        (Filter(near=Near(Point(45.46, 9.19), 20)), "latitude, longitude"),
+        (Filter(equal=(("location", "Roma"),)), "location"),
+    ):
+        with pytest.raises(UserError, match=f"without {lacking} to filter by; run clip-italian index build again"):
+            Index.open(index).search(query, 20, where=where)
     assert len(Index.open(index).search(query, 20, where=Filter(since=date(2000, 1, 1)))) == 13
     (annotated / "06.png").unlink()
     update.remove(index, ["06.png"])

@@ -18,10 +18,12 @@ from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import decode, decode_bytes, read_bytes
 from clip_italian.pictures.phash import alike, unpacked
 from clip_italian.search.filters import Filter
-from clip_italian.search.schema import Manifest, absolute_path
+from clip_italian.search.schema import CONTENT, Manifest, absolute_path
 from clip_italian.search.storage import MANIFEST_FILE, FolderStore, Match, Store, read_manifest
 from clip_italian.search.words import fused, reader
 
+# Columns that rows of format 2 do not have.
+_SINCE_FORMAT_3 = frozenset(CONTENT.names[CONTENT.names.index("taken") + 1 :])
 # Rows of each ranking, by look and by words, that are fused: pages of a search then fit together.
 _DEPTH = 100
 
@@ -153,6 +155,8 @@ class Index:
         """
         if k < 1 or skip < 0:
             raise UserError(f"{k} pictures after {skip}: ask for at least one, after none or more")
+        if where is not None:
+            self._check_filter(where)
         unit = None if query is None else self._unit(query)
         wanted = self._words(words)
         if unit is None and not wanted:
@@ -183,6 +187,15 @@ class Index:
         if not 0 < length < np.inf:
             raise UserError("the query's embedding is zero or no number; the model cannot be searched with")
         return np.asarray(query / length, np.float32)
+
+    def _check_filter(self, where: Filter) -> None:
+        """Raise UserError for a filter by metadata that an index of an older format does not have."""
+        lacking = _SINCE_FORMAT_3.intersection(where.columns) if self.manifest.format < 3 else ()
+        if lacking:
+            raise UserError(
+                f"{self.folder}: this index is of an older format, without {', '.join(sorted(lacking))} to filter by; "
+                "run clip-italian index build again"
+            )
 
     def _words(self, text: str) -> list[str]:
         """The words of a text as this index compares them. Raises UserError where an index has no words."""
