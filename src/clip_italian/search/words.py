@@ -41,6 +41,7 @@ _CAMERA_NAME = re.compile(
 _DATE = re.compile(
     r"(?<!\d)((?:19|20)\d\d)[-_./ ]?(0[1-9]|1[0-2])[-_./ ]?(0[1-9]|[12]\d|3[01])(?:[-_ T]?\d{6})?(?!\d)"
     r"|(?<!\d)((?:19|20)\d\d)[-/](0[1-9]|1[0-2])(?!\d)"
+    r"|(?<![\d./-])(0?[1-9]|[12]\d|3[01])([-_./])(0?[1-9]|1[0-2])\7((?:19|20)\d\d)(?!\d)"  # 15/8/2019
 )
 _LONGEST_NUMBER = 4  # digits; longer numbers count pictures or seconds
 RANKS = 61  # of reciprocal ranks: the usual 60, for ranks from 0
@@ -107,8 +108,8 @@ class Reader:
     def _dated(self, text: str) -> list[str]:
         found: list[str] = []
         for match in _DATE.finditer(text):
-            year, month = match[1] or match[4], match[2] or match[5]
-            found += self.date_words(int(year), int(month), int(match[3]) if match[3] else None)
+            year, month, day = match[1] or match[4] or match[9], match[2] or match[5] or match[8], match[3] or match[6]
+            found += self.date_words(int(year), int(month), int(day) if day else None)
         return found
 
     def _stemmed(self, word: str) -> str:
