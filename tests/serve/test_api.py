@@ -1,6 +1,8 @@
 """Every route: what it answers against the library itself, and what it refuses."""
 
 import io
+import json
+import shutil
 from datetime import datetime
 
 import numpy as np
@@ -74,6 +76,21 @@ def test_words_and_filters_by_metadata(client, folder, encoder):
     hit = client.get("/v1/search", params=words).json()["hits"][0]
     assert hit["taken"] == index.hit(hit["row"]).taken.isoformat()
     assert hit["latitude"] is hit["longitude"] is None
+
+
+@pytest.mark.parametrize("asked", ["words=quadrato", "text=gatto&camera=nikon", "text=gatto&near=45,9"])
+def test_an_older_index_says_what_it_lacks_without_its_path(tmp_path, folder, encoder, asked):
+    index = tmp_path / "idx"
+    shutil.copytree(folder, index)
+    manifest = json.loads((index / "index.json").read_text()) | {"format": 2}
+    for segment in manifest["segments"]:
+        del segment["files"]["words.arrow"]
+    (index / "index.json").write_text(json.dumps(manifest))
+    with served(index, encoder) as client:
+        assert client.get("/v1/search?text=gatto&k=3").status_code == 200
+        answer = client.get(f"/v1/search?{asked}")
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("this index ") and str(tmp_path) not in answer.text
 
 
 def test_pictures_like_those_of_the_index(client, folder, encoder):

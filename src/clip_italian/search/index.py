@@ -30,6 +30,14 @@ _DEPTH = 100
 DETAILS = ("caption", "title", "description", "keywords", "location", "camera", "source", "license", "page")
 
 
+class LackingError(UserError):
+    """An index does not hold what a search needs; `reason` is the message without the index's folder."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(f"{folder}: {reason}")
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Hit:
     """One result: its rank from 1, the picture's id, file (`path`) and permanent row number, and the cosine.
@@ -189,21 +197,19 @@ class Index:
         return np.asarray(query / length, np.float32)
 
     def _check_filter(self, where: Filter) -> None:
-        """Raise UserError for a filter by metadata that an index of an older format does not have."""
+        """Raise LackingError for a filter by metadata that an index of an older format does not have."""
         lacking = _SINCE_FORMAT_3.intersection(where.columns) if self.manifest.format < 3 else ()
         if lacking:
-            raise UserError(
-                f"{self.folder}: this index is of an older format, without {', '.join(sorted(lacking))} to filter by; "
-                "run clip-italian index build again"
-            )
+            what = f"this index is of an older format, without {', '.join(sorted(lacking))} to filter by"
+            raise LackingError(self.folder, f"{what}; run clip-italian index build again")
 
     def _words(self, text: str) -> list[str]:
-        """The words of a text as this index compares them. Raises UserError where an index has no words."""
+        """The words of a text as this index compares them. Raises LackingError where an index has none."""
         if not text.strip():
             return []
         if not self.store.has_words:
             instead = "keep it in a folder" if self.manifest.store else "run clip-italian index build again"
-            raise UserError(f"{self.folder}: this index has no words to search; {instead}")
+            raise LackingError(self.folder, f"this index has no words to search; {instead}")
         return reader(self.manifest.language).query_words(text)
 
     def _fused(

@@ -17,7 +17,7 @@ from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import PictureError
 from clip_italian.search import classify
 from clip_italian.search.filters import Filter, near
-from clip_italian.search.index import Hit, Index
+from clip_italian.search.index import Hit, Index, LackingError
 from clip_italian.search.locate import locate, overlay
 from clip_italian.search.query import Query, find
 from clip_italian.serve import pictures
@@ -98,10 +98,13 @@ class Service:
             tuple(params.keyword),
             circle,
         )
-        hits = find(
-            query, self.encoder, index, params.k, skip=params.skip, where=None if where == Filter() else where,
-            group=not params.copies, exact=params.exact,
-        )  # fmt: skip
+        try:
+            hits = find(
+                query, self.encoder, index, params.k, skip=params.skip, where=None if where == Filter() else where,
+                group=not params.copies, exact=params.exact,
+            )  # fmt: skip
+        except LackingError as error:  # its message holds a path of this machine
+            raise UsageError(error.reason) from error
         return [_shown(hit, self.places) for hit in hits], len(index)
 
     def picture(self, row: int, size: pictures.Size) -> bytes:
