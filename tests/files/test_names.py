@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_italian.files.names import as_stored, followed, normal
+from clip_italian.files.names import as_stored, followed, is_below, normal, without_accents
 
 NFC, NFD = "perch\u00e9", "perche\u0301"
 
@@ -12,6 +12,17 @@ NFC, NFD = "perch\u00e9", "perche\u0301"
 def test_names_are_equal_up_to_normalisation():
     assert normal(NFC) == normal(NFD) == NFC
     assert normal("plain[1].jpg") == "plain[1].jpg"
+
+
+@pytest.mark.parametrize("text", [NFC, NFD])
+def test_accents_are_left_out_in_both_forms(text):
+    assert without_accents(text) == "perche"
+    assert without_accents("Ålesund, plain [1]") == "Alesund, plain [1]"
+
+
+def test_what_lies_below_a_folder():
+    assert is_below("/a/b", "/a") and is_below("/a", "/a") and is_below("/a", "/") and is_below("/a/b", "/a/")
+    assert not is_below("/ab", "/a") and not is_below("/", "/a")
 
 
 @pytest.mark.parametrize(("stored", "typed"), [(NFC, NFD), (NFD, NFC), (NFC, NFC)])

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from clip_italian.files.names import is_below
+
 _TABLE = Path("/proc/self/mountinfo")
 # File systems whose files other machines, or the host of this virtual machine, may change: the kernel reports only the
 # changes of its own processes. The same holds for most of the programs behind "fuse.…" (sshfs, rclone, gvfsd-fuse).
@@ -50,12 +52,8 @@ def parse(line: str) -> Mount | None:
 
 def touching(path: str, known: Sequence[Mount]) -> list[Mount]:
     """Of `known`, the mount that holds an absolute path, and those below the path."""
-    holding = [one for one in known if _is_below(path, one.folder)]
+    holding = [one for one in known if is_below(path, one.folder)]
     # Of mounts on the same folder the last one covers the others.
     holder = max(enumerate(holding), key=lambda at: (len(at[1].folder), at[0]), default=None)
-    below = [one for one in known if one.folder != path and _is_below(one.folder, path)]
+    below = [one for one in known if one.folder != path and is_below(one.folder, path)]
     return ([holder[1]] if holder else []) + below
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -16,6 +16,18 @@ def normal(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
+def without_accents(text: str) -> str:
+    """The text with each letter's accents left out: "perché" gives "perche"."""
+    if text.isascii():
+        return text
+    return "".join(one for one in unicodedata.normalize("NFD", text) if not unicodedata.combining(one))
+
+
+def is_below(path: str, folder: str) -> bool:
+    """True for an absolute folder itself, and for what lies below it, by their names alone."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
 def as_stored(path: Path) -> Path:
     """Return the existing path that equals `path` up to Unicode normalisation, or `path` itself if it exists.
 

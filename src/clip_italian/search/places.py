@@ -5,7 +5,6 @@ their names in many languages. Countries have the names of Unicode's CLDR, as Ba
 language files.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import numpy as np
 
 from clip_italian import languages
 from clip_italian.errors import UserError
+from clip_italian.files.names import without_accents
 from clip_italian.pictures.coordinates import EARTH_KM, Point, distances
 
 LEAST_PEOPLE = 1_000  # of the towns that name pictures
@@ -150,10 +150,7 @@ def _town(row: dict[str, Any]) -> Town:
 
 
 def _folded(name: str) -> str:
-    text = name.casefold()
-    if not text.isascii():
-        text = "".join(one for one in unicodedata.normalize("NFD", text) if not unicodedata.combining(one))
-    return " ".join(text.split())
+    return " ".join(without_accents(name.casefold()).split())
 
 
 def _is_latin(name: str) -> bool:

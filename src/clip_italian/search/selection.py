@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from clip_italian.errors import UsageError, UserError
-from clip_italian.files.names import absolute, followed, normal
+from clip_italian.files.names import absolute, followed, is_below, normal
 from clip_italian.pictures.walk import default_exclusion
 from clip_italian.search.schema import absolute_path
 
@@ -200,4 +200,4 @@ def _above(path: str) -> Iterator[str]:
 
 
 def _is_below(path: str, roots: Sequence[str]) -> bool:
-    return any(path == root or path.startswith(f"{root}/") for root in roots)
+    return any(is_below(path, root) for root in roots)

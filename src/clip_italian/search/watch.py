@@ -21,6 +21,7 @@ import watchfiles
 from clip_italian import console
 from clip_italian.errors import UserError
 from clip_italian.files.mounts import Mount, mounts, touching
+from clip_italian.files.names import is_below
 from clip_italian.pictures.walk import Choice, exclusion
 from clip_italian.pipeline.parts import BusyError
 from clip_italian.search.index import check_model
@@ -218,9 +219,9 @@ class _Inputs:
         tests = [(folder, exclusion(folder, self.choice)) for folder in self.folders]
 
         def relevant(path: str) -> bool:
-            if any(_is_below(path, one) for one in own):
+            if any(is_below(path, one) for one in own):
                 return False
-            return any(_is_below(path, folder) and not excludes(path) for folder, excludes in tests)
+            return any(is_below(path, folder) and not excludes(path) for folder, excludes in tests)
 
         return relevant
 
@@ -342,7 +343,3 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
         return None
     identity = (status.st_dev, status.st_ino)
     return identity if path.is_dir() else (*identity, status.st_size, status.st_mtime_ns)
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from clip_italian import languages
 from clip_italian.errors import UserError
+from clip_italian.files.names import without_accents
 from clip_italian.languages import Language
 from clip_italian.pictures.coordinates import Point
 from clip_italian.search.places import Namer, gazetteer
@@ -132,10 +133,7 @@ def _plain(text: str) -> Iterator[str]:
     """The words of a text in lower case and without accents."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-    text = _JOINT.sub(" ", text).casefold()
-    if not text.isascii():
-        text = "".join(letter for letter in unicodedata.normalize("NFD", text) if not unicodedata.combining(letter))
-    return iter(_WORD.findall(text))
+    return iter(_WORD.findall(without_accents(_JOINT.sub(" ", text).casefold())))
 
 
 @lru_cache(maxsize=8)
