@@ -19,7 +19,7 @@ from clip_italian.pictures.decoding import decode, decode_bytes, read_bytes
 from clip_italian.pictures.phash import alike, unpacked
 from clip_italian.search.filters import Filter
 from clip_italian.search.schema import CONTENT, Manifest, absolute_path
-from clip_italian.search.storage import MANIFEST_FILE, FolderStore, Match, Store, read_manifest
+from clip_italian.search.storage import MANIFEST_FILE, FolderStore, LackingError, Match, Store, read_manifest
 from clip_italian.search.words import fused, reader
 
 # Columns that rows of format 2 do not have.
@@ -28,14 +28,6 @@ _SINCE_FORMAT_3 = frozenset(CONTENT.names[CONTENT.names.index("taken") + 1 :])
 _DEPTH = 100
 
 DETAILS = ("caption", "title", "description", "keywords", "location", "camera", "source", "license", "page")
-
-
-class LackingError(UserError):
-    """An index does not hold what a search needs; `reason` is the message without the index's folder."""
-
-    def __init__(self, folder: Path, reason: str) -> None:
-        super().__init__(f"{folder}: {reason}")
-        self.reason = reason
 
 
 @dataclass(frozen=True)

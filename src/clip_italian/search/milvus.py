@@ -15,7 +15,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -31,8 +31,8 @@ from clip_italian.search import metadata
 from clip_italian.search.commit import StoreWriter, VectorSource
 from clip_italian.search.engine import from_bf16, to_bf16
 from clip_italian.search.filters import Filter, Near
-from clip_italian.search.schema import EXISTING, ROWS, Manifest, Row
-from clip_italian.search.storage import Match, NamedMatch, Store, write_manifest
+from clip_italian.search.schema import EXISTING, ROWS, Manifest, Row, moment
+from clip_italian.search.storage import LackingError, Match, NamedMatch, Store, write_manifest
 
 _BATCH = 500
 _MOST = 16_384  # Milvus returns no more hits at once
@@ -40,7 +40,6 @@ _TEXT_BYTES = 65_535  # Milvus stores no longer text
 _VECTOR = "vector"
 _BINARY = ("sha256", "look")  # stored as hexadecimal text
 _LISTS = ("keywords",)  # stored as JSON
-_EPOCH = datetime(1970, 1, 1)
 # Fields that a hit shows, see `schema.Row`.
 _SHOWN = ("row", "id", "root", "path", "offset", "length", "look", "taken", "latitude", "longitude")
 # An empty field whose name marks a collection as ours and holds the model's hash: Milvus Lite stores no descriptions.
@@ -164,10 +163,9 @@ class MilvusStore(Store):
         if k > _MOST:
             raise UserError(f"{self._manifest.store}: Milvus gives the best {_MOST:,} at most, not {k:,}")
         if where and not set(where.columns) <= set(self._collection.columns):
-            raise UserError(
-                f"{self._manifest.store}: made by an older version, it has no {where.columns[-1]} to filter by; "
-                "build the index into another collection"
-            )
+            assert self._manifest.store is not None
+            what = f"made by an older version, it has no {where.columns[-1]} to filter by"
+            raise LackingError(self._manifest.store, f"{what}; build the index into another collection")
         condition = expression(where, self._manifest.roots) if where else ""
         if condition is None:
             return []
@@ -326,7 +324,7 @@ def row_of(entity: Mapping[str, Any]) -> Row:
     look, taken = entity.get("look"), entity.get("taken")
     return Row(
         entity["row"], entity["id"], entity["root"], entity["path"], entity.get("offset"), entity.get("length"),
-        bytes.fromhex(look) if look else None, None if taken is None else _EPOCH + timedelta(milliseconds=taken),
+        bytes.fromhex(look) if look else None, moment(taken),
         entity.get("latitude"), entity.get("longitude"),
     )  # fmt: skip
 
@@ -411,5 +409,5 @@ def _below(root: int, start: str) -> str:
     return f"(root == {root} and path >= {first} and path < {last})"
 
 
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.replace(tzinfo=UTC).timestamp() * 1000)
+def _milliseconds(when: datetime) -> int:
+    return int(when.replace(tzinfo=UTC).timestamp() * 1000)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ FORMAT = 3
 READABLE = (2, FORMAT)
 # Largest modification time that a row holds, and negative the smallest: nanoseconds since 1970 in 64 bits.
 MAX_NS = (1 << 63) - 1
+_EPOCH = datetime(1970, 1, 1)
 
 _LOOK = pa.field("look", pa.binary(14))  # perceptual hash, see `pictures.phash.packed`
 
@@ -89,6 +90,11 @@ class Row(NamedTuple):
     taken: datetime | None = None
     latitude: float | None = None
     longitude: float | None = None
+
+
+def moment(milliseconds: int | None) -> datetime | None:
+    """The value of `taken` that is stored as milliseconds since 1970, None where there is none."""
+    return None if milliseconds is None else _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -19,6 +19,7 @@ from clip_italian.search.schema import absolute_path
 MANY = 5
 # The same for a folder that exists and is empty, as a mount point is.
 MANY_OF_EMPTY = 2
+_NOT_FOUND = (FileNotFoundError, NotADirectoryError)
 
 Position = tuple[int, int]
 
@@ -119,24 +120,21 @@ def selected(tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[st
 
 def is_gone(place: str) -> bool:
     """True where there is no such file. With any other error of the disk or folder it may still exist."""
-    try:
-        Path(place).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
+    return isinstance(_error_of(place), _NOT_FOUND)
 
 
 def may_exist(place: str) -> bool:
     """True where the disk or folder gives another error than "not found" for a file."""
+    error = _error_of(place)
+    return isinstance(error, OSError) and not isinstance(error, _NOT_FOUND)
+
+
+def _error_of(place: str) -> Exception | None:
     try:
         Path(place).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return False
+    except (OSError, ValueError) as error:
+        return error
+    return None
 
 
 def vanished_folders(missing: Iterable[str], alive: Set[str], roots: Sequence[str]) -> dict[str, list[str]]:

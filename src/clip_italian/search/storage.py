@@ -18,7 +18,6 @@ import shutil
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
@@ -34,7 +33,7 @@ from clip_italian.pipeline.rejects import Reject, read_rejects, write_rejects
 from clip_italian.search import engine
 from clip_italian.search.engine import BLOCK, Vectors, blocks
 from clip_italian.search.filters import Filter
-from clip_italian.search.schema import FORMAT, READABLE, ROWS, Manifest, Row, StoredSegment, conformed
+from clip_italian.search.schema import FORMAT, READABLE, ROWS, Manifest, Row, StoredSegment, conformed, moment
 from clip_italian.search.words import WORDS_FILE, Words, WordsWriter, shares, weights
 
 if TYPE_CHECKING:
@@ -55,7 +54,6 @@ _FEW = 20_000
 _MOST = 4_096
 _GRAPH_MARGIN = 8  # further candidates, since a graph orders by the rounded query
 _FILTERS_KEPT = 8
-_EPOCH = datetime(1970, 1, 1)
 _TRIES = 20
 
 
@@ -218,7 +216,7 @@ class Rows:
 def _value(scalar: pa.Scalar) -> Any:
     """The Python value of a scalar. To convert a moment, pyarrow itself loads pandas if it can, which takes 0.2 s."""
     if isinstance(scalar, pa.TimestampScalar):
-        return None if scalar.value is None else _EPOCH + timedelta(milliseconds=scalar.value)
+        return moment(scalar.value)
     return scalar.as_py()
 
 
@@ -428,6 +426,14 @@ def write_segment(
         fsync(temporary)
     fsync(root)
     return StoredSegment(name=name, rows=count, graph=graph, files=files)
+
+
+class LackingError(UserError):
+    """An index does not hold what a search needs; `reason` is the message without the place of the index."""
+
+    def __init__(self, place: Path | str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.reason = reason
 
 
 class Match(NamedTuple):

@@ -17,9 +17,10 @@ from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import PictureError
 from clip_italian.search import classify
 from clip_italian.search.filters import Filter, near
-from clip_italian.search.index import Hit, Index, LackingError
+from clip_italian.search.index import Hit, Index
 from clip_italian.search.locate import locate, overlay
 from clip_italian.search.query import Query, find
+from clip_italian.search.storage import LackingError
 from clip_italian.serve import pictures
 from clip_italian.serve.encoder import SharedEncoder
 from clip_italian.serve.schemas import Box, Details, Health, Label, ModelFacts, Picture, SearchParams
