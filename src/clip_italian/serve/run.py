@@ -7,6 +7,7 @@ import socket
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -76,12 +77,31 @@ def serve(
             f"{len(served.index.current()):,} pictures at http://{host}:{port}, API at http://{host}:{port}/docs; "
             "Ctrl-C ends it"
         )
-        server = uvicorn.Server(config)
-        # uvicorn raises the signal again for the previous handler: with this one the process exits with 0.
-        signal.signal(signal.SIGTERM, server.handle_exit)
         with watcher or nullcontext():
             served.watcher = watcher
-            server.run(sockets=[listening])
+            run(uvicorn.Server(config), listening)
+
+
+def run(server: uvicorn.Server, listening: socket.socket) -> None:
+    """Run it until SIGTERM, which returns, or Ctrl-C, which raises KeyboardInterrupt once requests have finished.
+
+    uvicorn's own handlers are there only while its event loop runs, and then raise the signal again for the previous
+    ones. With these the moments before and after end as quietly: no exception breaks into asyncio's start.
+    """
+    received: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        server.handle_exit(number, frame)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.run(sockets=[listening])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if signal.SIGINT in received:
+        raise KeyboardInterrupt
 
 
 def _watcher(folder: Path, model: str | None, engine: Engine) -> "Watcher":
