@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, normalizers
 from transformers import PreTrainedTokenizerBase
 
 from clip_italian.errors import UserError
+from clip_italian.models import pieces
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.towers import reads_padding
 
@@ -23,6 +24,8 @@ def add_lowercasing(encoder: DualEncoder, tokenizer: PreTrainedTokenizerBase) ->
 def write(encoder: DualEncoder, file: Path) -> None:
     """Write `tokenizer.json` with truncation and padding, for use with `Tokenizer.from_file(…).encode_batch(…)`.
 
+    Beside it come the files of `models.pieces`, where these can replace it.
+
     Raises UserError if the tokenizer is not one of the `tokenizers` library.
     """
     ready = copy.deepcopy(encoder.tokenizer)
@@ -34,6 +37,7 @@ def write(encoder: DualEncoder, file: Path) -> None:
         length=encoder.max_tokens if reads_padding(encoder.model) else None,
     )  # fmt: skip
     file.write_text(json.dumps(json.loads(backend.to_str()), ensure_ascii=False), encoding="utf-8")
+    pieces.write(backend, file.parent)
 
 
 def _backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:

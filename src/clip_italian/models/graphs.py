@@ -28,7 +28,7 @@ MINI_PACKAGE = "clip_italian_mini"  # module of the wheel with the graphs of `mi
 MINI_WHEEL = "clip-italian-mini"
 MINI_MARK = "mini.json"  # in its folder: {"version": …}
 # Part of the names in the cache: raise it when graphs are made otherwise.
-_VERSION = 2
+_VERSION = 3
 _MOST = 12  # graphs in the cache
 
 

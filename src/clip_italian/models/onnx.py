@@ -19,6 +19,7 @@ from clip_italian.errors import UserError
 from clip_italian.models import exported, registry, runtimes
 from clip_italian.models.encoder import MapEncoder, WindowEmbeddings, encode_by_length, with_margin
 from clip_italian.models.folders import read_info
+from clip_italian.models.pieces import SETTINGS_FILE, Pieces
 from clip_italian.models.precision import Identity, Precision
 from clip_italian.models.preprocess import Preprocess
 from clip_italian.models.spelling import lower_all_caps, replace_surrogates
@@ -125,17 +126,10 @@ class OnnxEncoder(MapEncoder):
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Tokenize texts for the text graph: int64 arrays (n, longest), truncated and padded as in `tokenizer.json`."""
-        encodings = self.tokenizer.loaded.encode_batch(
-            [lower_all_caps(text, self._pieces) for text in replace_surrogates(texts)]
-        )
-        columns = {
-            "input_ids": [one.ids for one in encodings],
-            "attention_mask": [one.attention_mask for one in encodings],
-        }
+        count = self.tokenizer.count
+        ids, mask = self.tokenizer.encode([lower_all_caps(text, count) for text in replace_surrogates(texts)])
+        columns = {"input_ids": ids, "attention_mask": mask}
         return {name: np.array(columns[name], dtype=np.int64) for name in self.settings.text.inputs}
-
-    def _pieces(self, word: str) -> int:
-        return sum(self.tokenizer.loaded.encode(word).attention_mask)
 
     @property
     def at_least(self) -> int | None:
@@ -211,18 +205,39 @@ def preparation(folder: Path) -> Preprocess:
 
 
 class Tokens:
-    """A `tokenizer.json`, read when it is first needed: that takes a quarter of a second for `mini`. Thread-safe.
+    """A `tokenizer.json`, read when it is first needed. Thread-safe.
 
-    `prepare` changes the tokenizer after it was read. `loaded` raises UserError if the file is missing or damaged.
+    Where `models.pieces` has its files beside it, it is read only for what they cannot do. `prepare` changes the
+    tokenizer after it was read. Methods raise UserError if a file is missing or damaged.
     """
 
     def __init__(self, file: Path, prepare: Callable[["Tokenizer"], None] = lambda _: None) -> None:
         self._file, self._prepare, self._lock = file, prepare, Lock()
         self._read: Tokenizer | None = None
+        self._pieces: Pieces | None = None
 
-    @property
-    def loaded(self) -> "Tokenizer":
-        """The tokenizer."""
+    def encode(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """Ids of texts and their attention mask, as long as those of the longest, or as the file says."""
+        pieces = self._opened_pieces()
+        if pieces is not None and all(map(pieces.reads, texts)):
+            return pieces.encode(texts)
+        encodings = self._loaded().encode_batch(list(texts))
+        return [one.ids for one in encodings], [one.attention_mask for one in encodings]
+
+    def count(self, text: str) -> int:
+        """The number of ids of a text, with those that are put around it."""
+        pieces = self._opened_pieces()
+        if pieces is not None and pieces.reads(text):
+            return pieces.count(text)
+        return sum(self._loaded().encode(text).attention_mask)
+
+    def _opened_pieces(self) -> Pieces | None:
+        with self._lock:
+            if self._pieces is None and (self._file.parent / SETTINGS_FILE).is_file():
+                self._pieces = Pieces.open(self._file.parent)
+            return self._pieces
+
+    def _loaded(self) -> "Tokenizer":
         with self._lock:
             if self._read is None:
                 import tokenizers

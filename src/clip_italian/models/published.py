@@ -54,8 +54,7 @@ class PublishedEncoder(OnnxEncoder):
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Tokenize texts for the text graph, padded as the graph needs it."""
-        encodings = self.tokenizer.loaded.encode_batch([self.prepare(text) for text in replace_surrogates(texts)])
-        ids, mask = [one.ids for one in encodings], [one.attention_mask for one in encodings]
+        ids, mask = self.tokenizer.encode([self.prepare(text) for text in replace_surrogates(texts)])
         inputs = self.settings.text.inputs
         return {name: np.array(mask if name == "attention_mask" else ids, self.ids) for name in inputs}
 
