@@ -135,7 +135,7 @@ def ivf(kind: str, vectors: np.ndarray, path: Path) -> tuple[Callable[[], Any], 
 
 ENGINES = {
     "usearch-bf16": (usearch, "bf16"), "usearch-f16": (usearch, "f16"), "hnsw-fp16": (hnsw, "16"),
-    "hnsw32-fp16": (hnsw, "32"), "ivf-pq": (ivf, "64"), "ivf-pq128": (ivf, "128"),
+    "hnsw32-fp16": (hnsw, "32"), "ivf-pq": (ivf, "64"), "ivf-pq128": (ivf, "128"), "ivf-pq256": (ivf, "256"),
 }  # fmt: skip
 
 

@@ -16,7 +16,6 @@ from clip_italian.pairs import Pair
 from clip_italian.pipeline.rejects import rejects_path
 from clip_italian.pipeline.stage import run_stage
 from clip_italian.search import update
-from clip_italian.search.engine import from_bf16
 from clip_italian.sources.collect import collect
 from clip_italian.sources.wit import COLUMNS, Wit
 from clip_italian.split.splitting import Plan, split
@@ -175,8 +174,6 @@ def test_pictures_are_embedded_on_the_cluster(tmp_path, two_nodes, tiny_folder, 
     there = update.build(tmp_path / "there", [images], model, ray=two_nodes[0].address)
     assert (there.pictures, there.embedded) == (here.pictures, here.embedded) == (54, 54)
     found = [indexed(tmp_path / name) for name in ("here", "there")]
-    vectors = [
-        np.stack([from_bf16(np.frombuffer(bits, np.uint16)) for _, bits in sorted(one.items())]) for one in found
-    ]
+    vectors = [np.stack([np.frombuffer(one[id_], np.float16) for id_ in sorted(one)]).astype(float) for one in found]
     assert sorted(found[0]) == sorted(found[1])
     assert np.abs(vectors[0] - vectors[1]).max() < 0.01

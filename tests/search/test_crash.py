@@ -28,10 +28,10 @@ WATCHED = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmt
 
 @pytest.fixture
 def small(monkeypatch):
-    """Parts of 4 pictures, graphs from 8 rows on in segments of 20: every step comes several times."""
+    """Parts of 4 pictures, lists from 8 rows on in segments of 20: every step comes several times."""
     monkeypatch.setattr(update, "PART", 4)
     monkeypatch.setattr(commit, "EXACT_BELOW", 30)
-    monkeypatch.setattr(commit, "GRAPH_FROM", 8)
+    monkeypatch.setattr(commit, "LISTS_FROM", 8)
     monkeypatch.setattr(commit, "SEGMENT_ROWS", 20)
 
 
@@ -147,7 +147,7 @@ def test_a_full_disk_costs_nothing(tmp_path, folders, small):
     before = contents(index)
 
     def limited():
-        # Files beyond some bytes fail as on a full disk; the graph's first, which usearch writes by itself.
+        # Files beyond some bytes fail as on a full disk.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900))
         more()
@@ -165,26 +165,26 @@ def test_a_full_disk_costs_nothing(tmp_path, folders, small):
 
 @pytest.mark.parametrize("most", [600, 1_500, 3_000, 6_000])
 def test_files_that_cannot_be_finished_are_noticed(tmp_path, most):
-    """Vectors with a graph and without: a short write anywhere is an error, never a short file."""
+    """Vectors with lists and without: a short write anywhere is an error, never a short file."""
     rng = np.random.default_rng(0)
-    bits = engine.to_bf16(rng.standard_normal((200, 24)).astype(np.float32))
+    vectors = rng.standard_normal((200, 24)).astype(np.float16)
 
-    def limited(graph, folder):
+    def limited(indexed, folder):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         try:
-            engine.build(folder, 24, [bits], graph)
+            engine.build(folder, 24, [vectors], indexed)
         except (OSError, UserError):
             os._exit(3)
         os._exit(0)
 
-    for graph in (False, True):
-        folder = tmp_path / str(graph)
+    for indexed in (False, True):
+        folder = tmp_path / str(indexed)
         folder.mkdir()
-        process = FORK.Process(target=limited, args=(graph, folder))
+        process = FORK.Process(target=limited, args=(indexed, folder))
         process.start()
         process.join(60)
-        assert process.exitcode == 3, graph
+        assert process.exitcode == 3, indexed
 
 
 def test_two_writers_the_second_says_so(tmp_path, folders, small):

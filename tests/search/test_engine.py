@@ -1,4 +1,7 @@
-"""Vectors in bfloat16 and the ways to find the nearest, beside torch and plain numpy."""
+"""Vectors in half precision and the ways to find the nearest, beside torch and plain numpy."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,17 +12,18 @@ from hypothesis.extra.numpy import arrays
 
 from clip_italian.errors import UserError
 from clip_italian.search import engine, storage
-from clip_italian.search.engine import Vectors, from_bf16, to_bf16
+from clip_italian.search.engine import Vectors, halved
 from clip_italian.search.storage import Chosen, nearest
 
 DIM = 32
 
 
 @given(arrays(np.float32, (3, 5), elements=st.floats(-2, 2, width=32)))
-def test_rounding_is_that_of_torch(values):
-    theirs = torch.from_numpy(values).bfloat16()
-    assert np.array_equal(to_bf16(values), theirs.view(torch.int16).numpy().view(np.uint16))
-    assert np.array_equal(from_bf16(to_bf16(values)), theirs.float().numpy())
+def test_vectors_are_halved_as_by_torch(values):
+    tensor = torch.from_numpy(values)
+    assert np.array_equal(halved(values), tensor.half().numpy())
+    older = tensor.bfloat16()  # as older versions stored them
+    assert np.array_equal(halved(older.view(torch.int16).numpy().view(np.uint16)), older.half().numpy())
 
 
 def unit(count, seed, dim=DIM):
@@ -27,14 +31,14 @@ def unit(count, seed, dim=DIM):
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
-def write(folder, values, graph, dim=DIM):
+def write(folder, values, indexed, dim=DIM):
     folder.mkdir()
-    blocks = (to_bf16(values[start : start + 700]) for start in range(0, len(values), 700))
-    assert engine.build(folder, dim, blocks, graph) == len(values)
-    return Vectors.open(folder, len(values), dim, graph)
+    blocks = (halved(values[start : start + 700]) for start in range(0, len(values), 700))
+    assert engine.build(folder, dim, blocks, indexed) == len(values)
+    return Vectors.open(folder, len(values), dim, indexed)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["flat", "graph"])
+@pytest.fixture(scope="module", params=[False, True], ids=["flat", "lists"])
 def opened(request, tmp_path_factory):
     values = unit(3_000, 0)
     values[2_000:2_010] = values[:10]  # copies
@@ -42,8 +46,8 @@ def opened(request, tmp_path_factory):
 
 
 def ranking(values, query, rows):
-    scores = from_bf16(to_bf16(values)) @ query
-    scores /= np.linalg.norm(from_bf16(to_bf16(values)), axis=1)
+    stored = values.astype(np.float16).astype(np.float32)
+    scores = stored @ query / np.linalg.norm(stored, axis=1)
     order = rows[np.lexsort((rows, -scores[rows]))]
     return order, scores[order]
 
@@ -51,7 +55,8 @@ def ranking(values, query, rows):
 def test_every_row_has_its_vector(opened):
     values, store = opened
     rows = np.random.default_rng(1).permutation(3_000)
-    assert np.array_equal(store.take(rows), from_bf16(to_bf16(values[rows])))
+    assert np.array_equal(store.half(rows), values[rows].astype(np.float16))
+    assert np.array_equal(store.take(rows), values[rows].astype(np.float16).astype(np.float32))
 
 
 def test_all_vectors_are_looked_at_where_that_is_asked_for(opened):
@@ -77,7 +82,7 @@ def test_only_chosen_rows_are_found(opened, share, monkeypatch):
         assert mask[found].all()
 
 
-def test_a_graph_finds_nearly_what_there_is(opened):
+def test_lists_find_nearly_what_there_is(opened):
     values, store = opened
     queries = values[:200]
     best = [set(ranking(values, query, np.arange(3_000))[0][:10]) for query in queries]
@@ -101,7 +106,61 @@ def test_files_of_another_shape_are_refused(tmp_path):
         with pytest.raises(UserError, match="damaged"):
             Vectors.open(tmp_path / "s", rows, dim, False)
     write(tmp_path / "g", unit(20, 0), True)
-    path = tmp_path / "g" / engine.GRAPH_FILE
-    path.write_bytes(path.read_bytes()[: 8 + 20 * DIM * 2 + 10])
+    path = tmp_path / "g" / engine.LISTS_FILE
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:10], b"", b"junk" * 100):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="damaged") as caught:
+            nearest(Vectors.open(tmp_path / "g", 20, DIM, True), unit(1, 1)[0], 3)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "s" / engine.VECTORS_FILE).write_bytes(b"junk")
     with pytest.raises(UserError, match="damaged"):
-        nearest(Vectors.open(tmp_path / "g", 20, DIM, True), unit(1, 1)[0], 3)
+        Vectors.open(tmp_path / "s", 20, DIM, False)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 7, 24])
+@pytest.mark.parametrize("count", [1, 2, 17])
+def test_few_vectors_and_short_ones_have_lists(dim, count, tmp_path):
+    values = unit(count, dim, dim)
+    store = write(tmp_path / "s", values, True, dim)
+    for row in range(count):
+        assert nearest(store, values[row], 1)[1][0] == pytest.approx(1, abs=1e-3)
+
+
+def test_threads_that_search_first_at_the_same_time_get_the_same(tmp_path):
+    values = unit(3_000, 0)
+    store = write(tmp_path / "s", values, True)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda row: int(nearest(store, values[row], 1)[0][0]), range(64)))
+    assert found == list(range(64))
+
+
+def test_lists_are_the_same_each_time(tmp_path):
+    values = unit(3_000, 0)
+    digests = set()
+    for name in "ab":
+        write(tmp_path / name, values, True)
+        digests.add(hashlib.sha256((tmp_path / name / engine.LISTS_FILE).read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("with_graph", [False, True])
+def test_vectors_of_older_versions_are_read(with_graph, tmp_path):
+    """A head of two numbers, then bfloat16, in an order of its own where there is a graph, which follows."""
+    values = unit(50, 3)
+    bits = torch.from_numpy(values).bfloat16().view(torch.int16).numpy().view(np.uint16)
+    order = np.random.default_rng(5).permutation(50) if with_graph else np.arange(50)
+    slots = np.argsort(order).astype(np.uint32)  # of each row
+    head = np.array([50, 2 * DIM], np.uint32).tobytes()
+    name = "vectors.usearch" if with_graph else "vectors.bbin"
+    (tmp_path / name).write_bytes(head + bits[order].tobytes() + (b"a graph" if with_graph else b""))
+    if with_graph:
+        np.save(tmp_path / "slots.npy", slots)
+    store = Vectors.open(tmp_path, 50, DIM, with_graph)
+    expected = torch.from_numpy(values).bfloat16().half().numpy()
+    assert np.array_equal(store.half(np.arange(50)), expected)
+    for row in (0, 17, 49):
+        assert nearest(store, values[row], 1)[0].tolist() == [row]
+    for rows, dim in ((51, DIM), (50, DIM + 1)):
+        with pytest.raises(UserError, match="damaged"):
+            Vectors.open(tmp_path, rows, dim, with_graph)

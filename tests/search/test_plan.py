@@ -147,7 +147,7 @@ class World:
         pq.write_table(pa.Table.from_pylist(existing, EXISTING), folder / "existing.parquet", row_group_size=3)
         for number, rows in enumerate(parts):
             self.parts.append(folder / f"{number:06d}")
-            write_part(self.parts[-1], pa.Table.from_pylist(rows, EMBEDDED), np.zeros((len(rows), 2), np.uint16))
+            write_part(self.parts[-1], pa.Table.from_pylist(rows, EMBEDDED), np.zeros((len(rows), 2), np.float16))
 
     def plan(self, parts=()):
         return Plan(self.folder / "scan.parquet", self.folder / "existing.parquet", parts, ROOTS, FIRST_PART)

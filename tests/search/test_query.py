@@ -58,7 +58,7 @@ def test_pictures_of_the_index_by_their_rows(index, photos):
     hits = {hit.id: hit.row for hit in index.search(encoder.encode_images([noise(5)])[0], 12)}
     by_row = Query(("uno",), (noise(5),), rows=(hits["03.png"], hits["sub/07.png"]))
     by_picture = Query(("uno",), (noise(5), noise(3), noise(7)))
-    assert np.allclose(embed(by_row, encoder, index), embed(by_picture, encoder, index), atol=0.01)  # bf16
+    assert np.allclose(embed(by_row, encoder, index), embed(by_picture, encoder, index), atol=1e-3)  # half precision
     encoder.embedded = 0
     assert first(find(Query(rows=(hits["03.png"],)), encoder, index)) == "03.png"
     assert encoder.embedded == 0

@@ -33,16 +33,14 @@ from tests.sources.test_webdataset import DOTTED
 def contents(folder):
     """Id → vector of everything that is in an index."""
     found = {}
-    for table, bits in Index.open(folder).store.content(["id"]):
-        found |= zip(table["id"].to_pylist(), map(bytes, bits), strict=True)
+    for table, vectors in Index.open(folder).store.content(["id"]):
+        found |= zip(table["id"].to_pylist(), map(bytes, vectors), strict=True)
     return found
 
 
 def expected(photos, encoder, names=None):
-    from clip_italian.search.engine import to_bf16
-
     paths = {path.relative_to(photos).as_posix(): path for path in photos.rglob("*.png")}
-    vectors = to_bf16(encoder.encode_images(list(paths.values())))
+    vectors = encoder.encode_images(list(paths.values())).astype(np.float16)
     return {name: bytes(vector) for name, vector in zip(paths, vectors, strict=True) if names is None or name in names}
 
 
@@ -239,16 +237,16 @@ def test_keys_with_dots_are_pictures_or_told(tmp_path, model):
 
 
 def test_pictures_of_every_size_of_index(tmp_path, photos, model, monkeypatch):
-    """Graphs from 8 rows on, in segments of 20: the same answers, and everything is found."""
+    """Lists from 8 rows on, in segments of 20: the same answers, and everything is found."""
     monkeypatch.setattr(commit, "EXACT_BELOW", 30)
-    monkeypatch.setattr(commit, "GRAPH_FROM", 8)
+    monkeypatch.setattr(commit, "LISTS_FROM", 8)
     monkeypatch.setattr(commit, "SEGMENT_ROWS", 20)
     index = tmp_path / "idx"
     for number in range(100, 160):
         noise(number).save(photos / f"{number}.png")
     update.build(index, [photos], model)
     opened = Index.open(index)
-    assert opened.info["search"] == "HNSW"
+    assert opened.info["search"] == "IVF"
     assert sorted(one.rows for one in opened.manifest.segments) == [12, 20, 20, 20]
     assert contents(index) == expected(photos, FakeEncoder())
     assert verify(index) == []
@@ -352,9 +350,7 @@ class Mirror(RuleBasedStateMachine):
         if self.built:
             vectors = contents(self.index)
             wanted = FakeEncoder().encode_images([noise(seed) for seed in range(10)])
-            from clip_italian.search.engine import to_bf16
-
-            assert vectors == {id_: bytes(to_bf16(wanted)[seed]) for id_, seed in self.indexed.items()}
+            assert vectors == {id_: bytes(wanted.astype(np.float16)[seed]) for id_, seed in self.indexed.items()}
             assert len(Index.open(self.index)) == Index.open(self.index).manifest.pictures == len(self.indexed)
 
 

@@ -54,7 +54,19 @@ _EXTRAS = {
         "train",
     ),
     **dict.fromkeys(
-        ("deepl", "duckdb", "ftfy", "protego", "py3langid", "requests", "resvg_py", "selectolax", "simplemma"), "data"
+        (
+            "deepl",
+            "duckdb",
+            "ftfy",
+            "protego",
+            "py3langid",
+            "requests",
+            "resvg_py",
+            "selectolax",
+            "simplemma",
+            "usearch",
+        ),
+        "data",
     ),
     **dict.fromkeys(("fastapi", "multipart", "prometheus_client", "starlette", "uvicorn"), "serve"),
     **dict.fromkeys(("onnx", "onnxscript"), "export"),

@@ -254,7 +254,7 @@ def duplicates(
 def compact(
     index: Folder,
     exact: Annotated[
-        bool | None, typer.Option("--exact/--graph", help="From now on, compare with every vector, or use a graph.")
+        bool | None, typer.Option("--exact/--lists", help="From now on, compare with every vector, or use lists.")
     ] = None,
     as_json: Json = False,
 ) -> None:

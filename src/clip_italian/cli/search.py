@@ -63,7 +63,7 @@ def search(
     where: Annotated[list[str] | None, typer.Option(help="Only rows with FIELD=TEXT, like license=CC0.")] = None,
     copies: Annotated[bool, typer.Option("--copies", help="Show copies of a picture as separate results.")] = False,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Compare with every vector, even if the index has a graph.")
+        bool, typer.Option("--exact", help="Compare with every vector, even if the index is large.")
     ] = False,
     model: Annotated[str | None, typer.Option("--model", help="Model folder. Default: the model of the index.")] = None,
     engine: Engine = "auto",

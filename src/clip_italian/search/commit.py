@@ -1,7 +1,7 @@
 """The next generation of an index: new segments and deletions, then index.json replaced in one step.
 
 Embeddings wait for it in parts. A part is a folder with `rows.parquet` (`schema.EMBEDDED`), `vectors.npy` (m, dim) of
-bfloat16 in uint16, and the pictures that could not be read.
+float16, and the pictures that could not be read.
 
 Small segments are merged with the added rows, so that their number stays small: each is at least twice as large as all
 after it.
@@ -21,7 +21,7 @@ from clip_italian.errors import UserError
 from clip_italian.files.atomic import fsync, staged
 from clip_italian.pipeline.rejects import Reject, write_rejects
 from clip_italian.search import metadata
-from clip_italian.search.engine import blocks
+from clip_italian.search.engine import blocks, halved
 from clip_italian.search.schema import EXISTING, ROWS, Manifest, StoredSegment
 from clip_italian.search.storage import Segment, write_manifest, write_segment
 
@@ -29,24 +29,25 @@ PART_ROWS_FILE = "rows.parquet"
 PART_VECTORS_FILE = "vectors.npy"
 PART_LEFT_OUT_FILE = "left-out.jsonl"
 
-# A graph is made in memory: so many vectors of 512 dimensions take 1.2 GB.
+# Lists are made in memory: of so many vectors of 512 dimensions they take 0.15 GB, twice.
 SEGMENT_ROWS = 1_000_000
-# A smaller index has no graph: each search looks at every vector.
-EXACT_BELOW = 50_000
+# A smaller index has no lists: each search looks at every vector.
+EXACT_BELOW = 20_000
 # Nor has a smaller segment: looking at every vector is as fast.
-GRAPH_FROM = 4_096
-# A segment without a graph is rewritten when more than this share of it is deleted.
+LISTS_FROM = 4_096
+# A segment without lists is rewritten when more than this share of it is deleted.
 _DELETED_SHARE = 0.25
 _OPEN_PARTS = 64
 
 
-def write_part(folder: Path, rows: pa.Table, bits: np.ndarray, left_out: Sequence[Reject] = ()) -> None:
-    """Write a part to a new folder. Raises UserError for vectors that are not finite."""
-    if np.any((bits & 0x7F80) == 0x7F80):
+def write_part(folder: Path, rows: pa.Table, vectors: np.ndarray, left_out: Sequence[Reject] = ()) -> None:
+    """Write vectors (m, dim) and their rows as a part to a new folder. Raises UserError where one is not finite."""
+    half = halved(vectors)
+    if not np.isfinite(half).all():
         raise UserError("the model gave embeddings that are no numbers (NaN or infinite); it cannot be searched with")
     folder.mkdir()
     pq.write_table(rows, folder / PART_ROWS_FILE, compression="zstd")
-    np.save(folder / PART_VECTORS_FILE, bits)
+    np.save(folder / PART_VECTORS_FILE, half)
     write_rejects(left_out, folder / PART_LEFT_OUT_FILE)
 
 
@@ -69,15 +70,15 @@ class VectorSource:
         self._parts = parts
         self._part = lru_cache(_OPEN_PARTS)(lambda path: np.load(path / PART_VECTORS_FILE, mmap_mode="r"))
 
-    def bits(self, stores: np.ndarray, positions: np.ndarray, dim: int) -> np.ndarray:
-        """The vectors (m, dim) uint16 at these stores and positions."""
-        found = np.empty((len(stores), dim), np.uint16)
+    def half(self, stores: np.ndarray, positions: np.ndarray, dim: int) -> np.ndarray:
+        """The vectors (m, dim) float16 at these stores and positions."""
+        found = np.empty((len(stores), dim), np.float16)
         for store in np.unique(stores):
             here = stores == store
             if store < len(self._segments):
-                found[here] = self._segments[store].vectors.bits(positions[here])
+                found[here] = self._segments[store].vectors.half(positions[here])
             else:
-                found[here] = self._part(self._parts[store - len(self._segments)])[positions[here]]
+                found[here] = halved(self._part(self._parts[store - len(self._segments)])[positions[here]])
         return found
 
 
@@ -149,13 +150,13 @@ class FolderWriter(StoreWriter):
         written: list[StoredSegment] = []
         for some in self._slices(old, table, before.next_row):
             rows = metadata.completed(some, before.roots)
-            graph = _wants_graph(before, len(rows), total)
+            indexed = _wants_lists(before, len(rows), total)
             # This name is never used again: readers may still look for an old segment.
             name = f"segment-{generation:06d}-{len(written)}"
             empty = [column for column in ROWS.names if rows[column].null_count == len(rows)]
             with console.progress("vectors", len(rows)) as advance:
                 content = _content(rows, source, before.dim, advance)
-                written.append(write_segment(self._folder, name, before.dim, graph, content, empty, before.language))
+                written.append(write_segment(self._folder, name, before.dim, indexed, content, empty, before.language))
         after = before.model_copy(
             update={
                 "generation": generation,
@@ -208,9 +209,9 @@ class FolderWriter(StoreWriter):
         return stored.model_copy(update={"deleted_file": path.name, "deleted": len(deleted)})
 
 
-def _wants_graph(manifest: Manifest, rows: int, total: int) -> bool:
-    """True where a segment of `rows` rows gets a graph, in an index of `total`."""
-    return not manifest.exact and total >= EXACT_BELOW and rows >= GRAPH_FROM
+def _wants_lists(manifest: Manifest, rows: int, total: int) -> bool:
+    """True where a segment of `rows` rows gets lists, in an index of `total`."""
+    return not manifest.exact and total >= EXACT_BELOW and rows >= LISTS_FROM
 
 
 def _to_merge(manifest: Manifest, segments: Sequence[Segment], alive: Sequence[int], added: int) -> set[int]:
@@ -221,13 +222,13 @@ def _to_merge(manifest: Manifest, segments: Sequence[Segment], alive: Sequence[i
         for number, (one, left) in enumerate(zip(segments, alive, strict=True))
         if not one.stored.graph
         and left
-        and (_wants_graph(manifest, left, total) or one.stored.rows - left > _DELETED_SHARE * one.stored.rows)
+        and (_wants_lists(manifest, left, total) or one.stored.rows - left > _DELETED_SHARE * one.stored.rows)
     }
     size = added + sum(alive[number] for number in chosen)
     for number in reversed(range(len(segments))):
         if number in chosen or not alive[number]:
             continue
-        # Building a graph takes time: larger ones stay.
+        # Making lists takes time: larger ones stay.
         most = size if segments[number].stored.graph else 2 * size
         if alive[number] > most or alive[number] + size > SEGMENT_ROWS:
             break
@@ -250,5 +251,5 @@ def _content(
     stores, positions = rows["store"].to_numpy(), rows["pos"].to_numpy()
     for some in blocks(len(rows)):
         count = some.stop - some.start
-        yield names.slice(some.start, count), source.bits(stores[some], positions[some], dim)
+        yield names.slice(some.start, count), source.half(stores[some], positions[some], dim)
         advance(count)

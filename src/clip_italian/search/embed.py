@@ -21,7 +21,6 @@ from clip_italian.pictures.phash import packed, picture_hash
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search import metadata
 from clip_italian.search.commit import write_part
-from clip_italian.search.engine import to_bf16
 from clip_italian.search.schema import EMBEDDED
 
 _HASHED_SIDE = 256  # a hash needs no more pixels; of a large picture it would take as long as decoding
@@ -54,7 +53,7 @@ class Embed:
             if good:
                 vectors.append(encoder.encode_pixels([pixels for _, _, pixels in good]))
                 rows += [{name: row[name] for name in EMBEDDED.names if name in row} | read for row, read, _ in good]
-        write_part(folder, pa.Table.from_pylist(rows, EMBEDDED), to_bf16(np.concatenate(vectors)), left_out)
+        write_part(folder, pa.Table.from_pylist(rows, EMBEDDED), np.concatenate(vectors), left_out)
 
 
 @dataclass(frozen=True)

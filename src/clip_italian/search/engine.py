@@ -1,54 +1,42 @@
-"""The vector engine, usearch: `build` writes vectors to a folder, `Vectors.candidates` finds rows near a query in them.
+"""The vector engine, FAISS: `build` writes vectors to a folder, `Vectors` finds rows near a query in them.
 
-Nothing else in the package knows usearch. Filters and exact scores are up to the caller (`storage.nearest`).
+Nothing else in the package knows FAISS. Filters and exact scores are up to the caller (`storage.nearest`).
 
-Vectors are bfloat16 in one memory-mapped file that begins with usearch's binary matrix: the number of rows and the
-bytes per row (two uint32), then the rows. `vectors.bbin` ends there, and a search looks at every vector. In
-`vectors.usearch` usearch's graph (HNSW) follows. usearch stores vectors in the order in which its threads finish, so
-`slots.npy` holds the slot of each row.
+Vectors are float16 in `vectors.npy`, in the order of the rows, and mapped into memory. A search looks at all of them,
+or, where there is `lists.faiss`, at those in the lists nearest to the query. There FAISS keeps each vector's list and
+its difference from the list's centre, in 4 bits for each two numbers (product quantisation; "fast scan" compares 32
+vectors at once): an eighth of the vectors' size, read into memory by the first search.
+
+Older versions wrote bfloat16 and usearch's graph; of these files only the vectors are read.
 """
 
-import errno
-import hashlib
-import os
-import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
 from clip_italian.errors import UserError
+from clip_italian.models.runtimes import default_threads
 
-if TYPE_CHECKING:
-    from usearch.index import Index as Graph
+VECTORS_FILE = "vectors.npy"
+LISTS_FILE = "lists.faiss"
 
-FLAT_FILE = "vectors.bbin"
-GRAPH_FILE = "vectors.usearch"
-SLOTS_FILE = "slots.npy"
-
-# Chosen by benchmarks/index_speed.py. Per vector the graph takes 8 bytes a connection, and 14.
-CONNECTIVITY = 16
-EXPANSION_ADD = 128
-EXPANSION_SEARCH = 104
+# Chosen by benchmarks/engines.py, on parts of photos asked for by captions.
+PROBES = 96  # lists to look at
+CANDIDATES = 400  # fewest that are compared exactly
+_LISTS_PER_ROOT = 2  # lists for each square root of the number of vectors
+_TRAINED_ON = 64  # vectors for each list that centres and codes are learnt from
+_ITERATIONS = 10
+_BITS = 4  # of a code
 
 BLOCK = 8_192  # vectors loaded into memory at a time
-# So few vectors are compared by numpy in less time than usearch takes to load.
-_FEW = 4_096
-_HEAD = 8  # bytes before the matrix
-
-
-def to_bf16(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (n, dim) float32 as bfloat16 in uint16, rounded to nearest even as in usearch."""
-    bits = np.ascontiguousarray(vectors, np.float32).view(np.uint32)
-    return ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
-
-
-def from_bf16(bits: np.ndarray) -> np.ndarray:
-    """bfloat16 in uint16 as float32 of the same shape."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+# So few vectors are compared by numpy in less time than FAISS takes to load.
+_FEW = 20_000
+_OLD_FILES = ("vectors.bbin", "vectors.usearch")
+_OLD_SLOTS_FILE = "slots.npy"
+_OLD_HEAD = 8  # bytes before the matrix: the number of rows and the bytes per row, two uint32
 
 
 def blocks(count: int, size: int = BLOCK) -> Iterator[slice]:
@@ -57,147 +45,178 @@ def blocks(count: int, size: int = BLOCK) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
+def halved(vectors: np.ndarray) -> np.ndarray:
+    """Vectors as they are stored: float16 of the same shape. Older versions stored bfloat16 as uint16."""
+    if vectors.dtype == np.uint16:
+        vectors = (vectors.astype(np.uint32) << 16).view(np.float32)
+    return vectors.astype(np.float16, copy=False)
+
+
 class Vectors:
     """Opened vectors of one segment. Threads may share them."""
 
-    def __init__(self, matrix: np.ndarray, graph: Path | None = None, slots: np.ndarray | None = None) -> None:
-        self._matrix = matrix  # (n, dim) uint16, in the order of the file
-        self._slots = slots  # of each row; None where the order is that of the rows
-        self._graph_path = graph
-        self._graph_file = graph.open("rb") if graph else None  # an update may remove it before the first search
-        self._lock = threading.Lock()  # usearch keeps the state of a search by thread number, not by thread
+    def __init__(self, matrix: np.ndarray, slots: np.ndarray | None = None, lists: Path | None = None) -> None:
+        self._matrix = matrix  # (n, dim) float16; uint16 of older versions, in the order of `slots`
+        self._slots = slots
+        self._path = lists
+        # Mapped now, as an update may remove the file before the first search.
+        self._stored_lists = None if lists is None else np.memmap(lists, np.uint8, "r")
+        self._read_lists: Any = None
+        self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, folder: Path, rows: int, dim: int, graph: bool) -> Self:
+    def open(cls, folder: Path, rows: int, dim: int, indexed: bool) -> Self:
         """Map the file, reading next to nothing. Raises UserError for another shape, OSError for a missing file."""
-        path = folder / (GRAPH_FILE if graph else FLAT_FILE)
-        with path.open("rb") as file:
-            head = np.frombuffer(file.read(_HEAD), np.uint32)
-        if head.tolist() != [rows, 2 * dim] or path.stat().st_size < _HEAD + 2 * rows * dim:
+        path = folder / VECTORS_FILE
+        for name in _OLD_FILES:
+            if (folder / name).exists():
+                return cls._open_old(folder / name, rows, dim)
+        try:
+            matrix = np.load(path, mmap_mode="r").view(np.ndarray)  # indexing a memmap is slower
+            found = cls(matrix, lists=folder / LISTS_FILE if indexed else None)
+        except (ValueError, EOFError) as error:
+            raise UserError(f"{folder}: its vectors are damaged ({error}); build the index again") from error
+        if matrix.shape != (rows, dim) or matrix.dtype != np.float16:
             raise UserError(f"{path}: damaged, it does not hold {rows:,} vectors of {dim} numbers; build it again")
-        matrix = np.memmap(path, np.uint16, "r", _HEAD, (rows, dim)).view(np.ndarray)  # indexing a memmap is slower
-        if not graph:
-            return cls(matrix)
-        return cls(matrix, path, np.load(folder / SLOTS_FILE, mmap_mode="r").view(np.ndarray))
+        return found
+
+    @classmethod
+    def _open_old(cls, path: Path, rows: int, dim: int) -> Self:
+        with path.open("rb") as file:
+            head = np.frombuffer(file.read(_OLD_HEAD), np.uint32)
+        if head.tolist() != [rows, 2 * dim] or path.stat().st_size < _OLD_HEAD + 2 * rows * dim:
+            raise UserError(f"{path}: damaged, it does not hold {rows:,} vectors of {dim} numbers; build it again")
+        matrix = np.memmap(path, np.uint16, "r", _OLD_HEAD, (rows, dim)).view(np.ndarray)
+        slots = path.with_name(_OLD_SLOTS_FILE)
+        return cls(matrix, np.load(slots, mmap_mode="r").view(np.ndarray) if slots.exists() else None)
 
     def __len__(self) -> int:
         return len(self._matrix)
 
     @property
-    def has_graph(self) -> bool:
-        """True where candidates come from a graph."""
-        return self._graph_file is not None
+    def has_lists(self) -> bool:
+        """True where candidates come from lists, which may miss some."""
+        return self._stored_lists is not None
 
-    def bits(self, rows: np.ndarray) -> np.ndarray:
-        """The stored vectors of these rows: (m, dim) uint16."""
-        return self._matrix[rows if self._slots is None else self._slots[rows]]
+    def half(self, rows: np.ndarray | slice) -> np.ndarray:
+        """The stored vectors of these rows: (m, dim) float16."""
+        return halved(self._matrix[rows if self._slots is None else self._slots[rows]])
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The vectors of these rows: (m, dim) float32."""
-        return from_bf16(self.bits(rows))
+        return self.half(rows).astype(np.float32)
 
-    def candidates(self, query: np.ndarray, count: int, exact: bool = False) -> np.ndarray:
-        """The `count` rows (int64) nearest to a query (dim,) of unit length, best first.
+    def candidates(self, query: np.ndarray, count: int) -> np.ndarray:
+        """Rows (int64) near a query (dim,) of unit length, from the lists nearest to it: `count` or more, if there are.
 
-        The order is that of the query, of many vectors rounded to bfloat16. They come from the graph where there is
-        one, which may miss some; with `exact` from all vectors. Raises UserError where the graph is damaged.
+        Some of the nearest may be missing. Raises UserError where the lists are damaged.
         """
-        count = min(count, len(self))
-        if self.has_graph and not exact:
-            with self._lock:
-                found = self._graph.search(query, count, threads=1)
-            return np.asarray(found.keys.astype(np.int64))
-        if len(self) <= _FEW:
-            scores = from_bf16(self._matrix) @ query
-            slots = np.argsort(-scores, kind="stable")[:count]
-            return np.asarray(slots if self._slots is None else self._rows_by_slot[slots])
-        from usearch.index import search as exact_search
+        faiss, lists = _faiss(), self._lists()
+        wanted = min(max(CANDIDATES, 4 * count), len(self))
+        # Enough lists for several times as many.
+        probes = max(PROBES, -(-4 * wanted * lists.nlist // len(self)))
+        faiss.omp_set_num_threads(1)  # of this Python thread: others search at the same time
+        settings = faiss.SearchParametersIVF(nprobe=min(probes, lists.nlist))
+        _, rows = lists.search(_matrix_of(query), wanted, params=settings)
+        return np.asarray(rows[0][rows[0] >= 0], np.int64)
 
-        rounded = to_bf16(query[None])
-        slots = exact_search(self._matrix, rounded, count, "ip", exact=True, dtype="bf16").keys.astype(np.int64)
-        return np.asarray(slots if self._slots is None else self._rows_by_slot[slots])
+    def best(self, query: np.ndarray, count: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """The `count` rows (int64) with the largest product with a query (dim,), best first, among `rows` or all."""
+        total = len(self) if rows is None else len(rows)
+        best, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        for some in blocks(total):
+            here = np.arange(some.start, some.stop) if rows is None else rows[some]
+            at, products = self._largest(self.half(some if rows is None else here), query, count)
+            best, scores = np.concatenate([best, here[at]]), np.concatenate([scores, products])
+            order = np.argsort(-scores, kind="stable")[:count]
+            best, scores = best[order], scores[order]
+        return best
 
-    @cached_property
-    def _graph(self) -> "Graph":
-        """The graph, opened by the first search: usearch then reads each of its nodes, 150 bytes a vector."""
-        from usearch.index import Index as Graph
+    def _largest(self, vectors: np.ndarray, query: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and products of the `count` of some vectors (m, dim) float16 with the largest products."""
+        count = min(count, len(vectors))
+        if self.has_lists or len(self) > _FEW:  # in four tenths of the time, as numpy converts one number at a time
+            faiss = _faiss()
+            faiss.omp_set_num_threads(1)
+            stored = faiss.IndexScalarQuantizer(len(query), faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+            stored.is_trained = True  # half precision has nothing to learn
+            stored.add_sa_codes(np.ascontiguousarray(vectors).view(np.uint8))
+            products, at = stored.search(_matrix_of(query), count)
+            return at[0], products[0]
+        scores = vectors.astype(np.float32) @ query
+        largest = np.argpartition(-scores, count - 1)[:count]
+        return largest, scores[largest]
 
-        assert self._graph_file is not None
-        # By its descriptor, as the name may be gone.
-        name = f"/dev/fd/{self._graph_file.fileno()}"
-        try:
-            view = Graph.restore(name, view=True, enable_key_lookups=False, expansion_search=EXPANSION_SEARCH)
-        except (RuntimeError, ValueError) as error:
-            raise UserError(f"{self._graph_path}: damaged ({error}); run clip-italian index compact") from error
-        if view is None or len(view) != len(self):
-            raise UserError(f"{self._graph_path}: damaged, vectors are missing; run clip-italian index compact")
-        return view
-
-    @cached_property
-    def _rows_by_slot(self) -> np.ndarray:
-        assert self._slots is not None
-        return np.argsort(self._slots)
+    def _lists(self) -> Any:
+        """The lists, read by the first search: an eighth of the vectors' size."""
+        with self._lock:
+            if self._read_lists is None:
+                try:
+                    lists = _faiss().deserialize_index(self._stored_lists)
+                except RuntimeError as error:
+                    reason = str(error).strip().splitlines()[-1]
+                    raise UserError(f"{self._path}: damaged ({reason}); run clip-italian index compact") from error
+                if lists.ntotal != len(self):
+                    raise UserError(f"{self._path}: damaged, vectors are missing; run clip-italian index compact")
+                self._read_lists = lists
+            return self._read_lists
 
 
-def build(folder: Path, dim: int, vectors: Iterable[np.ndarray], graph: bool) -> int:
-    """Write vectors, given as blocks (m, dim) uint16, with or without a graph; return their number.
+def build(folder: Path, dim: int, vectors: Iterable[np.ndarray], indexed: bool) -> int:
+    """Write vectors, given as blocks (m, dim) float16, with or without lists; return their number.
 
-    A graph is made in memory (the size of its file). Not atomic: pass a staged folder. Raises OSError on a full disk.
+    Lists are made in memory (an eighth of the vectors' size, twice). Not atomic: pass a staged folder. Raises OSError
+    on a full disk.
     """
-    return _build_graph(folder, dim, vectors) if graph else _build_flat(folder / FLAT_FILE, dim, vectors)
-
-
-def _build_flat(path: Path, dim: int, vectors: Iterable[np.ndarray]) -> int:
+    path = folder / VECTORS_FILE
     rows = 0
     with path.open("wb") as file:
-        file.write(bytes(_HEAD))
-        for bits in vectors:
-            file.write(np.ascontiguousarray(bits).tobytes())
-            rows += len(bits)
+        _write_head(file, 0, dim)
+        start = file.tell()
+        for block in vectors:
+            file.write(np.ascontiguousarray(block, np.float16).tobytes())
+            rows += len(block)
         file.seek(0)
-        file.write(np.array([rows, 2 * dim], np.uint32).tobytes())
+        _write_head(file, rows, dim)
+        assert file.tell() == start
+    if indexed:
+        lists = _trained(np.load(path, mmap_mode="r"))
+        with (folder / LISTS_FILE).open("wb") as file:
+            file.write(_faiss().serialize_index(lists).data)
     return rows
 
 
-def _build_graph(folder: Path, dim: int, vectors: Iterable[np.ndarray]) -> int:
-    from usearch.index import Index as Graph
-
-    graph = Graph(
-        ndim=dim, metric="ip", dtype="bf16", connectivity=CONNECTIVITY, expansion_add=EXPANSION_ADD,
-        enable_key_lookups=False,
-    )  # fmt: skip
-    rows = 0
-    digests: list[np.ndarray] = []
-    for bits in vectors:
-        graph.add(np.arange(rows, rows + len(bits)), from_bf16(bits))
-        digests.append(_digests(bits))
-        rows += len(bits)
-    path, length = folder / GRAPH_FILE, graph.serialized_length
-    try:
-        graph.save(path)
-    except RuntimeError as error:  # usearch gives no reason
-        missing = length - (path.stat().st_size if path.exists() else 0)
-        code = errno.ENOSPC if shutil.disk_usage(folder).free < missing else errno.EIO
-        raise OSError(code, os.strerror(code), str(path)) from error
-    if path.stat().st_size < length:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    np.save(folder / SLOTS_FILE, _slots(path, dim, np.concatenate(digests)))
-    return rows
+def _write_head(file: BinaryIO, rows: int, dim: int) -> None:
+    """The head of `numpy.save`'s files. It has space for any number of rows, so that it can be written again."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": (rows, dim)})
 
 
-def _slots(path: Path, dim: int, written: np.ndarray) -> np.ndarray:
-    """The slot in which usearch put each row, found by the digests of the rows; equal vectors are interchangeable."""
-    rows = len(written)
-    matrix = np.memmap(path, np.uint16, "r", _HEAD, (rows, dim))
-    stored = np.concatenate([_digests(matrix[some]) for some in blocks(rows)])
-    by_digest, order = np.argsort(stored, kind="stable"), np.argsort(written, kind="stable")
-    if not np.array_equal(stored[by_digest], written[order]):
-        raise UserError(f"{path}: usearch stored other vectors than it was given; report this with its version")
-    slots = np.empty(rows, np.uint32)
-    slots[order] = by_digest
-    return slots
+def _trained(matrix: np.ndarray) -> Any:
+    """Lists of all vectors of a matrix (n, dim), with centres and codes learnt from a sample."""
+    faiss = _faiss()
+    rows, dim = matrix.shape
+    # With one thread OpenMP starts none, without which a forked process would wait for ever.
+    faiss.omp_set_num_threads(default_threads() if rows > _FEW else 1)
+    count = min(max(1, 2 ** round(np.log2(_LISTS_PER_ROOT * rows**0.5))), rows)
+    pairs = dim // 2 if dim % 2 == 0 else dim
+    lists = faiss.IndexIVFPQFastScan(faiss.IndexFlatIP(dim), dim, count, pairs, _BITS, faiss.METRIC_INNER_PRODUCT)
+    lists.cp.niter = lists.pq.cp.niter = _ITERATIONS
+    lists.cp.min_points_per_centroid = lists.pq.cp.min_points_per_centroid = 1  # it would print a warning
+    some = np.random.default_rng(0).choice(rows, min(rows, _TRAINED_ON * count), replace=False)
+    sample = matrix[np.sort(some)].astype(np.float32)
+    lists.train(np.resize(sample, (max(len(sample), 2**_BITS), dim)))  # as many as there are codes at least
+    for block in blocks(rows):
+        lists.add(matrix[block].astype(np.float32))
+    return lists
 
 
-def _digests(bits: np.ndarray) -> np.ndarray:
-    rows = np.ascontiguousarray(bits)
-    return np.frombuffer(b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows), np.uint64)
+def _matrix_of(query: np.ndarray) -> np.ndarray:
+    """A query (dim,) as FAISS takes it: (1, dim) float32."""
+    return np.ascontiguousarray(query[None], np.float32)
+
+
+def _faiss() -> Any:
+    """FAISS, loaded when it is first needed: that takes 0.06 s."""
+    import faiss
+
+    return faiss

@@ -21,7 +21,6 @@ from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import PictureError, open_picture
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search.commit import write_part
-from clip_italian.search.engine import from_bf16, to_bf16
 from clip_italian.search.index import Index
 from clip_italian.search.inputs import Entry, Roots, root_of, vector_column
 from clip_italian.search.schema import CONTENT, EMBEDDED, ROWS, absolute_path
@@ -62,7 +61,7 @@ def read(
             found.append({"id": entry.id, "place": where, "size": entry.size, "mtime_ns": entry.mtime_ns} | content)
             kept.append(row)
             yield entry
-        write_part(workspace / f"vectors-{part:06d}", pa.Table.from_pylist(found, EMBEDDED), to_bf16(vectors[kept]))
+        write_part(workspace / f"vectors-{part:06d}", pa.Table.from_pylist(found, EMBEDDED), vectors[kept])
 
 
 def parts_of(run: Path) -> list[Path]:
@@ -98,9 +97,9 @@ def export(index: Index, output: Path) -> int:
 def _gathered(index: Index, columns: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
     tables: list[pa.Table] = []
     vectors: list[np.ndarray] = []
-    for table, bits in index.store.content(columns):
+    for table, some in index.store.content(columns):
         tables.append(table)
-        vectors.append(from_bf16(bits).astype(np.float16))
+        vectors.append(some)
         if sum(map(len, tables)) >= _BATCH:
             yield pa.concat_tables(tables), np.concatenate(vectors)
             tables, vectors = [], []

@@ -121,7 +121,7 @@ class Index:
             "model_name": manifest.model_name,
             "precision": manifest.identity.precision,
             "dim": manifest.dim,
-            "search": "exact" if not any(one.graph for one in manifest.segments) else "HNSW",
+            "search": "exact" if not any(one.graph for one in manifest.segments) else "IVF",
             "roots": manifest.roots,
             "generation": manifest.generation,
             "segments": len(manifest.segments),
@@ -149,7 +149,7 @@ class Index:
         """The pictures nearest to a query embedding (dim,), best first: k, after the first `skip`.
 
         `where`: only rows that pass it. `group`: a picture and its copies count as one. `exact`: look at every vector
-        also where there is a graph. `calibrated`: with probabilities, which hold for texts only. `words`: pictures
+        also where there are lists. `calibrated`: with probabilities, which hold for texts only. `words`: pictures
         whose names, texts, keywords, places, dates or cameras have these words are ranked higher (`words.fused`).
         Without a query only words are looked for, and the score is the share of their weight that a picture has.
         """

@@ -29,7 +29,7 @@ from clip_italian import console, privacy
 from clip_italian.errors import UsageError, UserError
 from clip_italian.search import metadata
 from clip_italian.search.commit import StoreWriter, VectorSource
-from clip_italian.search.engine import from_bf16, to_bf16
+from clip_italian.search.engine import halved
 from clip_italian.search.filters import Filter, Near
 from clip_italian.search.schema import EXISTING, ROWS, Manifest, Row, moment
 from clip_italian.search.storage import LackingError, Match, NamedMatch, Store, write_manifest
@@ -218,7 +218,7 @@ class MilvusStore(Store):
 
     def content(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
         for some in self._collection.rows([*columns, _VECTOR]):
-            yield table_of(some, columns), to_bf16(np.array([row[_VECTOR] for row in some], np.float32))
+            yield table_of(some, columns), halved(np.array([row[_VECTOR] for row in some], np.float32))
 
     def sample(self, count: int) -> np.ndarray:
         with self._collection.one_line_errors():
@@ -288,7 +288,7 @@ class MilvusWriter(StoreWriter):
     def _vectors(self, stores: np.ndarray, positions: np.ndarray, source: VectorSource, dim: int) -> np.ndarray:
         found = np.empty((len(stores), dim), np.float32)
         inside = stores == 0
-        found[~inside] = from_bf16(source.bits(stores[~inside] - 1, positions[~inside], dim))
+        found[~inside] = source.half(stores[~inside] - 1, positions[~inside], dim)
         if inside.any():
             numbers = [self._numbers[at] for at in positions[inside]]
             with self._collection.one_line_errors():

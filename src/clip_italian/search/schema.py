@@ -127,7 +127,10 @@ class Calibration(BaseModel):
 
 
 class StoredSegment(BaseModel):
-    """A segment as index.json lists it: folder, rows, presence of a graph, size and sha256 of each file."""
+    """A segment as index.json lists it: folder, rows, size and sha256 of each file.
+
+    `graph` is True where it has lists (`engine`), or in older versions a graph, which is no longer read.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

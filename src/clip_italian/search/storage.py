@@ -1,8 +1,8 @@
 """The files of an index folder, and the search in them.
 
     index.json               model, folders, and the segments of this generation
-    segment-000005-0/ …      segments: rows.parquet, names.arrow, words.arrow, and vectors.bbin or vectors.usearch with
-                             slots.npy
+    segment-000005-0/ …      segments: rows.parquet, names.arrow, words.arrow, vectors.npy, and lists.faiss
+                             in large ones
     deleted-000005-1.npy     deleted rows of a segment
     left-out-000005.jsonl    pictures that could not be indexed, with the reason
 
@@ -31,7 +31,7 @@ from clip_italian.files.atomic import fsync, staged
 from clip_italian.files.digests import sha256_of
 from clip_italian.pipeline.rejects import Reject, read_rejects, write_rejects
 from clip_italian.search import engine
-from clip_italian.search.engine import BLOCK, Vectors, blocks
+from clip_italian.search.engine import Vectors, blocks
 from clip_italian.search.filters import Filter
 from clip_italian.search.schema import FORMAT, READABLE, ROWS, Manifest, Row, StoredSegment, conformed, moment
 from clip_italian.search.words import WORDS_FILE, Words, WordsWriter, shares, weights
@@ -48,11 +48,11 @@ _OURS = re.compile(
     r"\.?(vectors\.usearch|rows\.parquet|segment-\d{6,}-\d+|deleted-\d{6,}-\d+\.npy|left-out-\d{6,}\.jsonl|index\.json)(-\w+)?"
 )
 _NAMES = ("row", "id", "root", "path", "offset", "length", "look", "taken", "latitude", "longitude")
-# So many vectors are compared one by one rather than asking the graph for enough of them.
+# So many vectors are compared one by one rather than asking the lists for enough of them.
 _FEW = 20_000
-# Most candidates to ask a graph for when a filter leaves only some rows.
+# Most candidates to ask the lists for when a filter leaves only some rows.
 _MOST = 4_096
-_GRAPH_MARGIN = 8  # further candidates, since a graph orders by the rounded query
+_MARGIN = 32  # further rows by product: their order by cosine differs a little, as rounding changes lengths
 _FILTERS_KEPT = 8
 _TRIES = 20
 
@@ -291,28 +291,23 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions and cosines of the k vectors nearest to a query (dim,) of unit length, best first, among the chosen.
 
-    Cosines are those of the float32 query with the stored vectors, however these were found. `exact` uses no graph.
+    Cosines are those of the float32 query with the stored vectors, however these were found. `exact` looks at all
+    vectors.
     """
     k = min(k, len(vectors) if chosen is None else chosen.count)
     if k == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
-    if chosen is not None and chosen.count <= _FEW:
-        return _best_of(vectors, chosen.positions, query, k)
-    if vectors.has_graph and not exact:
-        wanted = k + _GRAPH_MARGIN
-        if chosen is not None:
-            wanted = -(-wanted * len(vectors) // chosen.count)
-        while wanted <= max(_MOST, k + _GRAPH_MARGIN):
-            positions = vectors.candidates(query, wanted)
+    few = chosen is not None and chosen.count <= _FEW
+    if vectors.has_lists and not exact and not few:
+        wanted = k if chosen is None else -(-k * len(vectors) // chosen.count)
+        while wanted <= max(_MOST, k):
+            rows = vectors.candidates(query, wanted)
             if chosen is not None:
-                positions = positions[chosen.mask[positions]]
-            if len(positions) >= k:
-                return _ranked(vectors, positions, query, k)
+                rows = rows[chosen.mask[rows]]
+            if len(rows) >= k:
+                return _ranked(vectors, query, k, rows)
             wanted *= 4
-    if chosen is not None:
-        return _best_of(vectors, chosen.positions, query, k)
-    # More than k, since the engine rounds the query.
-    return _ranked(vectors, vectors.candidates(query, k + max(32, k // 4), exact=True), query, k)
+    return _ranked(vectors, query, k, None if chosen is None else chosen.positions)
 
 
 def _kth_largest(shares: Sequence[np.ndarray], k: int) -> float:
@@ -328,24 +323,16 @@ def _ordered(vectors: Vectors, query: np.ndarray | None, k: int, chosen: Chosen)
     return chosen.positions[:k], np.full(min(k, chosen.count), np.nan, np.float32)
 
 
-def _best_of(vectors: Vectors, positions: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of many positions, whose vectors are loaded block by block."""
-    scores = np.empty(len(positions), np.float32)
-    for some in blocks(len(positions), BLOCK):
-        scores[some] = _cosines(vectors.take(positions[some]), query)
-    best = np.argpartition(-scores, k - 1)[:k]
-    best = best[np.lexsort((positions[best], -scores[best]))]
-    return positions[best], scores[best]
-
-
-def _ranked(vectors: Vectors, positions: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    scores = _cosines(vectors.take(positions), query)
-    order = np.lexsort((positions, -scores))[:k]
-    return positions[order], scores[order]
+def _ranked(vectors: Vectors, query: np.ndarray, k: int, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The k of some rows, or of all, with the largest cosines, best first."""
+    best = vectors.best(query, k + _MARGIN, rows)
+    scores = _cosines(vectors.take(best), query)
+    order = np.lexsort((best, -scores))[:k]
+    return best[order], scores[order]
 
 
 def _cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """Cosines of vectors (m, dim) with a query of unit length; rounding has changed the vectors' length a little."""
+    """Cosines of vectors (m, dim) with a query of unit length."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     return np.asarray(vectors @ query / np.maximum(lengths, 1e-12), dtype=np.float32)
 
@@ -399,10 +386,10 @@ class Segment:
 
 
 def write_segment(
-    root: Path, name: str, dim: int, graph: bool, content: Iterable[tuple[pa.Table, np.ndarray]],
+    root: Path, name: str, dim: int, indexed: bool, content: Iterable[tuple[pa.Table, np.ndarray]],
     empty: Collection[str], language: str,
 ) -> StoredSegment:  # fmt: skip
-    """Write the segment `name` below `root`, of tables with `schema.ROWS` and vectors (m, dim) uint16.
+    """Write the segment `name` below `root`, of tables with `schema.ROWS` and vectors (m, dim) float16.
 
     `empty` are the columns that are null in all rows, `language` is that of the rows' words. When this returns, the
     segment is complete and flushed to the disk.
@@ -412,12 +399,12 @@ def write_segment(
         rows, words = RowsWriter(temporary, empty), WordsWriter(temporary, language)
 
         def vectors() -> Iterator[np.ndarray]:
-            for table, bits in content:
+            for table, some in content:
                 rows.write(table)
                 words.write(table)
-                yield bits
+                yield some
 
-        count = engine.build(temporary, dim, vectors(), graph)
+        count = engine.build(temporary, dim, vectors(), indexed)
         rows.close()
         words.close()
         files = {path.name: (path.stat().st_size, sha256_of(path)) for path in sorted(temporary.iterdir())}
@@ -425,7 +412,7 @@ def write_segment(
             fsync(path)
         fsync(temporary)
     fsync(root)
-    return StoredSegment(name=name, rows=count, graph=graph, files=files)
+    return StoredSegment(name=name, rows=count, graph=indexed, files=files)
 
 
 class LackingError(UserError):
@@ -488,7 +475,7 @@ class Store(ABC):
 
     @abstractmethod
     def content(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        """All rows, some thousand at a time: columns of `schema.ROWS`, and vectors (m, dim) uint16."""
+        """All rows, some thousand at a time: columns of `schema.ROWS`, and vectors (m, dim) float16."""
 
     @abstractmethod
     def sample(self, count: int) -> np.ndarray:
@@ -600,7 +587,7 @@ class FolderStore(Store):
         for segment in self.segments:
             table, positions = segment.columns(columns), segment.positions()
             for some in blocks(len(positions)):
-                yield table.slice(some.start, some.stop - some.start), segment.vectors.bits(positions[some])
+                yield table.slice(some.start, some.stop - some.start), segment.vectors.half(positions[some])
 
     def sample(self, count: int) -> np.ndarray:
         total = len(self)

@@ -31,7 +31,6 @@ from clip_italian.search.commit import (
     write_part,
 )
 from clip_italian.search.embed import Embed, Todo
-from clip_italian.search.engine import to_bf16
 from clip_italian.search.index import Index, check_model
 from clip_italian.search.inputs import Entry, Roots
 from clip_italian.search.milvus import MilvusWriter
@@ -242,7 +241,7 @@ def write(
     ]
     with _workspace(folder, model) as workspace:
         run, before = _new_run(workspace), _before(folder)
-        write_part(run / "000000", EMBEDDED.empty_table(), to_bf16(vectors))
+        write_part(run / "000000", EMBEDDED.empty_table(), vectors)
         table = inputs.as_table(entries).append_column("store", pa.array([0] * len(paths), pa.int32()))
         table = table.append_column("pos", pa.array(range(len(paths)), pa.int64()))
         pq.write_table(pa.Table.from_pylist(table.to_pylist(), EXISTING), run / "new.parquet")

@@ -1,4 +1,4 @@
-"""The integrity of an index: unchanged files, consistent rows, vectors of unit length, graphs that find them."""
+"""The integrity of an index: unchanged files, consistent rows, vectors of unit length, lists that find them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from clip_italian.search.index import Index
 from clip_italian.search.schema import absolute_path
 from clip_italian.search.storage import MANIFEST_FILE, FolderStore, Segment, nearest, read_manifest
 
-_GRAPH_QUERIES = 200  # vectors that a graph must find
+_QUERIES = 200  # vectors that a segment's lists must find
 _LEAST_FOUND = 0.95
 _LENGTH_TOLERANCE = 0.02  # of rounding
 
@@ -76,11 +76,11 @@ def _problems(segment: Segment, next_row: int) -> Iterator[str]:
     if bad:
         yield f"{bad:,} vectors are not of unit length"
     if segment.stored.graph:
-        rows = np.linspace(0, len(numbers) - 1, min(_GRAPH_QUERIES, len(numbers))).astype(np.int64)
+        rows = np.linspace(0, len(numbers) - 1, min(_QUERIES, len(numbers))).astype(np.int64)
         queries = segment.vectors.take(rows)
         queries /= np.linalg.norm(queries, axis=1, keepdims=True)
         # Of equal vectors any is right.
         best = [nearest(segment.vectors, query, 1)[1] for query in queries]
         share = float(np.mean([len(score) > 0 and score[0] > 1 - 1e-4 for score in best]))
         if share < _LEAST_FOUND:
-            yield f"its graph finds only {share:.0%} of its own vectors; run clip-italian index compact"
+            yield f"its lists find only {share:.0%} of its own vectors; run clip-italian index compact"

@@ -42,7 +42,7 @@ class SearchParams(BaseModel):
         None, description="Words in names, keywords, captions, places, dates. Absent: those of the text; empty: none."
     )
     copies: bool = Field(False, description="Show copies of a picture one by one.")
-    exact: bool = Field(False, description="Look at every vector, also where there is a graph.")
+    exact: bool = Field(False, description="Look at every vector, also in a large index.")
 
 
 class Picture(BaseModel):
