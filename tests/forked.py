@@ -1,7 +1,7 @@
 """Runs commands in processes forked from one that has imported the package, so that they start in milliseconds.
 
-Starting an interpreter for each costs 3 s of imports. `multiprocessing`'s fork server imports once and does nothing
-else: what it forks has no threads and no state of the test's.
+Starting an interpreter for each costs 3 s of imports. `multiprocessing`'s fork server imports `tests.preloaded` once
+and does nothing else: what it forks has no threads and no state of the test's.
 """
 
 import multiprocessing
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["clip_italian.cli", "clip_italian.train.run", "clip_italian.demo.run"])
+_CONTEXT.set_forkserver_preload(["tests.preloaded"])
 
 
 class Forked:
