@@ -12,13 +12,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import hashlib
 import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -37,12 +35,11 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from clip_italian.export import graphs
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pairs import Pair, write
+from tests.exported_once import exported_once
 
 COLOURS = {"rosso": "red", "verde": "green", "blu": "blue", "giallo": "yellow", "nero": "black", "viola": "purple"}
-LARGEST_SHARED_GRAPH = 10_000_000  # bytes of weights
 SHAPES = ("cerchio", "quadrato", "triangolo")
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "una", "foto", "di", "gatto", "che", "dorme", *COLOURS, *SHAPES]
 
@@ -121,33 +118,8 @@ def shared_folder(factory: pytest.TempPathFactory, name: str, make: Callable[[Pa
 
 @pytest.fixture(scope="session", autouse=True)
 def graphs_exported_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Copy a graph that was exported before, in any test process: torch takes seconds for each.
-
-    The same graph is one of the same weights, settings, example inputs and axes.
-    """
-    export = graphs._write
-
-    def write(
-        graph: torch.nn.Module, inputs: dict[str, torch.Tensor], axes: dict[int, Any], file: Path, *outputs: Any
-    ) -> tuple[str, ...]:
-        weights = graph.state_dict()
-        if sum(value.nbytes for value in weights.values()) > LARGEST_SHARED_GRAPH:
-            return export(graph, inputs, axes, file, *outputs)
-        configs = [part.config for part in graph.modules() if hasattr(part, "config")]
-        settings = [(config.to_dict(), config._attn_implementation) for config in configs]
-        digest = hashlib.sha256(repr((graph, settings, list(inputs), axes, outputs)).encode())
-        for name, value in sorted((weights | inputs).items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        name = f"graph-{digest.hexdigest()[:16]}"
-        room = shared_folder(
-            tmp_path_factory, name, lambda room: export(graph, inputs, axes, room / "graph.onnx", *outputs)
-        )
-        shutil.copyfile(room / "graph.onnx", file)
-        return tuple(inputs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graphs, "_write", write)
+    """Copy a graph that was exported before, in any test process."""
+    with exported_once(lambda name, make: shared_folder(tmp_path_factory, name, make)):
         yield
 
 

@@ -12,9 +12,20 @@ from urllib.request import urlopen
 
 from clip_italian.cli import app
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.exported_once import exported_once  # after the package, which sets the defaults of libraries first
+
 
 def run(*arguments):
     app([str(one) for one in arguments], standalone_mode=False)
+
+
+def filled(folder, make):
+    """Return the folder; `make` fills it where it is new."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        make(folder)
+    return folder
 
 
 def served(index):
@@ -47,12 +58,13 @@ def served(index):
 if __name__ == "__main__":
     model, pictures, room = (Path(one) for one in sys.argv[1:])
     one = next(pictures.iterdir())
-    for to in ("onnx", "openvino", "sentence-transformers"):
-        run("export", model, "--to", to, "-o", room / to)
-    for exported in ("onnx", "openvino"):
-        index = room / f"{exported}.idx"
-        run("index", "build", pictures, "-o", index, "--model", room / exported)
-        run("search", index, "un cerchio rosso", "--html", room / f"{exported}.html")
-    run("classify", one, "--labels", "gatto,foto", "--model", room / "onnx")
-    run("locate", one, "il gatto", "--model", model, "-o", room / "located.jpg")
+    with exported_once(lambda name, make: filled(room / name, make)):
+        for to in ("onnx", "openvino", "sentence-transformers"):
+            run("export", model, "--to", to, "-o", room / to)
+        for exported in ("onnx", "openvino"):
+            index = room / f"{exported}.idx"
+            run("index", "build", pictures, "-o", index, "--model", room / exported)
+            run("search", index, "un cerchio rosso", "--html", room / f"{exported}.html")
+        run("classify", one, "--labels", "gatto,foto", "--model", room / "onnx")
+        run("locate", one, "il gatto", "--model", model, "-o", room / "located.jpg")
     assert len(served(room / "onnx.idx")) == 2
