@@ -75,14 +75,14 @@ def tiny_model(scale: float = 20.0) -> VisionTextDualEncoderModel:
     vision = ViTModel(
         ViTConfig(
             hidden_size=32,
-            num_hidden_layers=2,
+            num_hidden_layers=1,
             num_attention_heads=2,
             intermediate_size=64,
             image_size=32,
             patch_size=8,
         )
     )
-    text = tiny_bert(hidden_size=24, layers=2)
+    text = tiny_bert(hidden_size=24, layers=1)
     config = VisionTextDualEncoderConfig(
         vision_config=vision.config.to_dict(),
         text_config=text.config.to_dict(),

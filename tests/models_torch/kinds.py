@@ -24,7 +24,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from tests.conftest import WORDS, tiny_tokenizer
 
 PADDING, BEGIN, END = WORDS.index("[PAD]"), WORDS.index("[CLS]"), WORDS.index("[SEP]")
-_SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+_SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
 _SPECIAL = {"pad_token_id": PADDING, "bos_token_id": BEGIN, "eos_token_id": END, "vocab_size": len(WORDS)}
 _VISION = _SHAPE | {"image_size": 32, "patch_size": 8, "hidden_size": 40}
 

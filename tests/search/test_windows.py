@@ -37,9 +37,12 @@ def with_maps():
     torch.manual_seed(0)
     vision = EfficientNetModel(
         EfficientNetConfig(
-            width_coefficient=0.25, depth_coefficient=0.25, image_size=64, hidden_dim=320, hidden_size=320
+            width_coefficient=0.25, depth_coefficient=0.25, image_size=64, hidden_dim=320, hidden_size=320,
+            # One block of each size of map, instead of seven: torch takes a second to export one.
+            kernel_sizes=[3, 5, 3, 5], strides=[2, 2, 2, 2], in_channels=[32, 24, 40, 80],
+            out_channels=[24, 40, 80, 320], num_block_repeats=[1, 1, 1, 1], expand_ratios=[1, 6, 6, 6],
         )
-    )
+    )  # fmt: skip
     # Else nothing of a picture comes through a random tower.
     for module in vision.modules():
         if isinstance(module, torch.nn.Conv2d):
@@ -49,7 +52,7 @@ def with_maps():
     with torch.no_grad():
         vision.train()(torch.randn(8, 3, 64, 64))
     processor = EfficientNetImageProcessorPil(size={"height": 64, "width": 64}, do_center_crop=False, include_top=False)
-    return DualEncoder(join(vision.eval(), tiny_bert(24, 2), 16, 3.0), tiny_tokenizer(), processor)
+    return DualEncoder(join(vision.eval(), tiny_bert(24, 1), 16, 3.0), tiny_tokenizer(), processor)
 
 
 def noise(width, height, seed=0):

@@ -18,7 +18,7 @@ def recipe(tiny_folder, tmp_path):
         "frozen": ["vision_model.*", "text_model.*", "logit_scale"],
         "learning_rate": 1e-2, "epochs": 1, "patience": 1,
     }  # fmt: skip
-    unfrozen = {**stage, "name": "unfrozen", "trainable": ["*projection.*", "text_model.encoder.layer.1.*"]}
+    unfrozen = {**stage, "name": "unfrozen", "trainable": ["*projection.*", "text_model.encoder.layer.0.*"]}
     return Recipe.model_validate(
         {
             "output": tmp_path / "ablation",
