@@ -159,7 +159,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(number, tiny_folder, cac
 def test_another_model_in_the_same_folder_gets_its_own_graphs(tiny_folder, tmp_path, cache_with_graphs, made):
     first = load.load(tiny_folder)
     shutil.rmtree(tiny_folder)
-    encoder = DualEncoder.load(kinds.folder("clip", tmp_path / "clip"))
+    encoder = DualEncoder.load(kinds.folder("siglip", tmp_path / "siglip"))
     encoder.save(tiny_folder)
     second = load.load(tiny_folder)
     assert len(made) == 1 and first.weights_hash != second.weights_hash
