@@ -87,20 +87,20 @@ def tiny_bert(hidden_size: int, layers: int) -> BertModel:
     )
 
 
-def tiny_model(scale: float = 20.0) -> VisionTextDualEncoderModel:
+def tiny_model(scale: float = 20.0, layers: int = 1) -> VisionTextDualEncoderModel:
     """Return a random ViT and BERT with projections to 16 dimensions."""
     torch.manual_seed(0)
     vision = ViTModel(
         ViTConfig(
             hidden_size=32,
-            num_hidden_layers=1,
+            num_hidden_layers=layers,
             num_attention_heads=2,
             intermediate_size=64,
             image_size=32,
             patch_size=8,
         )
     )
-    text = tiny_bert(hidden_size=24, layers=1)
+    text = tiny_bert(hidden_size=24, layers=layers)
     config = VisionTextDualEncoderConfig(
         vision_config=vision.config.to_dict(),
         text_config=text.config.to_dict(),
@@ -110,13 +110,13 @@ def tiny_model(scale: float = 20.0) -> VisionTextDualEncoderModel:
     return VisionTextDualEncoderModel(config=config, vision_model=vision, text_model=text).eval()
 
 
-def save_tiny_model(room: Path) -> Path:
+def save_tiny_model(room: Path, layers: int = 1) -> Path:
     """Write the folder `tiny-model` to `room`: random weights, small enough to train in a second."""
     processor = CLIPImageProcessorPil(
         size={"height": 32, "width": 32}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
     folder = room / "tiny-model"
-    DualEncoder(tiny_model(), tiny_tokenizer(), processor).save(folder)
+    DualEncoder(tiny_model(layers=layers), tiny_tokenizer(), processor).save(folder)
     return folder
 
 

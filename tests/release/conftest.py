@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from clip_italian.evaluate.leaks import check
 from clip_italian.evaluate.run import NamedModel, embed_pairs, picture_ids, retrieval_result, zeroshot_result
 from clip_italian.pairs import read, write
 from clip_italian.train.run import Run, train
+from tests.conftest import save_tiny_model
 
 STAGE = {
     "name": "projections", "trainable": ["*_projection.*"], "frozen": ["vision_model.*", "text_model.*", "logit_scale"],
@@ -22,6 +24,12 @@ STAGE = {
 
 def split(number: int) -> str:
     return ("train", "val", "test")[number % 3]
+
+
+@pytest.fixture(scope="session")
+def tiny_original(tmp_path_factory) -> Path:
+    """With two layers, the random model is wrong about enough drawings of each kind."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"), layers=2)
 
 
 @pytest.fixture(scope="session")
