@@ -118,7 +118,7 @@ class Vectors:
         faiss.omp_set_num_threads(1)  # of this Python thread: others search at the same time
         settings = faiss.SearchParametersIVF(nprobe=min(probes, lists.nlist))
         _, rows = lists.search(_matrix_of(query), wanted, params=settings)
-        return np.asarray(rows[0][rows[0] >= 0], np.int64)
+        return np.sort(rows[0][rows[0] >= 0])  # in the order of the file, in which they are read next
 
     def best(self, query: np.ndarray, count: int, rows: np.ndarray | None = None) -> np.ndarray:
         """The `count` rows (int64) with the largest product with a query (dim,), best first, among `rows` or all."""
