@@ -44,6 +44,16 @@ def test_the_current_folder_is_the_default(run, photos, tiny_folder, cache_with_
     assert hits[0]["id"].startswith("cerchio-rosso")
 
 
+def test_a_model_is_the_same_from_another_folder(run, photos, tiny_folder, cache_with_graphs, monkeypatch):
+    monkeypatch.chdir(tiny_folder.parent)
+    found(run, "rosso", photos, "--model", tiny_folder.name)
+    monkeypatch.chdir(photos)
+    index = cached_index(photos, str(tiny_folder.resolve()))
+    assert read_manifest(index).model_name == str(tiny_folder.resolve())
+    code, out, err = run("search", index, "rosso", "--json")
+    assert code == 0 and json.loads(out)["results"], err
+
+
 def test_paths_and_lines(run, photos, tiny_folder, cache_with_graphs):
     code, out, _ = run("find", "rosso", photos, "--model", tiny_folder, "--paths", "-k", "2")
     assert code == 0 and [line.startswith(str(photos)) for line in out.splitlines()] == [True, True]

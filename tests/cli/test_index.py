@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from clip_italian.search.index import Index
 from clip_italian.search.storage import read_manifest
 from tests.conftest import draw_shape
 
@@ -120,6 +121,16 @@ def test_filters(run, index):
     assert sorted(hit["id"] for hit in result["hits"]) == [f"cerchio-rosso-{number}" for number in range(3)]
     code, out, err = run("search", index, "un cerchio", "--source", "none")
     assert (code, out, err) == (0, "", "no pictures found; the filters leave none\n")
+
+
+def test_a_folder_named_as_the_packaged_model(run, shapes, tmp_path, tiny_encoder, monkeypatch):
+    """The index names the model that made it, not an album of the working folder."""
+    (tmp_path / "mini").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("clip_italian.models.load.load", lambda name, *_, **__: tiny_encoder)
+    code, _, err = run("index", "build", shapes.parent / "images", "-o", "idx", "--model", "mini")
+    assert code == 0, err
+    assert Index.open(tmp_path / "idx").info["model_name"] == "mini"
 
 
 def test_filters_by_metadata(run, shapes, tmp_path, tiny_folder):

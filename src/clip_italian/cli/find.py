@@ -75,6 +75,7 @@ def find(
         raise UserError(f"{place}: {'a file' if place.exists() else 'no such folder'}; give a folder of pictures")
     named = words_of(words, no_words)
     chosen = filter_of(since=since, until=until, near=near, within=within, keywords=keywords or [], camera=camera)
+    model = load.lasting_name(model)
     kept = searched.cached_index(place, model)
     kept.parent.mkdir(parents=True, exist_ok=True)
     encoder = load.load(model, engine=engine)

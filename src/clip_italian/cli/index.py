@@ -350,9 +350,7 @@ def _print_groups(groups: "Sequence[doubles.Group]") -> None:
 
 
 def _model(name: str, device: str, engine: Engine) -> "update.Model":
-    encoder = load.load(name, device, engine)
-    folder = Path(name)
-    return update.Model(encoder, str(folder.resolve()) if folder.is_dir() else name)
+    return update.Model(load.load(name, device, engine), load.lasting_name(name))
 
 
 def _show(change: "update.Change", index: Path, as_json: bool, patterns: Sequence[str] = ()) -> None:

@@ -30,7 +30,7 @@ def load(name: str | Path, device: str = "auto", engine: Engine = "auto") -> Sea
     that does not fit.
     """
     name = str(as_stored(Path(name))) if not str(name).isascii() else str(name)
-    if exported.is_exported(Path(name)):
+    if name != graphs.MINI and exported.is_exported(Path(name)):
         if engine == "torch" or device not in ("auto", "cpu"):
             raise UsageError(f"{name}: exported graphs, which run on the CPU; leave out --engine and --device")
         return OnnxEncoder.load(name)
@@ -48,6 +48,14 @@ def load(name: str | Path, device: str = "auto", engine: Engine = "auto") -> Sea
                 raise
             console.notice(f"{name}: runs on torch, since its graphs cannot be kept in the cache ({error})")
     return load_torch(name, device)
+
+
+def lasting_name(name: str) -> str:
+    """Return the name that loads the same model from every working folder: the absolute path of a folder.
+
+    Hub ids stay, and `mini`, which is the packaged model also where there is a folder `mini`: that is `./mini`.
+    """
+    return str(Path(name).resolve()) if name != graphs.MINI and Path(name).is_dir() else name
 
 
 def load_torch(name: str, device: str = "auto") -> SearchEncoder:
@@ -96,7 +104,7 @@ def load_rival(name: str, language: Language, device: str = "cpu", engine: Engin
         encoder = registry.resolve(registry.SENTENCE_TRANSFORMERS).load(name, _torch_device(device))
     elif name.startswith(OPEN_CLIP):
         encoder = registry.resolve(registry.OPEN_CLIP).load(name, language.flores_code, _torch_device(device))
-    elif exported.is_exported(Path(name)):
+    elif name != graphs.MINI and exported.is_exported(Path(name)):
         encoder = OnnxEncoder.load(name)
     else:
         encoder = load_torch(name, device) if engine == "torch" else load(name, device, engine)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from clip_italian.files.cache import cache_dir
 from clip_italian.models.encoder import SearchEncoder
-from clip_italian.models.load import Engine, load
+from clip_italian.models.load import Engine, lasting_name, load
 from clip_italian.search import update
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Hit, Index
@@ -35,7 +35,7 @@ class Pictures:
         (CLIP_ITALIAN_CACHE), or in `index`. `exclude` and `hidden` select files below the folder, see `walk.Choice`;
         None: as the index was made. Raises UserError where there is no such folder, or no readable picture in it.
         """
-        place = Path(folder).expanduser().resolve()
+        place, model = Path(folder).expanduser().resolve(), lasting_name(model)
         kept = Path(index).expanduser() if index is not None else cached_index(place, model)
         kept.parent.mkdir(parents=True, exist_ok=True)
         encoder = load(model, engine=engine)
