@@ -17,8 +17,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
-from usearch.index import Index as Graph
-from usearch.index import search as exact_search
 
 from clip_italian.pictures.decoding import PictureError, open_picture, prefetch
 
@@ -280,6 +278,9 @@ def propose(features: np.ndarray, floor: float = FLOOR, neighbours: int = NEIGHB
     The search is exact up to 2,000 pictures. Beyond, it uses a graph in memory (2.8 GB per million pictures with 1,280
     features), built by one thread so that the result is reproducible.
     """
+    from usearch.index import Index as Graph  # of the extras train and data
+    from usearch.index import search as exact_search
+
     count = len(features)
     wanted = min(count, neighbours + 1)
     if count < 2:
