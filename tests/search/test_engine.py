@@ -92,6 +92,16 @@ def test_lists_find_nearly_what_there_is(opened):
     assert nearest(store, values[0], 2)[0].tolist() == [0, 2_000], "a copy is as near as the vector itself"
 
 
+@pytest.mark.parametrize("count", [50, 300])
+def test_of_equal_vectors_the_first_are_found(tmp_path, count):
+    """More equal ones than a search compares: pages then neither overlap nor leave a gap."""
+    values = unit(2_000, 0)
+    values[100 : 100 + count] = values[7]
+    store = write(tmp_path / "s", values, False)
+    for k in (1, 10, 40):
+        assert nearest(store, values[7], k)[0].tolist() == [7, *range(100, 100 + k - 1)]
+
+
 def test_odd_numbers(opened):
     _, store = opened
     nothing = Chosen(np.zeros(3_000, bool))

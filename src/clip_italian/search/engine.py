@@ -144,7 +144,9 @@ class Vectors:
             products, at = stored.search(_matrix_of(query), count)
             return at[0], products[0]
         scores = vectors.astype(np.float32) @ query
-        largest = np.argpartition(-scores, count - 1)[:count]
+        # Of equal ones the first, so that the next page goes on where this one ends.
+        largest = np.flatnonzero(scores >= np.partition(scores, -count)[-count])
+        largest = largest[np.argsort(-scores[largest], kind="stable")[:count]]
         return largest, scores[largest]
 
     def _lists(self) -> Any:
