@@ -5,20 +5,18 @@ is mounted: an update also runs at the start, at intervals, and when an input or
 """
 
 import shlex
-import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import watchfiles
 
-from clip_italian import console
+from clip_italian import console, signals
 from clip_italian.errors import UserError
 from clip_italian.files.mounts import Mount, mounts, touching
 from clip_italian.files.names import is_below
@@ -98,24 +96,13 @@ def until_signal() -> Iterator[threading.Event]:
     A running update is cancelled; the next one uses what it has embedded.
     """
     stop = threading.Event()
-    received: list[int] = []
 
-    def end(number: int, _: FrameType | None) -> None:
-        received.append(number)
+    def end(*_: object) -> None:
         stop.set()  # an exception alone is lost where it meets a destructor
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with signals.ended_by_signal(end):
         yield stop
-    except KeyboardInterrupt:
-        if not received:
-            raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if signal.SIGINT in received:
-        raise KeyboardInterrupt
 
 
 def follow(folder: Path, model: Model, stop: threading.Event, pace: Pace = Pace()) -> Iterator[Change]:

@@ -2,12 +2,10 @@
 
 import logging
 import os
-import signal
 import socket
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -21,6 +19,7 @@ from clip_italian.serve.encoder import SharedEncoder
 from clip_italian.serve.metrics import Metrics
 from clip_italian.serve.service import ServedIndex, Service, shown_name
 from clip_italian.serve.settings import Access, Limits
+from clip_italian.signals import ended_by_signal
 
 if TYPE_CHECKING:
     from clip_italian.serve.watcher import Watcher
@@ -88,20 +87,8 @@ def run(server: uvicorn.Server, listening: socket.socket) -> None:
     uvicorn's own handlers are there only while its event loop runs, and then raise the signal again for the previous
     ones. With these the moments before and after end as quietly: no exception breaks into asyncio's start.
     """
-    received: list[int] = []
-
-    def end(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        server.handle_exit(number, frame)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with ended_by_signal(server.handle_exit):
         server.run(sockets=[listening])
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if signal.SIGINT in received:
-        raise KeyboardInterrupt
 
 
 def _watcher(folder: Path, model: str | None, engine: Engine) -> "Watcher":
