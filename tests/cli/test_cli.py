@@ -148,6 +148,20 @@ def test_every_help_has_an_example(run):
         assert "Example: clip-italian " + " ".join(command) in out, command
 
 
+@pytest.mark.parametrize(
+    ("arguments", "made"),
+    [(["search", "x"], ["search"]), (["index", "build"], ["index"]), (["serch"], None), (["--debug", "search"], None)],
+)
+def test_only_the_command_that_is_asked_for_is_made(arguments, made, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["clip-italian", *arguments])
+    known = {words[0] for words in commands(cli.app)}
+    assert {words[0] for words in commands(cli._asked_for())} == (set(made) if made else known)
+
+
+def test_a_command_that_is_spelled_wrongly_is_guessed(run):
+    assert "Did you mean 'search'" in run("serch", "gatto")[2]
+
+
 def test_the_command_by_the_name_of_the_package():
     done = subprocess.run([sys.executable, "-m", "clip_italian", "search", "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
