@@ -50,9 +50,10 @@ class Graph(torch.nn.Module):
 def write_graph(graph, example, file, inputs, output, dynamic):
     file.parent.mkdir(parents=True, exist_ok=True)
     with quiet():
+        # With the older exporter, as publishers did.
         torch.onnx.export(
-            graph.eval(), example, str(file), input_names=inputs, output_names=[output], dynamo=True, verbose=False,
-            dynamic_shapes=tuple(dynamic for _ in example) if dynamic else None,
+            graph.eval(), example, str(file), input_names=inputs, output_names=[output], dynamo=False,
+            dynamic_axes=dict.fromkeys(inputs, dynamic) if dynamic else None,
         )  # fmt: skip
 
 
