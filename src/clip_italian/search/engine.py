@@ -198,7 +198,7 @@ def _trained(matrix: np.ndarray) -> Any:
     faiss = _faiss()
     rows, dim = matrix.shape
     # With one thread OpenMP starts none, without which a forked process would wait for ever.
-    faiss.omp_set_num_threads(default_threads() if rows > _FEW else 1)
+    threads = default_threads() if rows > _FEW else 1
     count = min(max(1, 2 ** round(np.log2(_LISTS_PER_ROOT * rows**0.5))), rows)
     pairs = dim // 2 if dim % 2 == 0 else dim
     lists = faiss.IndexIVFPQFastScan(faiss.IndexFlatIP(dim), dim, count, pairs, _BITS, faiss.METRIC_INNER_PRODUCT)
@@ -206,7 +206,13 @@ def _trained(matrix: np.ndarray) -> Any:
     lists.cp.min_points_per_centroid = lists.pq.cp.min_points_per_centroid = 1  # it would print a warning
     some = np.random.default_rng(0).choice(rows, min(rows, _TRAINED_ON * count), replace=False)
     sample = matrix[np.sort(some)].astype(np.float32)
-    lists.train(np.resize(sample, (max(len(sample), 2**_BITS), dim)))  # as many as there are codes at least
+    sample = np.resize(sample, (max(len(sample), 2**_BITS), dim))  # as many as there are codes at least
+    faiss.omp_set_num_threads(threads)
+    faiss.Clustering(dim, count, lists.cp).train(sample, lists.quantizer)
+    # A code is of two numbers: so little work that threads would wait for each other, a minute beside other programs.
+    faiss.omp_set_num_threads(1)
+    lists.train(sample)
+    faiss.omp_set_num_threads(threads)
     for block in blocks(rows):
         lists.add(matrix[block].astype(np.float32))
     return lists
