@@ -5,8 +5,10 @@
 
 The vectors are drawn in clusters of some hundred, about 0.82 from their centre by cosine, and so are the queries; rows
 carry what an index of photos has (path, sha256, look, times). The right answers are those of float32 products over all
-vectors. Files are put out of the page cache before they are opened (posix_fadvise); ours reads its lists with
-the first search. Queries come one by one, on one thread. Beside ours stands FAISS's graph (HNSW) over the same half
+vectors. Files are put out of the page cache before they are opened (posix_fadvise); ours reads its lists with the first
+search. Queries come one by one, on one thread. Memory of its own is what no mapped file holds, after all searches.
+After them come searches that a date restricts to a share of the rows, adding a folder of 1,000 small pictures (read,
+but not embedded by a model), and removing them again. Beside ours stands FAISS's graph (HNSW) over the same half
 precision, without rows, filters and updates.
 """
 
@@ -24,8 +26,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
+from clip_italian.models.precision import Identity
 from clip_italian.search import commit, engine, update
+from clip_italian.search.filters import Filter
 from clip_italian.search.index import Index
 from clip_italian.search.schema import EMBEDDED, EXISTING, Manifest
 
@@ -34,7 +39,30 @@ BLOCK = 50_000
 K = 10
 QUERIES = 1_000
 FLAT_QUERIES = 30
+FILTERED_QUERIES = 200
+SHARES = (0.5, 0.1, 0.01, 0.001)  # of the rows that pass a filter
+CHANGED = 1_000  # rows added, and removed
 LINKS, WIDTH_ADD, WIDTHS = 16, 128, (48, 96)  # of the graph
+FIRST_TIME, TIMES = 1_500_000_000, 300_000_000  # seconds: pictures are taken at any time of these years
+
+
+class Drawing:
+    """In the place of a model: draws an embedding for each picture."""
+
+    at_least = None
+    picture_batch = 64
+    weights_hash = "benchmark"
+    identity = Identity(weights_hash, weights_hash)
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self._random = np.random.default_rng(7)
+
+    def preprocess(self, image: Image.Image) -> np.ndarray:
+        return np.asarray(image)
+
+    def encode_pixels(self, pixels: list[np.ndarray]) -> np.ndarray:
+        return unit(self._random.standard_normal((len(pixels), self.dim), np.float32))
 
 
 def drawn(count: int, dim: int, seed: int, clusters: int) -> Iterator[np.ndarray]:
@@ -51,12 +79,17 @@ def unit(values: np.ndarray) -> np.ndarray:
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
+def taken(count: int) -> np.ndarray:
+    """When each picture was taken, in seconds since 1970."""
+    return FIRST_TIME + np.random.default_rng(5).integers(0, TIMES, count)
+
+
 def rows(count: int) -> pa.Table:
     """Rows of a folder of photos, with vectors in parts of `BLOCK`."""
     rng = np.random.default_rng(5)
     numbers = np.arange(count)
     paths = [f"Immagini/{2000 + n % 26}/{n % 365:03d}/IMG_{n:07d}.jpg" for n in range(count)]
-    times = 1_500_000_000 + rng.integers(0, 300_000_000, count)
+    times = taken(count)
     columns = {
         "id": paths,
         "path": paths,
@@ -94,12 +127,14 @@ def build(folder: Path, room: Path, count: int, dim: int, clusters: int) -> floa
     return time.perf_counter() - started
 
 
-def truth(queries: np.ndarray, count: int, dim: int, clusters: int) -> np.ndarray:
-    """The ten nearest of each query by float32 products over all vectors."""
+def truth(queries: np.ndarray, count: int, dim: int, clusters: int, passing: np.ndarray | None = None) -> np.ndarray:
+    """The ten nearest of each query by float32 products over all vectors, or those of the rows that pass (n,)."""
     best = np.full((len(queries), K), -2.0, np.float32)
     names = np.zeros((len(queries), K), np.int64)
     for start, block in zip(range(0, count, BLOCK), drawn(count, dim, 1, clusters), strict=True):
         scores = queries @ block.T
+        if passing is not None:
+            scores[:, ~passing[start : start + len(block)]] = -2
         here = np.argpartition(-scores, K, axis=1)[:, :K]
         together = np.concatenate([best, np.take_along_axis(scores, here, 1)], 1)
         both = np.concatenate([names, here + start], 1)
@@ -118,9 +153,10 @@ def cold(folder: Path) -> None:
             os.close(descriptor)
 
 
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def anonymous() -> int:
+    """Bytes of this process in memory that are no mapped file."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("Anonymous:")))
 
 
 def measured(search: Callable[[np.ndarray], list[int]], queries: np.ndarray, right: np.ndarray) -> dict[str, float]:
@@ -139,16 +175,56 @@ def measured(search: Callable[[np.ndarray], list[int]], queries: np.ndarray, rig
 
 def ours(folder: Path, queries: np.ndarray, right: np.ndarray, count: int) -> dict[str, float]:
     cold(folder)
-    before, started = resident(), time.perf_counter()
+    before, started = anonymous(), time.perf_counter()
     index = Index.open(folder)
     opened = 1000 * (time.perf_counter() - started)
-    memory = (resident() - before) / 1e6
     started = time.perf_counter()
     index.search(queries[0], K)
     first = 1000 * (time.perf_counter() - started)
     figures = measured(lambda query: [hit.row for hit in index.search(query, K)], queries, right)
-    size = update.size(folder) / count
-    return figures | {"bytes": size, "open_ms": opened, "open_mb": memory, "first_ms": first}
+    own = (anonymous() - before) / 1e6
+    return figures | {"bytes": update.size(folder) / count, "open_ms": opened, "first_ms": first, "own_mb": own}
+
+
+def filtered(folder: Path, queries: np.ndarray, count: int, dim: int, clusters: int) -> dict[str, dict[str, float]]:
+    """Searches among the rows that a date lets pass."""
+    index, times, found = Index.open(folder), taken(count), {}
+    for share in SHARES:
+        since = datetime.datetime.fromtimestamp(FIRST_TIME + TIMES * (1 - share))
+        passing = times * 1000 >= since.timestamp() * 1000
+        right = truth(queries, count, dim, clusters, passing)
+        where = Filter(since=since)
+
+        def search(query: np.ndarray, where: Filter = where) -> list[int]:
+            return [hit.row for hit in index.search(query, K, where=where)]
+
+        found[f"{passing.mean():.2%} of the rows"] = measured(search, queries, right)
+    return found
+
+
+def changed(folder: Path, room: Path, dim: int) -> dict[str, float]:
+    """Seconds until rows that are added are found, and until removed ones are not."""
+    pictures = room / "pictures"
+    for number in range(CHANGED):
+        file = pictures / f"{number // 100:03d}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(noise).save(file)
+    model = update.Model(Drawing(dim), "benchmark")
+    query = model.encoder.encode_pixels([np.zeros(1)])[0]
+    before = len(Index.open(folder))
+    started = time.perf_counter()
+    update.add(folder, [pictures], model)
+    opened = Index.open(folder)
+    opened.search(query, K)
+    added = time.perf_counter() - started
+    assert len(opened) == before + CHANGED
+    started = time.perf_counter()
+    update.remove(folder, [str(pictures.resolve() / "*")])
+    opened = Index.open(folder)
+    removed = time.perf_counter() - started
+    assert len(opened) == before
+    return {"added_s": added, "removed_s": removed}
 
 
 def faiss_hnsw(room: Path, queries: np.ndarray, right: np.ndarray, count: int, dim: int, clusters: int) -> dict:
@@ -187,14 +263,14 @@ def _faiss(index: object, room: Path, queries: np.ndarray, right: np.ndarray, co
     path.parent.mkdir(exist_ok=True)
     faiss.write_index(index, str(path))
     cold(path.parent)
-    before, started = resident(), time.perf_counter()
+    before, started = anonymous(), time.perf_counter()
     opened = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     seconds = time.perf_counter() - started
-    memory = (resident() - before) / 1e6
     faiss.omp_set_num_threads(1)
     figures = measured(lambda query: opened.search(query[None], K)[1][0].tolist(), queries, right)
     faiss.omp_set_num_threads(os.cpu_count() or 1)
-    return figures | {"bytes": path.stat().st_size / count, "open_ms": 1000 * seconds, "open_mb": memory}
+    own = (anonymous() - before) / 1e6
+    return figures | {"bytes": path.stat().st_size / count, "open_ms": 1000 * seconds, "own_mb": own}
 
 
 def main() -> None:
@@ -223,27 +299,34 @@ def main() -> None:
             engine.PROBES = probes
             label = f"ours, {probes} lists, {chosen.candidates} candidates"
             found[label] = ours(room / "idx", queries, right, chosen.count) | {"build_s": seconds}
+        restricted = filtered(room / "idx", queries[:FILTERED_QUERIES], chosen.count, chosen.dim, clusters)
+        changes = changed(room / "idx", room, chosen.dim)
         shutil.rmtree(room / "idx")
         if not chosen.no_faiss:
             given = (room, queries, right, chosen.count, chosen.dim, clusters)
             found |= faiss_hnsw(*given)
             found["FAISS flat, float32"] = faiss_flat(*given)
-    show(found, chosen.count, chosen.dim, chosen.json)
-
-
-def show(found: dict[str, dict[str, float]], count: int, dim: int, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"count": count, "dim": dim, "day": str(datetime.date.today()), "found": found}))
+    if chosen.json:
+        settings = {"count": chosen.count, "dim": chosen.dim, "day": str(datetime.date.today())}
+        print(json.dumps(settings | {"found": found, "filtered": restricted} | changes))
         return
+    show(found, chosen.count, chosen.dim)
+    print("\n| filter | p50 | p99 | recall@10 |\n|---|---:|---:|---:|")
+    for name, one in restricted.items():
+        print(f"| {name} | {one['p50_ms']:.2f} ms | {one['p99_ms']:.2f} ms | {one['recall']:.4f} |")
+    print(f"\n{CHANGED:,} added: {changes['added_s']:.2f} s; removed: {changes['removed_s']:.2f} s")
+
+
+def show(found: dict[str, dict[str, float]], count: int, dim: int) -> None:
     print(f"{count:,} vectors of {dim}, {QUERIES:,} queries, the {K} nearest\n")
-    print("| | p50 | p99 | recall@10 | bytes a vector | cold open | memory after opening | first search | build |")
+    print("| | p50 | p99 | recall@10 | bytes a vector | cold open | first search | memory of its own | build |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for name, one in found.items():
         first = f"{one['first_ms']:.1f} ms" if "first_ms" in one else "–"
         build = f"{one['build_s']:,.0f} s" if "build_s" in one else "–"
         print(
             f"| {name} | {one['p50_ms']:.2f} ms | {one['p99_ms']:.2f} ms | {one['recall']:.4f} | {one['bytes']:,.0f} "
-            f"| {one['open_ms']:,.0f} ms | {one['open_mb']:,.0f} MB | {first} | {build} |"
+            f"| {one['open_ms']:,.0f} ms | {first} | {one['own_mb']:,.0f} MB | {build} |"
         )
 
 
