@@ -1,10 +1,10 @@
 # make demo        set everything up, then do the main job (about 5 minutes on 2 cores after downloads)
-# make test        set up whatever is missing, then run the tests
+# make test        set up whatever is missing, then run the tests; whole jobs: make integration
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-all coverage lint format docs bench fresh wheel mini-wheel light audit peers mini clean
+.PHONY: setup demo test integration test-all coverage lint format docs bench fresh wheel mini-wheel light audit peers mini clean
 
 setup: $(STAMP)
 
@@ -16,9 +16,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/clip-italian demo
 
-# One process more than the two cores: many tests wait for servers, clusters and killed processes.
+# One process more than the two cores: many tests wait for servers and killed processes.
 test: setup
-	$(BIN)/pytest -m "not slow" --numprocesses 3 --dist worksteal
+	$(BIN)/pytest -m "not slow and not integration" --numprocesses 3 --dist worksteal
+
+# Whole jobs: the demo, training that is killed and resumed, two processes, a cluster, services, the page in a browser.
+integration: setup
+	$(BIN)/pytest -m "not slow and integration" --numprocesses 3 --dist worksteal
 
 test-all: setup
 	$(BIN)/pytest

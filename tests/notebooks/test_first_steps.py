@@ -24,7 +24,6 @@ def test_is_kept_without_outputs(notebook):
         assert cell.cell_type == "markdown" or (cell.outputs == [] and cell.execution_count is None)
 
 
-@pytest.mark.slow
 def test_runs_on_mini(notebook, tmp_path, borrowed_cache):
     if assets.stamps() is None:
         pytest.skip("no apt-get here: the notebook's pictures cannot be had")

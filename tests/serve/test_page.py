@@ -26,7 +26,10 @@ CHROMIUM = shutil.which("chromium")
 KEY = "0123456789abcdef"
 
 playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; apt-get install chromium")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; apt-get install chromium"),
+]
 
 
 @pytest.fixture(scope="module")

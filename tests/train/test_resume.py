@@ -24,6 +24,8 @@ from tests.forked import command
 from tests.tars import write_tar
 from tests.wait import until
 
+pytestmark = pytest.mark.integration
+
 ALL = ["vision_model.*", "text_model.*", "*projection.*"]
 
 
@@ -138,7 +140,6 @@ def wait_for_steps(process, output, steps):
     until(lambda: done.is_file() and done.read_bytes().count(b"\n") >= steps, process, seconds=300)
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(("how", "steps"), [(signal.SIGKILL, 5), (signal.SIGTERM, 3)])
 def test_killed_or_asked_to_stop(tmp_path, tiny_folder, shapes, cache, undisturbed, how, steps):
     output = tmp_path / "killed"
