@@ -326,12 +326,12 @@ def _ordered(vectors: Vectors, query: np.ndarray | None, k: int, chosen: Chosen)
 def _ranked(vectors: Vectors, query: np.ndarray, k: int, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """The k of some rows, or of all, with the largest cosines, best first."""
     best = vectors.best(query, k + _MARGIN, rows)
-    scores = _cosines(vectors.take(best), query)
+    scores = cosines_of(vectors.take(best), query)
     order = np.lexsort((best, -scores))[:k]
     return best[order], scores[order]
 
 
-def _cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+def cosines_of(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Cosines of vectors (m, dim) with a query of unit length."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     return np.asarray(vectors @ query / np.maximum(lengths, 1e-12), dtype=np.float32)

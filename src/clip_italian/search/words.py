@@ -142,28 +142,18 @@ def reader(language: str) -> Reader:
     return Reader(languages.get(language))
 
 
-class WordsWriter:
-    """Writes the words of a segment's rows. Not atomic: pass a staged folder."""
+class RowWords:
+    """All words of rows in one language, with those of the places at their coordinates (extra `places`)."""
 
-    def __init__(self, folder: Path, language: str) -> None:
-        self._path = folder / WORDS_FILE
+    def __init__(self, language: str) -> None:
         self._reader = reader(language)
         self._language = language
-        self._codes: dict[str, int] = {}
-        self._words, self._rows = array("I"), array("I")
-        self._count = 0
 
-    def write(self, table: pa.Table) -> None:
-        """Add rows with the columns `COLUMNS`."""
-        codes = self._codes
-        for row in table.select(COLUMNS).to_pylist():
-            for word in self._reader.row_words(row) | self._place_words(row):
-                self._words.append(codes.setdefault(word, len(codes)))
-                self._rows.append(self._count)
-            self._count += 1
+    def __call__(self, row: dict[str, Any]) -> set[str]:
+        """The words of a row with the columns `COLUMNS`."""
+        return self._reader.row_words(row) | self._place_words(row)
 
     def _place_words(self, row: dict[str, Any]) -> set[str]:
-        """The words of the place at a row's coordinates, where the extra `places` is installed."""
         if row["latitude"] is None or self._namer is None:
             return set()
         names = self._namer.names(Point(row["latitude"], row["longitude"]))
@@ -173,6 +163,26 @@ class WordsWriter:
     def _namer(self) -> Namer | None:
         towns = gazetteer()
         return Namer(towns, self._language) if towns else None
+
+
+class WordsWriter:
+    """Writes the words of a segment's rows. Not atomic: pass a staged folder."""
+
+    def __init__(self, folder: Path, language: str) -> None:
+        self._path = folder / WORDS_FILE
+        self._words_of = RowWords(language)
+        self._codes: dict[str, int] = {}
+        self._words, self._rows = array("I"), array("I")
+        self._count = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows with the columns `COLUMNS`."""
+        codes = self._codes
+        for row in table.select(COLUMNS).to_pylist():
+            for word in self._words_of(row):
+                self._words.append(codes.setdefault(word, len(codes)))
+                self._rows.append(self._count)
+            self._count += 1
 
     def close(self) -> None:
         """Write the file."""
