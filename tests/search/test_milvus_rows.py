@@ -16,8 +16,9 @@ ROW = dict.fromkeys(ROWS.names) | {
 
 
 def test_a_row_comes_back_as_it_was():
-    data = entity_of(ROW)
+    data = entity_of(ROW, {"mar", "caff"})
     assert data["taken"] == 86_401_000  # milliseconds
+    assert (data["words"], data["keywords_folded"]) == (" caff mar ", "\nmare\n\ncaffè\n")
     row = row_of(data)
     assert (row.id, row.root, row.path, row.look) == ("a", 1, "sub/a.jpg", ROW["look"])
     assert (row.taken, row.latitude, row.longitude) == (ROW["taken"], 45.5, -9.25)
@@ -27,7 +28,7 @@ def test_a_row_comes_back_as_it_was():
 
 def test_too_long_a_text_is_refused():
     with pytest.raises(UserError, match="a: its caption has more than 65,535 bytes"):
-        entity_of(ROW | {"caption": "è" * 40_000})
+        entity_of(ROW | {"caption": "è" * 40_000}, ())
 
 
 def test_numbers_are_made_of_ids():
@@ -53,11 +54,8 @@ def test_numbers_are_made_of_ids():
         ),
         (Filter(folder="/photos"), "(root == 0)"),
         (Filter(folder="/elsewhere"), None),
-        (
-            Filter(keywords=("MARE",)),
-            '(keywords like "%\\"MARE\\"%" or keywords like "%\\"mare\\"%" or keywords like "%\\"Mare\\"%")',
-        ),
-        (Filter(camera="5_%"), 'camera like "%5\\\\_\\\\%%"'),
+        (Filter(keywords=("MARE",)), 'keywords_folded like "%\\nmare\\n%"'),
+        (Filter(camera="D5_%"), 'camera_folded like "%d5\ue002\ue001%"'),
     ],
 )
 def test_filters_in_milvus_language(where, said):

@@ -200,7 +200,9 @@ class Index:
         if not text.strip():
             return []
         if not self.store.has_words:
-            instead = "keep it in a folder" if self.manifest.store else "run clip-italian index build again"
+            instead = (
+                "build it into another collection" if self.manifest.store else "run clip-italian index build again"
+            )
             raise LackingError(self.folder, f"this index has no words to search; {instead}")
         return reader(self.manifest.language).query_words(text)
 

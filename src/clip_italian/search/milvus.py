@@ -3,17 +3,24 @@
 The index folder keeps index.json: model, folders, and `store`, the collection's address: `milvus://HOST:PORT/COLLECTION`
 on a server (its token in MILVUS_TOKEN), or `milvus:///FOLDER/FILE.db/COLLECTION` in a file of Milvus Lite.
 
-A collection has no generations: readers see the rows of an update arrive one by one. A killed update leaves some of
-them, and the same update resumes there. Row numbers are derived from ids, so that writing a row twice changes nothing.
+A collection has no generations: readers see the rows of an update arrive block by block. Reads are strongly
+consistent, so that a search which begins after an update has ended sees all of it, in any process. A killed update
+leaves some rows, and the same update resumes there. Row numbers are derived from ids, so that writing a row twice
+changes nothing.
+
+Words are one text a row, which Milvus' BM25 function indexes: the stems of `words.RowWords`, each once. BM25 without
+the length of texts is then the sum of the words' idf, as in `words.shares`. Milvus finds the rows with the largest
+sums; their shares and the order of those with equal shares are computed here, as in a folder.
 """
 
 import hashlib
 import json
 import logging
 import os
-import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Collection as Container
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,14 +34,28 @@ import pyarrow.parquet as pq
 
 from clip_italian import console, privacy
 from clip_italian.errors import UsageError, UserError
+from clip_italian.files.names import normal
 from clip_italian.search import metadata
 from clip_italian.search.commit import StoreWriter, VectorSource
 from clip_italian.search.engine import halved
 from clip_italian.search.filters import Filter, Near
 from clip_italian.search.schema import EXISTING, ROWS, Manifest, Row, moment
-from clip_italian.search.storage import LackingError, Match, NamedMatch, Store, write_manifest
+from clip_italian.search.storage import (
+    LackingError,
+    Match,
+    NamedMatch,
+    Store,
+    cosines_of,
+    read_manifest,
+    write_manifest,
+)
+from clip_italian.search.words import RowWords, weights
 
-_BATCH = 500
+# A search waits until Milvus has applied all writes that were confirmed before it.
+CONSISTENCY = "Strong"
+_BATCH = 1_000  # rows written at once, fewer where their texts are long
+_MOST_BYTES = 16 << 20  # of the texts and vectors in them: a server takes 64 MB at once
+_READ = 4_000  # rows read at once
 _MOST = 16_384  # Milvus returns no more hits at once
 _TEXT_BYTES = 65_535  # Milvus stores no longer text
 _VECTOR = "vector"
@@ -42,6 +63,12 @@ _BINARY = ("sha256", "look")  # stored as hexadecimal text
 _LISTS = ("keywords",)  # stored as JSON
 # Fields that a hit shows, see `schema.Row`.
 _SHOWN = ("row", "id", "root", "path", "offset", "length", "look", "taken", "latitude", "longitude")
+# Texts in lower case and NFC that filters look into, since Milvus compares bytes: keywords are lines. Characters with a
+# meaning in patterns are others there, as Milvus Lite does not find an escaped backslash.
+_FOLDED = {"camera": "camera_folded", "keywords": "keywords_folded"}
+_PLAIN = str.maketrans("\\%_", "\ue000\ue001\ue002")
+_WORDS, _BM25 = "words", "words_bm25"
+_CANDIDATES = 400  # fewest rows whose shares of the words are compared
 # An empty field whose name marks a collection as ours and holds the model's hash: Milvus Lite stores no descriptions.
 _MARK = "clip_italian_model_"
 
@@ -63,6 +90,7 @@ class Collection:
         if parts.netloc:
             privacy.refuse_offline(address, "use milvus:///FOLDER/FILE.db/COLLECTION", address)
         self.address = address
+        self.is_lite = not parts.netloc
         self._failure = MilvusException
         with self.one_line_errors():
             uri = f"http://{parts.netloc}" if parts.netloc else place
@@ -92,15 +120,19 @@ class Collection:
         return str(marks[0].removeprefix(_MARK))
 
     @cached_property
-    def columns(self) -> list[str]:
-        """The columns of `schema.ROWS` that it has: an older version of the package stored fewer."""
+    def fields(self) -> frozenset[str]:
+        """The names of its fields: an older version of the package stored fewer."""
         with self.one_line_errors():
-            fields = {field["name"] for field in self.client.describe_collection(self.name)["fields"]}
-        return [name for name in ROWS.names if name in fields]
+            return frozenset(field["name"] for field in self.client.describe_collection(self.name)["fields"])
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of `schema.ROWS` that it has."""
+        return [name for name in ROWS.names if name in self.fields]
 
     def create(self, manifest: Manifest) -> None:
         """Create an empty collection for this model; it replaces an existing one."""
-        from pymilvus import DataType, MilvusClient
+        from pymilvus import DataType, Function, FunctionType, MilvusClient
 
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         for field in ROWS:
@@ -112,22 +144,65 @@ class Collection:
                 schema.add_field(field.name, DataType.DOUBLE, nullable=field.nullable)
             else:
                 schema.add_field(field.name, DataType.VARCHAR, max_length=_TEXT_BYTES, nullable=field.nullable)
+        for name in _FOLDED.values():
+            schema.add_field(name, DataType.VARCHAR, max_length=_TEXT_BYTES, nullable=True)
+        # Milvus splits the text at spaces only, as there is nothing but letters and digits besides.
+        analyzer = {"enable_analyzer": True, "enable_match": True, "analyzer_params": {"tokenizer": "standard"}}
+        schema.add_field(_WORDS, DataType.VARCHAR, max_length=_TEXT_BYTES, **analyzer)
+        schema.add_field(_BM25, DataType.SPARSE_FLOAT_VECTOR)
+        schema.add_function(Function("bm25", FunctionType.BM25, input_field_names=_WORDS, output_field_names=_BM25))
         schema.add_field(f"{_MARK}{manifest.model}", DataType.VARCHAR, max_length=1, nullable=True)
         schema.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=manifest.dim)
         kind = MilvusClient.prepare_index_params()
-        kind.add_index(_VECTOR, index_type="FLAT" if manifest.exact else "AUTOINDEX", metric_type="COSINE")
+        kind.add_index(_VECTOR, index_type=_kind(manifest.exact), metric_type="COSINE")
+        # Without the length of texts. As pymilvus sends them by default, Milvus Lite does not read parameters.
+        short = {"params": {"bm25_k1": 1.2, "bm25_b": 0.0}}
+        kind.add_index(_BM25, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=short)
         with self.one_line_errors():
             self.client.drop_collection(self.name)
-            self.client.create_collection(self.name, schema=schema, index_params=kind, consistency_level="Strong")
-        self.__dict__.pop("columns", None)
+            self.client.create_collection(self.name, schema=schema, index_params=kind, consistency_level=CONSISTENCY)
+        self.__dict__.pop("fields", None)
 
-    def rows(self, columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-        """All rows, some hundred at a time; those of the columns that it has, and the vector if asked for."""
-        there = [name for name in columns if name in self.columns or name == _VECTOR]
+    def index_anew(self, exact: bool) -> None:
+        """Replace the index of the vectors by one that looks at all of them, or by Milvus' choice."""
+        kind = self.client.prepare_index_params()
+        kind.add_index(_VECTOR, index_type=_kind(exact), metric_type="COSINE")
+        with self.one_line_errors():
+            self.client.release_collection(self.name)
+            for name in self.client.list_indexes(self.name, field_name=_VECTOR):
+                self.client.drop_index(self.name, name)
+            self.client.create_index(self.name, kind)
+            self.client.load_collection(self.name)
+
+    def search(
+        self, data: Sequence[Any], field: str, k: int, condition: str, columns: Sequence[str]
+    ) -> list[list[dict[str, Any]]]:
+        """The k best hits for each of some vectors or texts, with the columns that it has."""
+        there = [name for name in columns if name in self.fields]
+        with self.one_line_errors():
+            found = self.client.search(
+                self.name, data=list(data), anns_field=field, limit=k, filter=condition, output_fields=there,
+                consistency_level=CONSISTENCY,
+            )  # fmt: skip
+        return [list(hits) for hits in found]
+
+    def get(self, numbers: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The entities with these row numbers that are there, with the columns that it has."""
+        there = list(dict.fromkeys(["row", *(name for name in columns if name in self.fields)]))
+        with self.one_line_errors():
+            found = self.client.get(self.name, ids=list(numbers), output_fields=there, consistency_level=CONSISTENCY)
+        return list(found)
+
+    def rows(
+        self, columns: Sequence[str], condition: str = "row >= 0", most: int = -1
+    ) -> Iterator[list[dict[str, Any]]]:
+        """All rows that meet a condition, or the first of them by row number, some thousand at a time."""
+        there = list(dict.fromkeys(["row", *(name for name in columns if name in self.fields)]))
         with self.one_line_errors():
             found = self.client.query_iterator(
-                self.name, batch_size=_BATCH, filter="row >= 0", output_fields=["row", *there]
-            )
+                self.name, batch_size=_READ, limit=most, filter=condition, output_fields=there,
+                consistency_level=CONSISTENCY,
+            )  # fmt: skip
             while some := found.next():
                 yield list(some)
             found.close()
@@ -135,7 +210,8 @@ class Collection:
     def count(self) -> int:
         """The number of rows."""
         with self.one_line_errors():
-            return int(self.client.query(self.name, filter="", output_fields=["count(*)"])[0]["count(*)"])
+            found = self.client.query(self.name, filter="", output_fields=["count(*)"], consistency_level=CONSISTENCY)
+        return int(found[0]["count(*)"])
 
 
 class MilvusStore(Store):
@@ -160,60 +236,130 @@ class MilvusStore(Store):
     def nearest(self, query: np.ndarray, k: int, where: Filter | None = None, exact: bool = False) -> list[Match]:
         if exact and not self._manifest.exact:
             raise UsageError(f"{self._manifest.store}: Milvus looks at every vector only if built with --exact")
-        if k > _MOST:
-            raise UserError(f"{self._manifest.store}: Milvus gives the best {_MOST:,} at most, not {k:,}")
-        if where and not set(where.columns) <= set(self._collection.columns):
-            assert self._manifest.store is not None
-            what = f"made by an older version, it has no {where.columns[-1]} to filter by"
-            raise LackingError(self._manifest.store, f"{what}; build the index into another collection")
-        condition = expression(where, self._manifest.roots) if where else ""
+        condition = self._condition(where, k)
         if condition is None:
             return []
-        wanted = k
-        while True:
-            found = self._nearest(query, wanted, condition)
-            good = (
-                found
-                if where is None or where.near is None
-                else [one for one in found if _is_inside(where.near, one.row)]
-            )
-            if len(good) >= k or len(found) < wanted or wanted == _MOST:
-                return good[:k]
-            wanted = min(2 * wanted + 32, _MOST)
-
-    def _nearest(self, query: np.ndarray, k: int, condition: str) -> list[Match]:
-        fields = [name for name in _SHOWN if name in self._collection.columns]
-        with self._collection.one_line_errors():
-            (hits,) = self._collection.client.search(
-                self._collection.name, data=[query.tolist()], limit=k, filter=condition, output_fields=fields
-            )
+        hits, _ = self._hits(query.tolist(), _VECTOR, k, where, condition, _SHOWN)
         return [Match(row_of(hit["entity"]), float(hit["distance"])) for hit in hits]
 
-    has_words = False
+    def _condition(self, where: Filter | None, k: int) -> str | None:
+        """A filter as a Milvus expression; None for one that no row can pass.
+
+        Raises UserError for too large a k, LackingError for columns that the collection does not have.
+        """
+        assert self._manifest.store is not None
+        if k > _MOST:
+            raise UserError(f"{self._manifest.store}: Milvus gives the best {_MOST:,} at most, not {k:,}")
+        if where is None:
+            return ""
+        for name in where.columns:
+            if not {name, _FOLDED.get(name, name)} <= self._collection.fields:
+                what = f"made by an older version, it has no {name} to filter by"
+                raise LackingError(self._manifest.store, f"{what}; build the index into another collection")
+        return expression(where, self._manifest.roots)
+
+    def _hits(
+        self, query: list[float] | str, field: str, k: int, where: Filter | None, condition: str, columns: Sequence[str]
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """The k best hits that meet a condition and pass a filter, best first, and True where these are all."""
+        wanted = k
+        while True:
+            (found,) = self._collection.search([query], field, wanted, condition, columns)
+            good = [hit for hit in found if where is None or _is_inside(where.near, hit["entity"])]
+            if len(good) >= k or len(found) < wanted or wanted == _MOST:
+                return good[:k], len(found) < wanted and len(good) <= k
+            wanted = min(2 * wanted + 32, _MOST)
+
+    @property
+    def has_words(self) -> bool:
+        return _BM25 in self._collection.fields
 
     def matching(
         self, words: Sequence[str], query: np.ndarray | None, k: int, where: Filter | None = None
     ) -> list[NamedMatch]:
-        raise UserError(f"{self._manifest.store}: words are searched in index folders only, not in Milvus")
+        condition = self._condition(where, k)
+        if condition is None:
+            return []
+        weight = self._weights(list(dict.fromkeys(words)))
+        if not weight:
+            return []
+        columns = [*_SHOWN, _WORDS, *([_VECTOR] if query is not None else [])]
+        most = min(2 * k + _CANDIDATES, _MOST)
+        hits, complete = self._hits(" ".join(weight), _BM25, most, where, condition, columns)
+        found: list[NamedMatch] = []
+        sets: dict[float, set[tuple[str, ...]]] = {}  # the words of rows with each share
+        for hit in hits:
+            has = set(hit["entity"][_WORDS].split())
+            there = tuple(word for word in weight if word in has)
+            share = float(sum((weight[word] for word in there), np.float32(0)))
+            sets.setdefault(share, set()).add(there)
+            score = float("nan")
+            if query is not None:
+                score = float(cosines_of(np.array([hit["entity"][_VECTOR]], np.float32), query)[0])
+            found.append(NamedMatch(Match(row_of(hit["entity"]), score), share))
+        if not complete and found:
+            # Milvus chose among the rows that have the least share: those nearest to the query belong to them.
+            least = sorted((one.share for one in found), reverse=True)[:k][-1]
+            same = " or ".join(self._has_exactly(some, list(weight)) for some in sorted(sets[least]))
+            known = {one.match.row.number for one in found}
+            nearest = self._best(query, k, where, f"({same}) and {condition}" if condition else same)
+            found += [NamedMatch(one, least) for one in nearest if one.row.number not in known]
+        found.sort(key=lambda one: (-one.share, one.match.row.number if query is None else -one.match.score))
+        return found[:k]
+
+    def _weights(self, words: Sequence[str]) -> dict[str, np.float32]:
+        """The weights of words, see `words.weights`; empty where no row has any of them.
+
+        The score of a row that has a word is the word's idf in Milvus (in Milvus Lite negative), from which follows how
+        many rows have it.
+        """
+        rows = self._manifest.pictures
+        best = self._collection.search(words, _BM25, 1, "", ["row"])
+        counts = [max(round((rows + 1) / np.exp(abs(hits[0]["distance"])) - 0.5), 1) if hits else 0 for hits in best]
+        found = weights(counts, rows)
+        return dict(zip(words, found.astype(np.float32), strict=True)) if any(best) else {}
+
+    def _has_exactly(self, some: Sequence[str], words: Sequence[str]) -> str:
+        """An expression for rows that have some of the words and none of the others."""
+        terms = [f"{'' if word in some else 'not '}{self._has(word)}" for word in words]
+        return f"({' and '.join(terms)})"
+
+    def _has(self, word: str) -> str:
+        """An expression for rows that have a word.
+
+        TEXT_MATCH uses a server's index of the text. Milvus Lite has none and splits every row's text by Python, which
+        takes ten times as long as LIKE.
+        """
+        return f'({_WORDS} like "% {word} %")' if self._collection.is_lite else f'TEXT_MATCH({_WORDS}, "{word}")'
+
+    def _best(self, query: np.ndarray | None, k: int, where: Filter | None, condition: str) -> list[Match]:
+        """The k rows nearest to a query, or else the first by row number, that meet a condition and pass a filter."""
+        if query is not None:
+            hits, _ = self._hits(query.tolist(), _VECTOR, k, where, condition, _SHOWN)
+            return [Match(row_of(hit["entity"]), float(hit["distance"])) for hit in hits]
+        found: list[Match] = []
+        for some in self._collection.rows(_SHOWN, condition, k if where is None or where.near is None else -1):
+            found += [Match(row_of(one), float("nan")) for one in some if where is None or _is_inside(where.near, one)]
+            if len(found) >= k:
+                break
+        return found[:k]
 
     def row(self, number: int) -> Row | None:
-        with self._collection.one_line_errors():
-            found = self._collection.client.get(self._collection.name, ids=[number])
-        return row_of(found[0]) if found else None
+        found = self._get(number, _SHOWN)
+        return row_of(found) if found else None
 
     def vector(self, number: int) -> np.ndarray | None:
         found = self._get(number, [_VECTOR])
         return np.array(found[_VECTOR], np.float32) if found else None
 
     def fields(self, number: int, columns: Sequence[str]) -> dict[str, Any] | None:
-        found = self._get(number, [name for name in columns if name in self._collection.columns])
+        found = self._get(number, columns)
         row: dict[str, Any] | None = table_of([found], columns).to_pylist()[0] if found else None
         return row
 
     def _get(self, number: int, columns: Sequence[str]) -> Mapping[str, Any] | None:
         """Columns of the entity with this number."""
-        with self._collection.one_line_errors():
-            found = self._collection.client.get(self._collection.name, ids=[number], output_fields=list(columns))
+        found = self._collection.get([number], columns)
         return found[0] if found else None
 
     def content(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
@@ -223,8 +369,9 @@ class MilvusStore(Store):
     def sample(self, count: int) -> np.ndarray:
         with self._collection.one_line_errors():
             found = self._collection.client.query(
-                self._collection.name, filter="row >= 0", limit=count, output_fields=[_VECTOR]
-            )
+                self._collection.name, filter="row >= 0", limit=count, output_fields=[_VECTOR],
+                consistency_level=CONSISTENCY,
+            )  # fmt: skip
         return np.array([row[_VECTOR] for row in found], np.float32)
 
 
@@ -242,48 +389,85 @@ class MilvusWriter(StoreWriter):
         # Without an index.json, rows of this model were left by a killed run.
         if model is None or (empty and model != manifest.model):
             self._collection.create(manifest)
-        self._numbers: list[int] = []
+        self._numbers = array("q")
 
     def existing(self) -> Iterator[pa.Table]:
-        self._numbers = []
-        for some in self._collection.rows([name for name in ROWS.names if name != "row"]):
-            first = len(self._numbers)
-            self._numbers += [row["row"] for row in some]
-            table = table_of(some, ROWS.names)
-            table = table.append_column("store", pa.array([0] * len(table), pa.int32()))
-            positions = pa.array(range(first, first + len(table)), pa.int64())
-            yield table.append_column("pos", positions).select(EXISTING.names).cast(EXISTING)
+        self._numbers = array("q")
+        with console.progress("rows in Milvus", self._collection.count()) as advance:
+            for some in self._collection.rows([name for name in ROWS.names if name != "row"]):
+                first = len(self._numbers)
+                self._numbers.extend(row["row"] for row in some)
+                table = table_of(some, ROWS.names)
+                table = table.append_column("store", pa.array([0] * len(table), pa.int32()))
+                positions = pa.array(range(first, first + len(table)), pa.int64())
+                yield table.append_column("pos", positions).select(EXISTING.names).cast(EXISTING)
+                advance(len(some))
 
     def commit(
         self, before: Manifest, parts: Sequence[Path], new: Path | None, gone: Mapping[int, Sequence[int]],
         everything: bool = False,
     ) -> Manifest:  # fmt: skip
-        written: set[int] = set()
+        doomed = {self._numbers[at] for at in gone.get(0, ())}
+        words = RowWords(before.language)
+        old = read_manifest(self._folder) if everything else before
+        if old.language != before.language:
+            self._rewrite(words, doomed)
         file = pq.ParquetFile(new) if new else None
         source = VectorSource([], parts)
         with console.progress("rows", file.metadata.num_rows if file else 0) as advance:
             for batch in file.iter_batches(_BATCH) if file else ():
                 table = metadata.completed(pa.Table.from_batches([batch]), before.roots)
-                rows = [self._stored(entity_of(row)) for row in table.to_pylist()]
                 vectors = self._vectors(batch["store"].to_numpy(), batch["pos"].to_numpy(), source, before.dim)
-                data = [row | {_VECTOR: vector.tolist()} for row, vector in zip(rows, vectors, strict=True)]
-                with self._collection.one_line_errors():
-                    self._collection.client.upsert(self._collection.name, data)
-                written.update(row["row"] for row in rows)
-                advance(len(rows))
-        doomed = [number for number in (self._numbers[at] for at in gone.get(0, ())) if number not in written]
-        for start in range(0, len(doomed), _BATCH):
+                doomed -= self._write(table.to_pylist(), vectors, words)
+                advance(len(batch))
+        left = sorted(doomed)
+        for start in range(0, len(left), _BATCH):
             with self._collection.one_line_errors():
-                self._collection.client.delete(self._collection.name, ids=doomed[start : start + _BATCH])
+                self._collection.client.delete(self._collection.name, ids=left[start : start + _BATCH])
         with self._collection.one_line_errors():
             self._collection.client.flush(self._collection.name)
+        if old.exact != before.exact:
+            self._collection.index_anew(before.exact)
         change = {"generation": before.generation + 1, "pictures": self._collection.count(), "segments": []}
         after = before.model_copy(update=change)
         write_manifest(self._folder, after)
         return after
 
-    def _stored(self, entity: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in entity.items() if name in self._collection.columns}
+    def _write(self, rows: Sequence[dict[str, Any]], vectors: np.ndarray, words: RowWords) -> set[int]:
+        """Write rows with their vectors (n, dim) in blocks of bounded size, and return their numbers.
+
+        Rows are replaced by number, not only inserted: neither a killed run nor a repeated request doubles one.
+        """
+        block: list[dict[str, Any]] = []
+        size, numbers = 0, set()
+        for row, vector in zip(rows, vectors, strict=True):
+            entity = entity_of(row, words(row))
+            numbers.add(entity["row"])
+            own = vector.nbytes + sum(len(value.encode()) for value in entity.values() if isinstance(value, str))
+            if block and size + own > _MOST_BYTES:
+                self._upsert(block)
+                block, size = [], 0
+            stored = {name: value for name, value in entity.items() if name in self._collection.fields}
+            block.append(stored | {_VECTOR: vector})
+            size += own
+        self._upsert(block)
+        return numbers
+
+    def _upsert(self, block: list[dict[str, Any]]) -> None:
+        with self._collection.one_line_errors():
+            self._collection.client.upsert(self._collection.name, block)
+
+    def _rewrite(self, words: RowWords, doomed: Container[int]) -> None:
+        """Write all rows that stay with words in another language."""
+        numbers = [number for number in self._numbers if number not in doomed]
+        if _WORDS not in self._collection.fields:
+            return
+        with console.progress("words", len(numbers)) as advance:
+            for start in range(0, len(numbers), _BATCH):
+                some = self._collection.get(numbers[start : start + _BATCH], [*ROWS.names, _VECTOR])
+                vectors = np.array([row[_VECTOR] for row in some], np.float32)
+                self._write(table_of(some, ROWS.names).to_pylist(), vectors, words)
+                advance(len(some))
 
     def _vectors(self, stores: np.ndarray, positions: np.ndarray, source: VectorSource, dim: int) -> np.ndarray:
         found = np.empty((len(stores), dim), np.float32)
@@ -291,13 +475,14 @@ class MilvusWriter(StoreWriter):
         found[~inside] = source.half(stores[~inside] - 1, positions[~inside], dim)
         if inside.any():
             numbers = [self._numbers[at] for at in positions[inside]]
-            with self._collection.one_line_errors():
-                rows = self._collection.client.get(
-                    self._collection.name, ids=list(set(numbers)), output_fields=["row", _VECTOR]
-                )
-            by_number = {row["row"]: row[_VECTOR] for row in rows}
+            by_number = {row["row"]: row[_VECTOR] for row in self._collection.get(list(set(numbers)), [_VECTOR])}
             found[inside] = [by_number[number] for number in numbers]
         return found
+
+
+def _kind(exact: bool) -> str:
+    """The type of the vectors' index."""
+    return "FLAT" if exact else "AUTOINDEX"
 
 
 def row_number(id_: str) -> int:
@@ -305,12 +490,15 @@ def row_number(id_: str) -> int:
     return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest()) >> 1
 
 
-def entity_of(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of `schema.EXISTING` as Milvus stores it; raises UserError for a text that is too long."""
+def entity_of(row: dict[str, Any], words: Iterable[str]) -> dict[str, Any]:
+    """A row of `schema.EXISTING` and its words as Milvus stores them; raises UserError for a text that is too long."""
     data = {name: row[name] for name in ROWS.names if name != "row"} | {"row": row_number(row["id"])}
     data |= {name: row[name].hex() if row[name] else None for name in _BINARY}
     data |= {name: None if row[name] is None else json.dumps(row[name], ensure_ascii=False) for name in _LISTS}
     data["taken"] = _milliseconds(row["taken"]) if row["taken"] else None
+    data[_FOLDED["camera"]] = _folded(row["camera"]) if row["camera"] else None
+    data[_FOLDED["keywords"]] = "".join(f"\n{_folded(word)}\n" for word in row["keywords"] or ()) or None
+    data[_WORDS] = _joined(words)
     for name, value in data.items():
         if isinstance(value, str) and len(value.encode()) > _TEXT_BYTES:
             raise UserError(
@@ -345,8 +533,7 @@ def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.Ta
 def expression(where: Filter, roots: Sequence[str]) -> str | None:
     """A filter as a Milvus expression; None for one that no row can pass.
 
-    `near` is a box around the circle. Cameras and keywords are found in the case that is given, in lower and in upper
-    case, and with capitals at the beginning.
+    `near` is a box around the circle.
     """
     terms = [
         _any([f"{name} == {json.dumps(form, ensure_ascii=False)}" for form in _unicode_forms(value)])
@@ -357,10 +544,8 @@ def expression(where: Filter, roots: Sequence[str]) -> str | None:
     if where.last:
         terms.append(f"taken < {_milliseconds(where.last) + 1}")
     if where.camera is not None:
-        terms.append(_any([_contains("camera", form) for form in _cases(where.camera)]))
-    for word in where.keywords:
-        quoted = (json.dumps(form, ensure_ascii=False) for form in _cases(word))
-        terms.append(_any([_contains("keywords", form) for form in quoted]))
+        terms.append(_contains(_FOLDED["camera"], _folded(where.camera)))
+    terms += [_contains(_FOLDED["keywords"], f"\n{_folded(word)}\n") for word in where.keywords]
     if where.near is not None:
         low, top, left, right = where.near.box
         terms.append(
@@ -379,22 +564,30 @@ def _unicode_forms(text: str) -> list[str]:
     return list(dict.fromkeys([text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]))
 
 
-def _cases(text: str) -> list[str]:
-    """A text in the cases and Unicode forms in which it may be stored: Milvus compares bytes."""
-    cases = (text, text.lower(), text.upper(), text.capitalize(), text.title())
-    return list(dict.fromkeys(form for case in cases for form in _unicode_forms(case)))
+def _folded(text: str) -> str:
+    """A text as `_FOLDED` fields hold it."""
+    return normal(text).lower().translate(_PLAIN)
+
+
+def _joined(words: Iterable[str]) -> str:
+    """Words between spaces, as many as Milvus stores."""
+    text = f" {' '.join(sorted(words))} "
+    while len(text.encode()) > _TEXT_BYTES:
+        text = text[: text.rindex(" ", 0, -1) + 1]
+    return text
 
 
 def _contains(field: str, text: str) -> str:
-    """An expression for fields that contain a text, which may have the wildcards of patterns in it."""
-    pattern = re.sub(r"([\\%_])", r"\\\1", text)
-    return f"{field} like {json.dumps(f'%{pattern}%', ensure_ascii=False)}"
+    """An expression for fields that contain a folded text."""
+    return f"{field} like {json.dumps(f'%{text}%', ensure_ascii=False)}"
 
 
-def _is_inside(near: Near, row: Row) -> bool:
-    if row.latitude is None or row.longitude is None:
-        return False
-    return bool(near.mask(np.array([row.latitude]), np.array([row.longitude]))[0])
+def _is_inside(near: Near | None, entity: Mapping[str, Any]) -> bool:
+    """True where an entity lies in a circle, and for all where there is none."""
+    if near is None:
+        return True
+    latitude, longitude = entity["latitude"], entity["longitude"]
+    return bool(near.mask(np.array([latitude]), np.array([longitude]))[0])
 
 
 def _any(terms: Sequence[str]) -> str:
