@@ -460,6 +460,19 @@ def test_words_follow_updates_and_the_language(tmp_path, photos, model, store):
     assert found("Haus") == []
 
 
+def test_a_released_collection_is_loaded(tmp_path, photos, model, store):
+    """As Milvus Lite opens it in another process, and a server after someone released it."""
+    update.build(tmp_path / "idx", [photos], model, store=store)
+    for use in (
+        lambda: len(Index.open(tmp_path / "idx").search(np.eye(24)[0], 20)) == 12,
+        lambda: update.build(tmp_path / "idx", [photos], model, store=store).pictures == 12,
+        lambda: update.remove(tmp_path / "idx", ["sub"]).pictures == 4,
+    ):
+        collection = Collection(store)
+        collection.client.release_collection(collection.name)
+        assert use()
+
+
 def test_exact_is_a_setting_that_can_change(tmp_path, photos, model, store):
     query = np.eye(24)[0].astype(np.float32)
     update.build(tmp_path / "idx", [photos], model, store=store)

@@ -172,6 +172,11 @@ class Collection:
             for name in self.client.list_indexes(self.name, field_name=_VECTOR):
                 self.client.drop_index(self.name, name)
             self.client.create_index(self.name, kind)
+        self.load()
+
+    def load(self) -> None:
+        """Make it ready for reads: Milvus Lite opens collections unloaded, and anyone may release them."""
+        with self.one_line_errors():
             self.client.load_collection(self.name)
 
     def search(
@@ -228,6 +233,7 @@ class MilvusStore(Store):
         collection = Collection(manifest.store)
         if collection.model() != manifest.model:
             raise UserError(f"{manifest.store}: this collection is gone, or was filled anew; build the index again")
+        collection.load()
         return cls(collection, manifest)
 
     def __len__(self) -> int:
@@ -389,6 +395,7 @@ class MilvusWriter(StoreWriter):
         # Without an index.json, rows of this model were left by a killed run.
         if model is None or (empty and model != manifest.model):
             self._collection.create(manifest)
+        self._collection.load()
         self._numbers = array("q")
 
     def existing(self) -> Iterator[pa.Table]:
