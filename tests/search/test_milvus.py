@@ -361,7 +361,7 @@ def few(filters):
     return filters.filter(lambda where: 0 < len(set(where.columns) - {"path", "longitude"}) <= 3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(few(FILTERS))
 def test_filters_give_the_hits_of_a_folder(drawn, where):
     here, there = (index.search(np.eye(DIM)[0], 300, where=where) for index in drawn)
@@ -369,7 +369,7 @@ def test_filters_give_the_hits_of_a_folder(drawn, where):
     assert np.allclose([hit.score for hit in there], [hit.score for hit in here], atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(few(FILTERS), st.integers(1, 5))
 def test_filtered_pages_join_up(drawn, where, k):
     whole = [hit.id for hit in drawn[0].search(np.eye(DIM)[1], 3 * k, where=where)]
@@ -396,7 +396,7 @@ def worded(tmp_path_factory, new_store):
 
 
 @pytest.mark.parametrize("candidates", [400, 1])  # all rows with a word, and few of them
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(QUERIES, WHERE, st.sampled_from([1, 3, 10, 40, 400]))
 def test_words_and_looks_give_the_hits_of_a_folder(candidates, worded, words, where, k):
     query = np.eye(DIM)[2].astype(np.float32)
@@ -412,7 +412,7 @@ def test_words_and_looks_give_the_hits_of_a_folder(candidates, worded, words, wh
 
 
 @pytest.mark.parametrize("candidates", [400, 1])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(QUERIES, WHERE, st.integers(1, 30))
 def test_words_alone_give_the_shares_of_a_folder(candidates, worded, words, where, k):
     """Rows with equal shares are in the order of row numbers, which differ; so are the last of them."""
