@@ -3,6 +3,7 @@
 import json
 import os
 from datetime import date, datetime
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from clip_italian.search.index import Index
 from clip_italian.search.schema import CONTENT
 from clip_italian.search.storage import NAMES_FILE, ROWS_FILE
 from clip_italian.search.verify import verify
+from clip_italian.sources import sidecars
 from tests.search.conftest import noise
 from tests.search.fakes import FakeEncoder
 
@@ -250,10 +252,10 @@ def rows(index):
 
 
 def made_older(index):
-    """Turn an index into one of format 2, whose rows have no metadata but the date."""
+    """Turn an index into one of format 2, whose rows have no metadata but the date, and no stamps of sidecars."""
     path = index / "index.json"
     manifest = json.loads(path.read_text()) | {"format": 2}
-    gone = CONTENT.names[CONTENT.names.index("taken") + 1 :]
+    gone = ["sidecars", *CONTENT.names[CONTENT.names.index("taken") + 1 :]]
     for segment in manifest["segments"]:
         folder = index / segment["name"]
         pq.write_table(pq.ParquetFile(folder / ROWS_FILE).read().drop_columns(gone), folder / ROWS_FILE)
@@ -317,9 +319,153 @@ def test_an_older_index_is_searched_and_turned_into_this_format_without_embeddin
         update.compact(index)
     assert encoder.embedded == 0
     assert json.loads((index / "index.json").read_text())["format"] == 3
-    assert rows(index) == [row for row in whole if row["id"] != "06.png"]
+    expected = {row["id"]: row for row in whole if row["id"] != "06.png"}
+    if step != "compact":  # the row of a picture with a sidecar is a new one, which remembers the sidecar
+        expected["03.png"]["row"] = len(whole)
+    assert {row["id"]: row for row in rows(index)} == expected
     assert verify(index) == []
+    update.refresh(index, model)
+    changed = rows(index)
+    assert update.refresh(index, model).added == 0
+    assert rows(index) == changed
     assert [hit.id for hit in Index.open(index).search(query, 20, where=Filter(camera="nikon"))] == ["00.jpg"]
+
+
+def described(text):
+    return XMP.replace("La spiaggia", text)
+
+
+def write_xmp(name):
+    def write(folder, title):
+        (folder / name).write_text(described(title))
+
+    return write
+
+
+def write_json(folder, title):
+    (folder / "03.png.supplemental-metadata.json").write_text(json.dumps({"title": title, "people": [{"name": title}]}))
+
+
+def titled(index):
+    return {row["id"]: row["title"] for row in rows(index) if row["title"]}
+
+
+@pytest.mark.parametrize("step", ["build", "add", "refresh"])
+@pytest.mark.parametrize("write", [write_xmp("03.png.xmp"), write_xmp("03.xmp"), write_xmp("03.PNG.XMP"), write_json])
+def test_a_sidecar_that_changes_is_read_again_without_embedding(tmp_path, photos, write, step):
+    index, encoder = tmp_path / "idx", FakeEncoder()
+    model = update.Model(encoder, "fake")
+    update.build(index, [photos], model)
+    vectors = {row["id"]: vector for row, vector in vectors_of(index)}
+    encoder.embedded = 0
+    steps = {
+        "build": lambda: update.build(index, [photos], model),
+        "add": lambda: update.add(index, [photos], model),
+        "refresh": lambda: update.refresh(index, model),
+    }
+
+    def changed():
+        change = steps[step]()
+        assert (change.embedded, encoder.embedded) == (0, 0)
+        assert change.added == change.removed
+        assert {row["id"]: vector for row, vector in vectors_of(index)} == vectors
+        return change.added, titled(index), words_of(index)
+
+    write(photos, "Il faro")
+    assert changed() == (1, {"03.png": "Il faro"}, ["03.png"])
+    assert changed() == (0, {"03.png": "Il faro"}, ["03.png"])
+    write(photos, "La torre")
+    assert changed() == (1, {"03.png": "La torre"}, [])
+    for sidecar in (*photos.glob("03*.[xX]*"), *photos.glob("03*.json")):
+        sidecar.unlink()
+    assert changed() == (1, {}, [])
+    assert changed()[0] == 0
+
+
+def vectors_of(index):
+    return [
+        (row, vector.tobytes())
+        for table, vectors in Index.open(index).store.content(["id"])
+        for row, vector in zip(table.to_pylist(), vectors, strict=True)
+    ]
+
+
+def words_of(index):
+    """Ids of the pictures that a search for a word finds."""
+    return [hit.id for hit in Index.open(index).search(None, 20, words="faro")]
+
+
+def test_date_keywords_and_place_of_a_changed_sidecar(tmp_path, photos, model, rome):
+    index = tmp_path / "idx"
+    update.build(index, [photos], model)
+    before = {row["id"]: row for row in rows(index)}["03.png"]
+    (photos / "03.png.xmp").write_text(XMP)
+    update.build(index, [photos], model)
+    found = {row["id"]: row for row in rows(index)}["03.png"]
+    assert (found["latitude"], found["location"]) == (
+        pytest.approx(40.935),
+        "La Pelosa, Stintino, Sardegna, Italia",
+    )
+    assert found["keywords"] == ["mare", "Estate", "Anna", "Luoghi", "Sardegna"]
+    (photos / "03.png.xmp").write_bytes(packet('photoshop:DateCreated="2004-01-01"'))
+    update.build(index, [photos], model)
+    found = {row["id"]: row for row in rows(index)}["03.png"]
+    assert found == before | {"row": found["row"], "taken": datetime(2004, 1, 1)}
+    (photos / "03.png.xmp").unlink()
+    update.build(index, [photos], model)
+    found = {row["id"]: row for row in rows(index)}["03.png"]
+    assert found == before | {"row": found["row"]}
+
+
+def test_a_copy_of_a_picture_has_the_words_of_its_own_sidecar(tmp_path, photos, model):
+    index = tmp_path / "idx"
+    (photos / "03.png.xmp").write_text(described("Il faro"))
+    update.build(index, [photos], model)
+    for name in ("bare.png", "own.png"):
+        (photos / name).write_bytes((photos / "03.png").read_bytes())
+    (photos / "own.xmp").write_text(described("La torre"))
+    assert update.build(index, [photos], model).embedded == 0
+    assert titled(index) == {"03.png": "Il faro", "own.png": "La torre"}
+    (photos / "own.png").rename(photos / "moved.png")
+    (photos / "own.xmp").rename(photos / "moved.png.xmp")
+    assert update.build(index, [photos], model).embedded == 0
+    assert titled(index) == {"03.png": "Il faro", "moved.png": "La torre"}
+
+
+def test_a_sidecar_that_changes_after_a_kill_is_read_again(tmp_path, photos, model):
+    """Embeddings of a killed run wait in parts, with the metadata of that time."""
+    index = tmp_path / "idx"
+    (photos / "03.png.xmp").write_text(described("Il faro"))
+    with patch.object(update.FolderWriter, "commit", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        update.build(index, [photos], model)
+    (photos / "03.png.xmp").write_text(described("La torre"))
+    assert update.build(index, [photos], model).embedded == 0
+    assert titled(index) == {"03.png": "La torre"}
+
+
+def test_a_sidecar_of_a_picture_in_a_pairs_file_is_read_again(tmp_path, photos, model):
+    (photos / "pairs.jsonl").write_text(
+        json.dumps({"id": "a", "image_path": "03.png", "captions": ["un gatto"]}) + "\n"
+    )
+    index = tmp_path / "idx"
+    update.build(index, [photos / "pairs.jsonl"], model)
+    (photos / "03.png.xmp").write_text(described("Il faro"))
+    change = update.build(index, [photos / "pairs.jsonl"], model)
+    assert (change.added, change.embedded, titled(index)) == (1, 0, {"a": "Il faro"})
+
+
+def test_an_unchanged_build_opens_no_sidecar(tmp_path, photos, model, monkeypatch):
+    """Not even where Takeout cut off a name, so that only a title says whose sidecar it is."""
+    index, name = tmp_path / "idx", f"{'una-fotografia-con-un-nome-lungo-' * 2}.jpg"
+    noise(50).save(photos / name)
+    (photos / f"{name[:46]}.json").write_text(json.dumps({"title": name, "description": "Il faro"}))
+    update.build(index, [photos], model)
+    assert words_of(index) == [name]
+    with monkeypatch.context() as patched:
+        patched.setattr(sidecars, "content", lambda path: pytest.fail(f"{path} was opened"))
+        assert update.build(index, [photos], model).added == 0
+    (photos / f"{name[:46]}.json").write_text(json.dumps({"title": name, "description": "La torre e la luna"}))
+    assert (update.build(index, [photos], model).added, words_of(index)) == (1, [])
 
 
 def test_metadata_of_a_picture_that_is_gone_or_changed_stays_unread(tmp_path, annotated, model):

@@ -19,7 +19,7 @@ from clip_italian.search import plan as planning
 from clip_italian.search.commit import write_part
 from clip_italian.search.inputs import Entry
 from clip_italian.search.plan import Plan, write_scan
-from clip_italian.search.schema import CONTENT, EMBEDDED, ENTRY, EXISTING, SCANNED, TO_EMBED
+from clip_italian.search.schema import CONTENT, EMBEDDED, ENTRY, EXISTING, ROWS, SCANNED, TO_EMBED
 
 ROOTS = ["/photos", "/più foto"]
 FIRST_PART = 2  # the existing rows lie in two stores
@@ -106,6 +106,8 @@ class Model:
         for n, row, stays in sorted(self.sources, key=lambda source: source[0]):
             if not stays:
                 known = {name: row[name] for name in (*CONTENT.names, "store", "pos")}
+                same = row["sidecars"] == self.scan[n]["sidecars"]
+                known["keywords"] = row["keywords"] if same else None
                 rows.append(known | self.scan[n] | {"look": self.scan[n]["look"] or row["look"]})
         return rows
 
@@ -176,6 +178,7 @@ entries = st.builds(
     entry, st.sampled_from(["a", "b", "c", "ù/d"]), st.sampled_from(PATHS), st.integers(0, 1),
     st.sampled_from([None, 1, 2]), st.sampled_from([None, 1, 2]), offset=st.sampled_from(OFFSETS),
     look=st.sampled_from(LOOKS), caption=st.sampled_from([None, "", "un gatto"]), source=st.sampled_from([None, "s"]),
+    sidecars=st.sampled_from([None, -1, 2]),
 )  # fmt: skip
 contents = st.builds(
     content, st.sampled_from([None, *CONTENTS]), st.sampled_from(LOOKS), st.sampled_from([None, datetime(2019, 5, 1)])
@@ -256,6 +259,27 @@ def test_a_row_is_replaced_where_a_value_meets_null(tmp_path, change):
     [row] = files.written(plan.write_new, EXISTING)
     assert row == one | content() | change | {"store": 0, "pos": 0}
     assert plan.gone(False) == {0: [0]}
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, 1), (1, 2), (1, None)])
+def test_metadata_is_read_again_where_the_sidecars_are_others(tmp_path, before, now):
+    known = entry(sidecars=before) | content() | {"store": 0, "pos": 0}
+    files = World(tmp_path, [entry(sidecars=now)], [known])
+    plan = files.plan()
+    assert files.written(plan.write_new, EXISTING) == [known | {"sidecars": now, "keywords": None}]
+    assert files.written(plan.write_todo, TO_EMBED) == []
+    assert plan.gone(False) == {0: [0]}
+
+
+def test_a_store_without_the_column_compares_no_sidecars(tmp_path):
+    """A collection of an older version keeps none: its metadata would be read again by every update."""
+    files = World(tmp_path, [entry(sidecars=1)], [entry() | content() | {"store": 0, "pos": 0}])
+    places = (tmp_path / "scan.parquet", tmp_path / "existing.parquet")
+    older = [name for name in ROWS.names if name != "sidecars"]
+    assert Plan(*places, [], ROOTS, FIRST_PART).gone(True) == {0: [0]}
+    plan = Plan(*places, [], ROOTS, FIRST_PART, older)
+    assert files.written(plan.write_new, EXISTING) == []
+    assert plan.gone(True) == {}
 
 
 def test_a_picture_without_a_file_has_its_vector_in_a_part_only(tmp_path):

@@ -1,5 +1,6 @@
 """An index that follows its folders: real files, changes as the system reports them, and what hinders both."""
 
+import json
 import os
 import shlex
 import shutil
@@ -114,6 +115,20 @@ def test_new_changed_renamed_deleted_and_moved_files(tmp_path, index, photos, mo
         assert "moved/below/2.png" in contents(index)
         noise(70).save(photos / "moved" / "below" / "later.png")  # the folder that moved in is watched too
         soon(holds_the_folder)
+
+
+def test_a_sidecar_that_is_added_changed_or_removed(index, photos, model, encoder):
+    def titles():
+        return {row["title"] for table, _ in Index.open(index).store.content(["title"]) for row in table.to_pylist()}
+
+    with Followed(index, model):
+        encoder.embedded = 0
+        for title in ("Il faro", "La torre nuova"):
+            (photos / "03.json").write_text(json.dumps({"title": title}))
+            soon(lambda title=title: titles() == {None, title})
+        (photos / "03.json").unlink()
+        soon(lambda: titles() == {None})
+    assert encoder.embedded == 0
 
 
 def test_a_deleted_folder_of_pictures_stays_until_it_is_named(index, photos, model, lines):

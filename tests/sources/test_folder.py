@@ -15,6 +15,7 @@ from clip_italian.pictures.walk import Choice
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.sources.collect import collect
 from clip_italian.sources.folder import Folder, captions_of
+from clip_italian.sources.sidecars import Stamps
 
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>
@@ -255,6 +256,11 @@ def test_names_of_takeout(tmp_path, name, sidecar, title):
     kept, rejects = read(tmp_path)
     assert {one: row.captions for one, row in kept.items()} == {name: ("una foto dal telefono",)}
     assert rejects == [Reject("", "no-caption", other.name)]
+    stamps = [Stamps().of(tmp_path / one, str(tmp_path)) for one in (name, other.name)]
+    service(tmp_path / sidecar, title=title, description="una foto")
+    changed = [Stamps().of(tmp_path / one, str(tmp_path)) for one in (name, other.name)]
+    assert stamps[0] != changed[0] is not None
+    assert stamps[1] is changed[1] is None
 
 
 def test_a_cut_name_is_that_of_the_title(tmp_path):

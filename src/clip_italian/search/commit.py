@@ -90,6 +90,11 @@ class StoreWriter(ABC):
     def stores(self) -> int:
         """The number of stores, before the parts."""
 
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns of `schema.ROWS` that it keeps."""
+        return ROWS.names
+
     @abstractmethod
     def existing(self) -> Iterator[pa.Table]:
         """All rows, as tables with `schema.EXISTING`."""

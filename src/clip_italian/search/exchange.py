@@ -108,10 +108,10 @@ def _gathered(index: Index, columns: Sequence[str]) -> Iterator[tuple[pa.Table, 
 
 
 def _exported(table: pa.Table, roots: Sequence[str]) -> pa.Table:
-    """Rows with absolute `image_path`; sha256 and look become text."""
+    """Rows with absolute `image_path`; sha256 and look become text, and the stamp of the sidecars is left out."""
     rows = table.to_pylist()
     places = [absolute_path(roots, row["root"], row["path"]) for row in rows]
-    table = table.drop_columns(["root", "path"]).add_column(0, "image_path", pa.array(places))
+    table = table.drop_columns(["root", "path", "sidecars"]).add_column(0, "image_path", pa.array(places))
     for name in ("sha256", "look"):
         texts = pa.array([row[name].hex() if row[name] else None for row in rows], pa.string())
         table = table.set_column(table.column_names.index(name), name, texts)

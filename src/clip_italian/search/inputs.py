@@ -22,6 +22,7 @@ from clip_italian.pictures.walk import Choice, Skipped, holds_shards, require_pi
 from clip_italian.pipeline.rejects import Reject
 from clip_italian.search.schema import MAX_NS, SCANNED
 from clip_italian.sources.folder import captions_of
+from clip_italian.sources.sidecars import Stamps
 from clip_italian.sources.text import decode as decode_text
 from clip_italian.sources.text import flaw, one_line
 from clip_italian.sources.webdataset import json_object
@@ -46,6 +47,7 @@ class Entry:
     page: str | None = None
     caption: str | None = None
     look: bytes | None = None
+    sidecars: int | None = None
 
     def __post_init__(self) -> None:
         if self.mtime_ns is not None and abs(self.mtime_ns) > MAX_NS:
@@ -143,6 +145,7 @@ def _folder(folder: Path, roots: Roots, choice: Choice | None, aside: Skipped) -
     found = require_pictures(walk(folder, choice), folder)
     aside.add(found.skipped)
     source = Path(roots.paths[number]).name
+    stamps = Stamps()
     starts: dict[str, str] = {}  # of the paths in a folder: a relative path for each picture would take long
     for path in found.pictures:
         above, name = os.path.split(path)
@@ -158,7 +161,10 @@ def _folder(folder: Path, roots: Roots, choice: Choice | None, aside: Skipped) -
         except UnicodeEncodeError:
             yield Reject(_readable(inside), "broken-name", detail="its name is not UTF-8; rename it")
         else:
-            yield Entry(prefix + inside, number, inside, status.st_size, status.st_mtime_ns, source=source)
+            yield Entry(
+                prefix + inside, number, inside, status.st_size, status.st_mtime_ns, source=source,
+                sidecars=stamps.of(path, above),
+            )  # fmt: skip
     for path, reason in found.unreadable:
         inside = _readable(os.path.relpath(path, roots.paths[number]))
         yield Reject(prefix + inside, "unreadable", detail=reason)
@@ -172,12 +178,13 @@ def _readable(path: str) -> str:
 def _pairs(path: Path, roots: Roots) -> Iterator[Entry | Reject]:
     folder = root_of(path)
     number = roots.add(folder)
+    stamps = Stamps()
     for batch in pairs.batches(path):
         for pair in pairs.from_batch(batch):
-            yield _paired(pair, folder, number, roots)
+            yield _paired(pair, folder, number, roots, stamps)
 
 
-def _paired(pair: Pair, folder: Path, number: int, roots: Roots) -> Entry | Reject:
+def _paired(pair: Pair, folder: Path, number: int, roots: Roots, stamps: Stamps) -> Entry | Reject:
     if "://" in pair.image:
         return Reject(pair.id, "no-file", pair.image, "an address; get the pictures by clip-italian fetch")
     picture = as_stored(folder / pair.image)
@@ -190,7 +197,7 @@ def _paired(pair: Pair, folder: Path, number: int, roots: Roots) -> Entry | Reje
     return Entry(
         pair.id, number, Path(inside).as_posix(), status.st_size, status.st_mtime_ns, source=pair.source,
         license=pair.license, page=pair.page, caption=pair.captions[0] if pair.captions else None,
-        look=packed(pair.phash),
+        look=packed(pair.phash), sidecars=stamps.of(picture, str(picture.parent)),
     )  # fmt: skip
 
 

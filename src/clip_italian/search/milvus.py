@@ -398,6 +398,10 @@ class MilvusWriter(StoreWriter):
         self._collection.load()
         self._numbers = array("q")
 
+    @property
+    def columns(self) -> list[str]:
+        return self._collection.columns
+
     def existing(self) -> Iterator[pa.Table]:
         self._numbers = array("q")
         with console.progress("rows in Milvus", self._collection.count()) as advance:

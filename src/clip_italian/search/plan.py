@@ -6,7 +6,7 @@ of killed runs count like rows.
 Columns are compared as a whole, and read when they are needed, so that a plan for millions of rows fits into memory.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,27 +20,40 @@ from clip_italian.pipeline.rejects import Reject
 from clip_italian.search import embed
 from clip_italian.search.commit import PART_ROWS_FILE
 from clip_italian.search.inputs import Entry, as_table
-from clip_italian.search.schema import CONTENT, EMBEDDED, ENTRY, EXISTING, SCANNED, TO_EMBED, absolute_path, conformed
+from clip_italian.search.schema import (
+    CONTENT,
+    EMBEDDED,
+    ENTRY,
+    EXISTING,
+    ROWS,
+    SCANNED,
+    TO_EMBED,
+    absolute_path,
+    conformed,
+)
 from clip_italian.search.selection import is_gone
 
 _BATCH = 10_000
 
 _DESCRIPTION = [name for name in ENTRY.names if name not in ("id", "size", "mtime_ns")]
-_KNOWN = ["size", *CONTENT.names, "store", "pos"]
+_KNOWN = ["size", "sidecars", *CONTENT.names, "store", "pos"]
 
 
 class Plan:
     """Compares the scanned pictures with existing rows and with parts that wait.
 
     A picture is a row `n` of the scan. Its source, where its vector lies, is a row of `_known`: first come the existing
-    rows, then those of the parts. `roots` are the folders that paths of the scan start from.
+    rows, then those of the parts. `roots` are the folders that paths of the scan start from, `columns` those that the
+    store of the existing rows has.
     """
 
     def __init__(
-        self, scanned: Path, existing: Path, parts: Sequence[Path], roots: Sequence[str], first_part: int
-    ) -> None:
+        self, scanned: Path, existing: Path, parts: Sequence[Path], roots: Sequence[str], first_part: int,
+        columns: Collection[str] = ROWS.names,
+    ) -> None:  # fmt: skip
         self._scanned = scanned
         self._existing = existing
+        self._description = [name for name in _DESCRIPTION if name in columns]
         self._roots = pa.array(roots, pa.large_string())
         self._next_store = first_part
         ids = _column(scanned, "id")
@@ -69,7 +82,7 @@ class Plan:
             same = _equal(_column(self._scanned, name, n), _column(self._existing, name, rows))
             n, rows = n[same], rows[same]
         stays = np.ones(len(n), bool)
-        for name in _DESCRIPTION:
+        for name in self._description:
             stays &= _equal(_column(self._scanned, name, n), _column(self._existing, name, rows), nulls=True)
         self._add_sources(n, rows, stays)
 
@@ -123,7 +136,11 @@ class Plan:
         return _write(self._rows(self._without_source(has_file)), TO_EMBED, path)
 
     def write_new(self, path: Path) -> int:
-        """Write the new rows (`schema.EXISTING`), in the order of the scan; return their number."""
+        """Write the new rows (`schema.EXISTING`), in the order of the scan; return their number.
+
+        Where the sidecars are others than those of the source, keywords are null, so that the metadata is read again
+        (`metadata.completed`).
+        """
         chosen = np.flatnonzero(~self._source_stays)
         chosen = chosen[np.argsort(self._source_n[chosen], kind="stable")]
         n, known = self._source_n[chosen], self._source_row[chosen]
@@ -134,7 +151,9 @@ class Plan:
                 source = self._known.take(pa.array(known[done : done + len(table)]))
                 done += len(table)
                 columns = {name: source[name] for name in _KNOWN} | {name: table[name] for name in ENTRY.names}
-                yield pa.table(columns | {"look": pc.coalesce(table["look"], source["look"])})
+                same = pa.array(_equal(_one(source["sidecars"]), _one(table["sidecars"]), nulls=True))
+                keywords = pc.if_else(same, source["keywords"], pa.scalar(None, source["keywords"].type))
+                yield pa.table(columns | {"look": pc.coalesce(table["look"], source["look"]), "keywords": keywords})
 
         return _write(rows(), EXISTING, path)
 

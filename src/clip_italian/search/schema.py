@@ -34,6 +34,7 @@ ENTRY = pa.schema(
         pa.field("license", pa.string()),
         pa.field("page", pa.string()),
         pa.field("caption", pa.string()),
+        pa.field("sidecars", pa.int64()),  # see `sidecars.Stamps`; null without any
     ]
 )
 # Columns from reading the picture, see `metadata.read`.
@@ -65,11 +66,14 @@ TO_EMBED = pa.schema(
         pa.field("length", pa.int64()),
         pa.field("size", pa.int64()),
         pa.field("mtime_ns", pa.int64()),
+        pa.field("sidecars", pa.int64()),
         _LOOK,
     ]
 )
 # An embedded picture: where it lay, and what reading it gave.
-EMBEDDED = pa.schema([*(TO_EMBED.field(name) for name in ("id", "place", "offset", "size", "mtime_ns")), *CONTENT])
+EMBEDDED = pa.schema(
+    [*(TO_EMBED.field(name) for name in ("id", "place", "offset", "size", "mtime_ns", "sidecars")), *CONTENT]
+)
 # A row and where its vector lies: number of the store (a segment, or a part), and position in it.
 EXISTING = pa.schema([*ENTRY, *CONTENT, pa.field("store", pa.int32()), pa.field("pos", pa.int64())])
 

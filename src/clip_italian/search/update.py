@@ -291,7 +291,7 @@ def _update(
         for table in writer.existing():
             file.write_table(table)
     done += exchange.parts_of(run)
-    plan = Plan(run / "scan.parquet", run / "existing.parquet", done, roots.paths, writer.stores)
+    plan = Plan(run / "scan.parquet", run / "existing.parquet", done, roots.paths, writer.stores, writer.columns)
     plan.find_moved()
     count = plan.write_todo(run / "todo.parquet")
     if count and before_embedding is not None:

@@ -5,6 +5,7 @@ rules: `a.jpg.supplemental-metadata.json` and any shorter form of it, `a.jpg(1).
 after 46 characters, and the sidecar of `a.jpg` also for `a-edited.jpg`.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -66,6 +67,52 @@ def beside(picture: Path) -> Sidecars:
     found = {kind: _named(picture, kind, names) for kind in MOST_BYTES}
     found[".json"] += [name for name in _takeout(picture, names) if name not in found[".json"]]
     return Sidecars(*(tuple(picture.with_name(name) for name in found[kind]) for kind in (".json", ".txt", ".xmp")))
+
+
+class Stamps:
+    """Stamps of pictures' sidecars, by which a later run sees that one was added, changed or removed.
+
+    Lists each folder once and opens no file, so that it also stamps what only a title in a file shows to be no sidecar.
+    """
+
+    def __init__(self) -> None:
+        self._folder = lru_cache(maxsize=64)(_Folder)
+
+    def of(self, picture: Path, folder: str) -> int | None:
+        """A hash (64 bits) of names, sizes and modification times of a picture's sidecars; None without any."""
+        here = self._folder(folder)
+        if not here.names:
+            return None
+        found = {one for kind in here.kinds for one in _named(picture, kind, here.names)}
+        if ".json" in here.kinds:
+            found.update(_takeout(picture, here.names, confirmed=False))
+        stamps = [stamp for one in sorted(found) if (stamp := here.stamp(one)) is not None]
+        if not stamps:
+            return None
+        return int.from_bytes(hashlib.blake2b(repr(stamps).encode(), digest_size=8).digest(), signed=True)
+
+
+class _Folder:
+    """The sidecars in a folder, as they are when it is first asked; none if it cannot be read."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._stamps: dict[str, tuple[str, int, int] | None] = {}
+        try:
+            self.names = _list.__wrapped__(path, 0)
+        except OSError:
+            self.names = {}
+        self.kinds = MOST_BYTES.keys() & {_suffix(name) for name in self.names}
+
+    def stamp(self, name: str) -> tuple[str, int, int] | None:
+        """Name, size and modification time of a file; None where it is gone."""
+        if name not in self._stamps:
+            try:
+                status = os.stat(os.path.join(self._path, name))  # noqa: PTH116, PTH118
+                self._stamps[name] = name, status.st_size, status.st_mtime_ns
+            except OSError:
+                self._stamps[name] = None
+        return self._stamps[name]
 
 
 def facts(picture: Path) -> list[Facts]:
@@ -181,13 +228,13 @@ def _named(picture: Path, kind: str, names: dict[str, str]) -> list[str]:
     return list(dict.fromkeys(name for name in found if name))
 
 
-def _takeout(picture: Path, names: dict[str, str]) -> Iterator[str]:
-    """JSON sidecars that Google Takeout wrote."""
+def _takeout(picture: Path, names: dict[str, str], confirmed: bool = True) -> Iterator[str]:
+    """JSON sidecars that Google Takeout wrote; unless `confirmed`, also files that their title may show to be none."""
     stem, number, suffix = _normal(picture.stem), "", _normal(picture.suffix)
     if edited := _EDITED.fullmatch(stem):
         original = picture.with_name(f"{edited[1]}{edited[3] or ''}{suffix}")
         yield from _named(original, ".json", names)
-        yield from _takeout(original, names)
+        yield from _takeout(original, names, confirmed)
     if numbered := _NUMBERED.fullmatch(stem):
         stem, number = numbered[1], numbered[2]
     base = stem + suffix
@@ -199,7 +246,10 @@ def _takeout(picture: Path, names: dict[str, str]) -> Iterator[str]:
     for length in range(len(base) - 1, _CUT_FROM - 1, -1):
         # Several pictures may begin like this: the title is the name before it was cut off.
         for some in ("", *(f"({count})" for count in range(1, 10))):
-            if (found := names.get(f"{base[:length]}{some}.json")) and _is_titled(picture.with_name(found), stem):
+            found = names.get(f"{base[:length]}{some}.json")
+            if found and not confirmed:
+                yield found
+            elif found and _is_titled(picture.with_name(found), stem):
                 yield found
                 return
 
@@ -226,6 +276,10 @@ def _folded(name: str) -> str:
     return f"{stem}{dot}{suffix.lower()}"
 
 
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 (a fifth of the time of a Path)
+
+
 _lock = threading.Lock()
 
 
@@ -241,7 +295,7 @@ def _listed(folder: Path) -> dict[str, str]:
 @lru_cache(maxsize=16)
 def _list(folder: str, changed: int) -> dict[str, str]:
     with os.scandir(folder) as entries:
-        some = [one.name for one in entries if Path(one.name).suffix.lower() in MOST_BYTES and one.is_file()]
+        some = [one.name for one in entries if _suffix(one.name) in MOST_BYTES and one.is_file()]
     found = {_normal(name): name for name in some}
     for name in some:
         found.setdefault(_folded(name), name)
