@@ -57,11 +57,24 @@ def test_words_of_other_languages():
         ("2019-08 Puglia/x.png", "2019 agosto Puglia"), ("Foto di Luca/20.jpg", "Luca 20"),
         ("Gita 15-08-2019/a.jpg", "gita 2019 agosto 15"), ("5.8.2019 mare.jpg", "2019 agosto 5 mare"),
         ("15-8_2019.jpg", "15 8 2019"), ("99-08-2019.jpg", "99 8 2019"), ("1.2.3.2019.jpg", "1 2 3 2019"),
-        ("gita_2019_13.jpg", "gita 2019 13"), (".nascosta/Roma.jpeg", "nascosta Roma"),
+        ("gita_2019_13.jpg", "gita 2019 13"), ("Puglia 08-2019/a.jpg", "Puglia 2019 agosto"),
+        ("mare-8.2019.jpg", "mare 2019 agosto"), ("album 3/2019/a.jpg", "album 3 2019"), ("3_2019.jpg", "3 2019"),
+        ("13-2019.jpg", "13 2019"), ("1.2019.5.jpg", "1 2019 5"), ("gita_2019.08.jpg", "gita 2019 8"),
+        (".nascosta/Roma.jpeg", "nascosta Roma"),
     ],
 )  # fmt: skip
 def test_words_of_names(path, same):
     assert sorted(set(ITALIAN.name_words(path))) == sorted(set(ITALIAN.words(same)))
+
+
+@pytest.mark.parametrize("date", ["08/2019", "8/2019", "2019-08", "08.2019", "8-2019", "2019/8", "2019.08"])
+def test_a_month_in_a_query(date):
+    assert sorted(ITALIAN.query_words(f"mare, {date}")) == sorted(ITALIAN.words("mare agosto 2019"))
+
+
+@pytest.mark.parametrize("text", ["13/2019", "1/13/2019", "8/20199", "0/2019", "15/8/19"])
+def test_what_is_no_month_in_a_query(text):
+    assert ITALIAN.query_words(text) == ITALIAN.words(text)
 
 
 def test_a_date_in_a_query_is_one_in_a_row():

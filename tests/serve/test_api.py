@@ -78,6 +78,23 @@ def test_words_and_filters_by_metadata(client, folder, encoder):
     assert hit["latitude"] is hit["longitude"] is None
 
 
+def test_days_months_and_years(client):
+    def found(**more):
+        return client.get("/v1/search", params={"text": "gatto", "k": 5, "copies": True} | more)
+
+    taken = [datetime.fromisoformat(hit["taken"]) for hit in found(k=40).json()["hits"]]
+    first, last = min(taken), max(taken)
+    for since, until in (
+        (f"{first:%m/%Y}", f"{last:%m.%Y}"),
+        (f"{first:%Y}", f"{last:%Y-%m}"),
+        (f"{first:%d/%m/%Y}", ""),
+    ):
+        assert len(rows(found(since=since) if not until else found(since=since, until=until))) == 5
+    assert rows(found(since="01/2998")) == rows(found(until="12/1999")) == rows(found(until="1999")) == []
+    for wrong in ("13/2019", "2024-06-01 18:30"):
+        assert "query.since" in found(since=wrong).json()["error"]
+
+
 @pytest.mark.parametrize("asked", ["words=quadrato", "text=gatto&camera=nikon", "text=gatto&near=45,9"])
 def test_an_older_index_says_what_it_lacks_without_its_path(tmp_path, folder, encoder, asked):
     index = tmp_path / "idx"

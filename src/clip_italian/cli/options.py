@@ -98,7 +98,7 @@ Since = Annotated[
     str | None,
     typer.Option(
         "--since", metavar="DATE",
-        help="Only taken at that time or later: a year, month, day or minute (2024-06-01 18:30).",
+        help="Only taken at that time or later: a year, month (06/2024), day or minute (2024-06-01 18:30).",
     ),
 ]  # fmt: skip
 Until = Annotated[

@@ -2,6 +2,9 @@
 
     text                                      parsed as
     2024:06:01 00:30:00, 2024-06-01T00:30     local time; also with "/" or ".", and truncated
+    06/2024, 6/2024, 06.2024, 06-2024         a month
+    1/6/2024, 01.06.2024 00:30, 1-6-2024      day first, as in the languages here; in filters only, since programs of
+                                              other countries write the month first
     2024-06-01T00:30:00+02:00                 00:30, the local time at that offset
     2024-05-31T22:30:00Z, or -00:00           an instant, converted to the time zone of this machine
     seconds since 1970                        an instant, likewise
@@ -19,6 +22,8 @@ FIRST_YEAR, LAST_YEAR = 1000, 2999
 _LONGEST = 64  # characters
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds, the year 5138
 _DAY = re.compile(r"(\d{4})(?:([-:/.])(\d{1,2})(?:\2(\d{1,2}))?)?(?!\d)")
+_MONTH = re.compile(r"(\d{1,2})[-/.](\d{4})(?![-\d:/.])")
+_DAY_FIRST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})(?!\d)")
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*(Z|UTC|[-+]\d{2}:?\d{2})?", re.IGNORECASE)
 _UNKNOWN_OFFSETS = ("Z", "UTC", "-00:00", "-0000")
 
@@ -71,10 +76,14 @@ def from_seconds(value: Any) -> datetime | None:
 
 def _parts(text: str, lenient: bool = False) -> tuple[datetime, datetime, str] | None:
     """Return the start and end of the year, month or day, and the rest of the text."""
-    match = _DAY.match(text)
-    if match is None:
+    if match := _DAY.match(text):
+        year, month, day = int(match[1]), match[3], match[4]
+    elif match := _MONTH.match(text):
+        year, month, day = int(match[2]), match[1], None
+    elif (match := _DAY_FIRST.match(text)) and not lenient:
+        year, month, day = int(match[4]), match[3], match[1]
+    else:
         return None
-    year, month, day = int(match[1]), match[3], match[4]
     rest = text[match.end() :]
     if rest and not lenient and (day is None or not re.match(r"[T\s]\s*\d", rest, re.IGNORECASE)):
         return None

@@ -157,7 +157,7 @@ def days(option: str, text: str) -> tuple[datetime, datetime]:
     """
     found = dates.span(text)
     if found is None:
-        raise UsageError(f"{option} {text}: no date; give one like 2024-06-01, 2024-06 or 2024-06-01 18:30")
+        raise UsageError(f"{option} {text}: no date; give one like 2024-06-01, 2024-06, 06/2024 or 2024-06-01 18:30")
     return found
 
 

@@ -43,7 +43,15 @@ _DATE = re.compile(
     r"(?<!\d)((?:19|20)\d\d)[-_./ ]?(0[1-9]|1[0-2])[-_./ ]?(0[1-9]|[12]\d|3[01])(?:[-_ T]?\d{6})?(?!\d)"
     r"|(?<!\d)((?:19|20)\d\d)[-/](0[1-9]|1[0-2])(?!\d)"
     r"|(?<![\d./-])(0?[1-9]|[12]\d|3[01])([-_./])(0?[1-9]|1[0-2])\7((?:19|20)\d\d)(?!\d)"  # 15/8/2019
+    r"|(?<!\d)(?<!\d[-_./])(0?[1-9]|1[0-2])[-.]((?:19|20)\d\d)(?![-_./]?\d)"  # 08-2019
 )
+# In a name 8/2019 would be two folders, and 2019.08 a picture's number.
+_DATE_IN_QUERY = re.compile(
+    _DATE.pattern + r"|(?<!\d)(?<!\d[-_./])(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![-_./]?\d)"
+    r"|(?<![\d./-])((?:19|20)\d\d)[-_./](0?[1-9]|1[0-2])(?![-_./]?\d)"
+)
+# Their groups: year, month, day.
+_PARTS = ((1, 2, 3), (4, 5, None), (9, 8, 6), (11, 10, None), (13, 12, None), (14, 15, None))
 _LONGEST_NUMBER = 4  # digits; longer numbers count pictures or seconds
 RANKS = 61  # of reciprocal ranks: the usual 60, for ranks from 0
 # Chosen by benchmarks/words_ranking.py: a row with so large a share of the words counts so many times this share, and a
@@ -81,7 +89,8 @@ class Reader:
 
     def query_words(self, text: str) -> list[str]:
         """The words of a query, each once; dates in it are words of their own, as in names."""
-        return list(dict.fromkeys(self._dated(text) + self.words(_DATE.sub(" ", text))))
+        dated = self._dated(text, _DATE_IN_QUERY)
+        return list(dict.fromkeys(dated + self.words(_DATE_IN_QUERY.sub(" ", text))))
 
     def date_words(self, year: int, month: int, day: int | None = None) -> list[str]:
         """The year, the name of the month, and the day."""
@@ -104,13 +113,13 @@ class Reader:
         return found
 
     def _name_words(self, name: str) -> list[str]:
-        return self._dated(name) + self.words(_CAMERA_NAME.sub(" ", _DATE.sub(" ", name)))
+        return self._dated(name, _DATE) + self.words(_CAMERA_NAME.sub(" ", _DATE.sub(" ", name)))
 
-    def _dated(self, text: str) -> list[str]:
+    def _dated(self, text: str, date: re.Pattern[str]) -> list[str]:
         found: list[str] = []
-        for match in _DATE.finditer(text):
-            year, month, day = match[1] or match[4] or match[9], match[2] or match[5] or match[8], match[3] or match[6]
-            found += self.date_words(int(year), int(month), int(day) if day else None)
+        for match in date.finditer(text):
+            year, month, day = next(one for one in _PARTS if match[one[0]])
+            found += self.date_words(int(match[year]), int(match[month]), int(match[day]) if day else None)
         return found
 
     def _stemmed(self, word: str) -> str:

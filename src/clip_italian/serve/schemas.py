@@ -1,16 +1,28 @@
 """Requests and responses of the API, for FastAPI and its OpenAPI description."""
 
-from datetime import date, datetime
-from typing import Annotated
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from clip_italian import languages
+from clip_italian.pictures import dates
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 # OpenAPI's date-time has a zone, a picture's date has none.
 LocalTime = Annotated[datetime, WithJsonSchema({"type": "string", "description": "Local time: 2024-06-01T18:30:00."})]
 Row = Annotated[int, Field(ge=0, lt=2**63, description="Permanent number of a picture, from a search.")]
+
+
+def _given(end: int) -> BeforeValidator:
+    """Reads a day, month or year as its first (0) or last (1) day, in the forms of the command line."""
+
+    def day(value: Any) -> Any:
+        span = dates.span(value) if isinstance(value, str) else None
+        whole = span is not None and span[1] - span[0] >= timedelta(hours=23)
+        return span[end].date() if span is not None and whole else value
+
+    return BeforeValidator(day, json_schema_input_type=str | None)
 
 
 class Problem(BaseModel):
@@ -32,8 +44,12 @@ class SearchParams(BaseModel):
     folder: Text | None = Field(None, description="Only pictures below this folder of an indexed folder.")
     source: Text | None = Field(None, description="Only pictures of this source.")
     license: Text | None = Field(None, description="Only pictures under this licence.")
-    since: date | None = Field(None, ge=date(1800, 1, 1), le=date(2999, 1, 1), description="Taken then or later.")
-    until: date | None = Field(None, ge=date(1800, 1, 1), le=date(2999, 1, 1), description="Taken then or earlier.")
+    since: Annotated[date | None, _given(0)] = Field(
+        None, ge=date(1800, 1, 1), le=date(2999, 1, 1), description="Taken then or later: a day, month or year."
+    )
+    until: Annotated[date | None, _given(1)] = Field(
+        None, ge=date(1800, 1, 1), le=date(2999, 1, 1), description="Taken then or earlier, including all of it."
+    )
     near: Text | None = Field(None, description="Only taken near this town, or latitude and longitude, as 45.46,9.19.")
     within: Text = Field("20km", description="Radius around it: 20km, 500m.")
     keyword: list[Text] = Field([], max_length=20, description="Only pictures with all of these keywords in the file.")
