@@ -242,8 +242,35 @@ def test_words_of_a_text_are_those_of_the_query_unless_others_are_given(captione
     for wrong in ({"words": " "}, {"words": "neve", "not_texts": ("x",)}):
         with pytest.raises(UsageError):
             Query(**wrong)
-    with pytest.raises(UsageError, match="nothing to look for"):
-        opened.search(None, words="e di")
+
+
+COMMON, SHORT = "words that every caption has", "single letters and numbers of more than 4 digits"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("", "nothing to look for; give some words"),
+        (" \t ", "nothing to look for; give some words"),
+        ("?! …", "?! …: no letter and no digit in it; give names, things, places, keywords or dates"),
+        ("il di la", f"il di la: {COMMON} do not count; give names, things, places, keywords or dates"),
+        ("una foto\n di", f"una foto di: {COMMON} do not count; give names, things, places, keywords or dates"),
+        ("x 20190", f"x 20190: {SHORT} do not count; give names, things, places, keywords or dates"),
+        ("il x", f"il x: {COMMON} and {SHORT} do not count; give names, things, places, keywords or dates"),
+        ("di " * 99, f"{('di ' * 20)}: {COMMON} do not count; give names, things, places, keywords or dates"),
+    ],
+)
+def test_words_of_which_none_counts_are_refused_with_the_reason(captioned, words, told):
+    opened, _ = captioned
+    for _ in range(2):  # a reader remembers the words that it has read
+        with pytest.raises(UsageError) as error:
+            opened.search(None, words=words)
+        assert str(error.value) == told
+
+
+def test_reasons_in_other_languages():
+    assert reader("de").why_none("der die") == reader("es").why_none("el la").replace("el la", "der die")
+    assert COMMON in reader("de").why_none("der die")
 
 
 def test_an_older_index_has_no_words_until_it_is_updated(captioned, tmp_path):

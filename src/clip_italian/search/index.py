@@ -160,7 +160,9 @@ class Index:
         unit = None if query is None else self._unit(query)
         wanted = self._words(words)
         if unit is None and not wanted:
-            raise UsageError("nothing to look for; give some words")
+            if not words.strip():
+                raise UsageError("nothing to look for; give some words")
+            raise UsageError(reader(self.manifest.language).why_none(words))
 
         def ranked(count: int) -> list[Match]:
             if unit is None:

@@ -53,6 +53,7 @@ _DATE_IN_QUERY = re.compile(
 # Their groups: year, month, day.
 _PARTS = ((1, 2, 3), (4, 5, None), (9, 8, 6), (11, 10, None), (13, 12, None), (14, 15, None))
 _LONGEST_NUMBER = 4  # digits; longer numbers count pictures or seconds
+_SHOWN = 60  # characters of a query in a message
 RANKS = 61  # of reciprocal ranks: the usual 60, for ranks from 0
 # Chosen by benchmarks/words_ranking.py: a row with so large a share of the words counts so many times this share, and a
 # word that no row has weighs like one that every tenth row has. A search for looks has mostly words that no row has.
@@ -70,7 +71,8 @@ class Reader:
         self._lock = threading.Lock()  # the stemmer keeps the word that it works on
         self._known: dict[str, str] = {}
         silent = [*language.function_words, *(word for text in language.neutral for word in text.split())]
-        self._known.update({word: "" for text in silent for word in _plain(text)})
+        self._silent = {word for text in silent for word in _plain(text)}
+        self._known.update(dict.fromkeys(self._silent, ""))
         self._months = [self.words(name) for name in language.months]
         self._folders: dict[str, list[str]] = {}
 
@@ -91,6 +93,15 @@ class Reader:
         """The words of a query, each once; dates in it are words of their own, as in names."""
         dated = self._dated(text, _DATE_IN_QUERY)
         return list(dict.fromkeys(dated + self.words(_DATE_IN_QUERY.sub(" ", text))))
+
+    def why_none(self, text: str) -> str:
+        """The reason why `query_words` of a text that is not blank are none, and which words there are."""
+        plain = set(_plain(text))
+        reasons = ["words that every caption has"] if plain & self._silent else []
+        if plain - self._silent:
+            reasons.append(f"single letters and numbers of more than {_LONGEST_NUMBER} digits")
+        what = f"{' and '.join(reasons)} do not count" if plain else "no letter and no digit in it"
+        return f"{' '.join(text.split())[:_SHOWN]}: {what}; give names, things, places, keywords or dates"
 
     def date_words(self, year: int, month: int, day: int | None = None) -> list[str]:
         """The year, the name of the month, and the day."""
