@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from clip_italian.pipeline import parts
-from clip_italian.search import embed
+from clip_italian.search import embed, storage
 from clip_italian.search.pictures import cached_index
 from clip_italian.search.storage import read_manifest
+from tests.search.test_index import with_old_vectors
 
 
 @pytest.fixture
@@ -36,6 +37,15 @@ def test_the_first_call_indexes_the_second_only_what_is_new(run, photos, tiny_fo
     found(run, "un cerchio rosso", photos, "--model", tiny_folder)
     assert read_manifest(index).pictures == 54
     assert not list(photos.glob("*.idx")) and not list(photos.glob(".*")), "nothing is written beside the pictures"
+
+
+def test_slow_vectors_of_an_older_version_are_said(run, photos, tiny_folder, cache_with_graphs, monkeypatch):
+    found(run, "rosso", photos, "--model", tiny_folder)
+    index = cached_index(photos, str(tiny_folder))
+    with_old_vectors(index)
+    assert "older version" not in run("find", "rosso", photos, "--model", tiny_folder)[2]
+    monkeypatch.setattr(storage, "_FEW", 50)
+    assert run("find", "rosso", photos, "--model", tiny_folder)[2].count(f"clip-italian index compact {index}") == 1
 
 
 def test_the_current_folder_is_the_default(run, photos, tiny_folder, cache_with_graphs, monkeypatch):

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from clip_italian.search import storage
 from clip_italian.search.index import Index
 from clip_italian.search.storage import read_manifest
 from tests.conftest import draw_shape
+from tests.search.test_index import with_old_vectors
 
 
 @pytest.fixture
@@ -192,6 +194,22 @@ def test_calibrating_and_exporting(run, index, shapes, tmp_path, tiny_folder):
     code, out, err = run("index", "build", tmp_path / "emb", "-o", tmp_path / "back", "--model", tiny_folder, "--json")
     assert code == 0, err
     assert json.loads(out)["pictures"] == 54
+
+
+def test_slow_vectors_of_an_older_version_are_said_once(run, index, monkeypatch):
+    with_old_vectors(index)
+    assert "older version" not in run("search", index, "un gatto", "--json")[2], "as fast as lists"
+    monkeypatch.setattr(storage, "_FEW", 50)
+    command = f"clip-italian index compact {index}"
+    code, out, err = run("search", index, "un gatto", "un cane", "--json")
+    assert (code, err.count("older version"), err.count(command)) == (0, 1, 1)
+    assert len(json.loads(out)["results"]) == 2
+    assert "older version" not in run("search", index, "--words", "rosso", "--json")[2], "no vector is compared"
+    monkeypatch.setattr("clip_italian.serve.run.run", lambda server, listening: None)
+    assert run("serve", "--index", index, "--port", 0)[2].count(command) == 1
+    assert run(*command.split()[1:])[0] == 0
+    assert "older version" not in run("search", index, "un gatto", "--json")[2]
+    assert "older version" not in run("serve", "--index", index, "--port", 0)[2]
 
 
 def test_bad_input_is_one_line(run, index, tmp_path, tiny_folder, shapes):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clip_italian.errors import UserError
-from clip_italian.search import index, update
+from clip_italian.search import commit, index, storage, update
 from clip_italian.search.index import Index
 from clip_italian.search.sheet import write_sheet
 from clip_italian.search.storage import MANIFEST_FILE
@@ -157,3 +157,49 @@ def test_contact_sheet_is_self_contained_and_escaped(built, tiny_encoder, tmp_pa
     assert page.count("data:image/jpeg;base64,") == 2
     assert "il file non c&#39;è più" in page
     assert "<script>" not in page
+
+
+def with_old_vectors(folder, graph=False):
+    """Give an index the vectors of an older version: bfloat16 after a head of two numbers, a graph after them."""
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    for segment in manifest["segments"]:
+        place = folder / segment["name"]
+        values = np.load(place / "vectors.npy").astype(np.float32)
+        for name in ("vectors.npy", "lists.faiss"):
+            (place / name).unlink(missing_ok=True)
+            segment["files"].pop(name, None)
+        new = place / ("vectors.usearch" if graph else "vectors.bbin")
+        head = np.array([len(values), 2 * values.shape[1]], np.uint32).tobytes()
+        new.write_bytes(head + (values.view(np.uint32) >> 16).astype(np.uint16).tobytes() + b"graph" * graph)
+        segment["graph"] = graph
+        segment["files"][new.name] = [new.stat().st_size, ""]
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_large_segments_of_an_older_version_are_slow_until_they_are_rewritten(
+    tmp_path, photos, model, graph, monkeypatch
+):
+    for name in ("EXACT_BELOW", "LISTS_FROM"):
+        monkeypatch.setattr(commit, name, 12)
+    folder = tmp_path / "my idx"
+    update.build(folder, [photos], model)
+    monkeypatch.setattr(storage, "_FEW", 11)
+    opened = Index.open(folder)
+    assert (opened.slowness, opened.info["search"]) == (None, "IVF")
+    query = opened.store.vector(7)
+    found = [hit.id for hit in opened.search(query, 12)]
+    with_old_vectors(folder, graph)
+    opened = Index.open(folder)
+    assert opened.info["search"] == "exact"
+    assert opened.slowness == (
+        f"{folder}: an older version wrote 12 of its vectors, and every search compares all of them; "
+        f"make it fast by: clip-italian index compact '{folder}'"
+    )
+    monkeypatch.setattr(storage, "_FEW", 12)
+    assert Index.open(folder).slowness is None
+    monkeypatch.setattr(storage, "_FEW", 11)
+    update.compact(folder)
+    opened = Index.open(folder)
+    assert (opened.slowness, opened.info["search"]) == (None, "IVF")
+    assert opened.search(query, 1)[0].id == found[0]

@@ -20,6 +20,7 @@ from clip_italian.cli.options import (
     Until,
     Within,
     Words,
+    notice_slowness,
     words_of,
     written_page,
 )
@@ -87,9 +88,9 @@ def find(
     for one in change.kept:
         console.notice(f"{one.folder}: all {one.pictures:,} pictures of this folder are gone; the index keeps them")
     texts, examples = searching.divide([query])
-    hits = searching.find(
-        searching.Query(texts, examples, words=named), encoder, indexes.Index.open(kept), k, where=chosen
-    )
+    opened = indexes.Index.open(kept)
+    notice_slowness(opened)
+    hits = searching.find(searching.Query(texts, examples, words=named), encoder, opened, k, where=chosen)
 
     def write(file: Path) -> None:
         sheet.write_sheet(file, [(query, hits)], language)

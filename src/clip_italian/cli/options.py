@@ -18,6 +18,7 @@ from clip_italian.files.names import as_stored
 
 with lazy_imports():
     from clip_italian.pipeline import rejects, stage
+    from clip_italian.search import index as indexes
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -131,6 +132,12 @@ Camera = Annotated[
 ]
 HIDDEN_HELP = "Include hidden files, thumbnails and recycle bins."
 CORES = os.cpu_count() or 1
+
+
+def notice_slowness(index: "indexes.Index") -> None:
+    """Say on stderr why searches of an index take long, where they do."""
+    if line := index.slowness:
+        console.notice(line)
 
 
 def words_of(words: str | None, no_words: bool) -> str | None:

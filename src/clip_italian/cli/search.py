@@ -19,6 +19,7 @@ from clip_italian.cli.options import (
     Until,
     Within,
     Words,
+    notice_slowness,
     words_of,
     written_page,
 )
@@ -90,6 +91,7 @@ def search(
     opened = indexes.Index.open(index)
     encoder = None
     if any(one.has_looks for _, one in searches):
+        notice_slowness(opened)
         encoder = load.load(model if model is not None else opened.manifest.model_name, engine=engine)
     results = [
         (

@@ -98,6 +98,11 @@ class Vectors:
         """True where candidates come from lists, which may miss some."""
         return self._stored_lists is not None
 
+    @property
+    def is_old(self) -> bool:
+        """True where an older version wrote them; a search looks at all of them."""
+        return self._matrix.dtype == np.uint16
+
     def half(self, rows: np.ndarray | slice) -> np.ndarray:
         """The stored vectors of these rows: (m, dim) float16."""
         return halved(self._matrix[rows if self._slots is None else self._slots[rows]])

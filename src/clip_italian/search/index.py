@@ -3,6 +3,7 @@
 `search.update` builds and changes it; `search.storage` describes the files.
 """
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from clip_italian.errors import UsageError, UserError
 from clip_italian.models.encoder import SearchEncoder
 from clip_italian.pictures.decoding import decode, decode_bytes, read_bytes
 from clip_italian.pictures.phash import alike, unpacked
+from clip_italian.search.engine import LISTS_FILE
 from clip_italian.search.filters import Filter
 from clip_italian.search.schema import CONTENT, Manifest, absolute_path
 from clip_italian.search.storage import MANIFEST_FILE, FolderStore, LackingError, Match, Store, read_manifest
@@ -121,7 +123,7 @@ class Index:
             "model_name": manifest.model_name,
             "precision": manifest.identity.precision,
             "dim": manifest.dim,
-            "search": "exact" if not any(one.graph for one in manifest.segments) else "IVF",
+            "search": "IVF" if any(LISTS_FILE in one.files for one in manifest.segments) else "exact",
             "roots": manifest.roots,
             "generation": manifest.generation,
             "segments": len(manifest.segments),
@@ -134,6 +136,16 @@ class Index:
             "words": self.store.has_words,
             "language": manifest.language,
         }
+
+    @property
+    def slowness(self) -> str | None:
+        """A line that says why searches take long and which command helps; None where nothing does."""
+        if not (rows := self.store.old_rows):
+            return None
+        return (
+            f"{self.folder}: an older version wrote {rows:,} of its vectors, and every search compares all of them; "
+            f"make it fast by: clip-italian index compact {shlex.quote(str(self.folder))}"
+        )
 
     def check_model(self, model: SearchEncoder) -> None:
         """Raise UserError where the index was made with another model, or in a precision that differs too much.

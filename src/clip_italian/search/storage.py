@@ -443,6 +443,11 @@ class Store(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
+    @property
+    def old_rows(self) -> int:
+        """The number of rows in large segments of older versions, whose vectors every search compares one by one."""
+        return 0
+
     @abstractmethod
     def nearest(self, query: np.ndarray, k: int, where: Filter | None = None, exact: bool = False) -> list[Match]:
         """The k rows nearest to a query (dim,) of unit length, best first, among those that pass `where`."""
@@ -510,6 +515,10 @@ class FolderStore(Store):
 
     def __len__(self) -> int:
         return sum(segment.stored.alive for segment in self.segments)
+
+    @property
+    def old_rows(self) -> int:
+        return sum(one.stored.rows for one in self.segments if one.vectors.is_old and one.stored.rows > _FEW)
 
     def nearest(self, query: np.ndarray, k: int, where: Filter | None = None, exact: bool = False) -> list[Match]:
         chosen = self._passing(where) if where is not None else [segment.alive for segment in self.segments]

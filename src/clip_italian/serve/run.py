@@ -76,6 +76,8 @@ def serve(
             f"{len(served.index.current()):,} pictures at http://{host}:{port}, API at http://{host}:{port}/docs; "
             "Ctrl-C ends it"
         )
+        if line := served.index.current().slowness:
+            console.notice(line)
         with watcher or nullcontext():
             served.watcher = watcher
             run(uvicorn.Server(config), listening)
