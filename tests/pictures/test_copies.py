@@ -1,9 +1,13 @@
 """Copies are proposed by features and verified: every distortion is found, and no other pictures match."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
+from clip_italian.pictures import copies
 from clip_italian.pictures.copies import (
     SIGNATURE_BYTES,
     Thumbnail,
@@ -102,14 +106,72 @@ def test_similar_drawings_do_not_match(one, other):
     assert not same(Thumbnail.of(one), Thumbnail.of(other))
 
 
-@pytest.mark.parametrize("count", [1, 30, 2_100])
-def test_candidates_by_exact_search_and_by_graph(count):
+@pytest.mark.parametrize(("count", "exact"), [(1, 2), (30, 100), (2_100, 50_000), (2_100, 2_000), (30, 10)])
+def test_candidates_by_exact_search_and_by_lists(count, exact, monkeypatch):
+    monkeypatch.setattr(copies, "_EXACT", exact)
     rows = np.random.default_rng(0).standard_normal((count, 32)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     both = np.concatenate([rows, rows[::3] + 0.001])
     found = propose(both, floor=0.95)
     assert found == [(3 * n, count + n) for n in range(len(rows[::3]))]
     assert propose(both, floor=0.95) == found
+
+
+def cosines(features):
+    """All cosines (n, n) in double precision; zero where a picture has no features."""
+    values = features.astype(np.float64)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    unit = np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
+    return unit @ unit.T
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("exact", [10, 1_000])
+def test_candidates_are_the_nearest_by_cosine(dtype, exact, monkeypatch):
+    """Of a burst, a picture proposes its nearest only; lengths do not matter, and zeros match nothing."""
+    monkeypatch.setattr(copies, "_EXACT", exact)
+    monkeypatch.setattr(copies, "_BLOCK", 70)
+    draw = np.random.default_rng(1)
+    shots = np.repeat(draw.standard_normal((10, 48)), 20, axis=0)
+    features = (shots + 0.3 * draw.standard_normal((200, 48))) * draw.uniform(0.5, 2, (200, 1))
+    features[[3, 50]] = 0
+    features = features.astype(dtype)
+    scores = cosines(features)
+    np.fill_diagonal(scores, 2)  # each is its own first neighbour
+    expected = {
+        (min(row, near), max(row, near))
+        for row in range(200)
+        for near in np.argsort(-scores[row])[:5].tolist()
+        if near != row and scores[row, near] >= 0.9
+    }
+    found = set(propose(features, 0.9, 4))
+    if exact > len(features):
+        assert found == expected
+    else:  # lists miss some, and half precision changes the order of a few
+        assert len(found & expected) > 0.95 * len(expected)
+        assert min(scores[pair] for pair in found) > 0.899
+    assert len(expected) > 300 and not {3, 50} & {one for pair in expected for one in pair}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_pictures(count):
+    assert propose(np.ones((count, 8), np.float32)) == [(0, 1)] * (count == 2)
+    assert propose(np.zeros((count, 8), np.float32)) == []
+
+
+def test_a_process_that_looked_for_copies_can_fork():
+    """OpenMP in a forked process would wait for ever for threads of its parent; stages fork their workers."""
+    script = """
+import multiprocessing, numpy as np
+from clip_italian.pictures import copies
+def look(exact):
+    copies._EXACT = exact
+    return len(copies.propose(np.random.default_rng(0).standard_normal((600, 256)).astype(np.float32), 0.1))
+here = [look(exact) for exact in (1_000, 100)]
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map(look, (1_000, 100)) == here and min(here) > 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_files_are_verified_and_damaged_ones_never_match(tmp_path):

@@ -65,7 +65,6 @@ _EXTRAS = {
             "resvg_py",
             "selectolax",
             "simplemma",
-            "usearch",
         ),
         "data",
     ),

@@ -32,8 +32,11 @@ OUTLINE_DISTANCE = 2
 SIGNATURE_BYTES = 40
 SIGNATURE_DISTANCE = 48
 
-_EXACT = 2_000  # up to this many pictures, neighbours are exact
-_CONNECTIVITY, _EXPANSION = 16, 128
+_EXACT = 50_000  # up to this many pictures, neighbours are exact
+_LISTS_PER_ROOT = 2  # lists for each square root of the number of pictures
+_PROBES = 16  # lists to look at
+_TRAINED_ON = 64  # pictures for each list that its centre is learnt from
+_ITERATIONS = 10
 _BLOCK = 2_048
 _BATCH = 8
 _THREADS = 2
@@ -275,39 +278,58 @@ def features_of(
 def propose(features: np.ndarray, floor: float = FLOOR, neighbours: int = NEIGHBOURS) -> list[tuple[int, int]]:
     """Return candidate pairs of row numbers (first < second) by nearest neighbours of features (n, dim), sorted.
 
-    The search is exact up to 2,000 pictures. Beyond, it uses a graph in memory (2.8 GB per million pictures with 1,280
-    features), built by one thread so that the result is reproducible.
+    The search is exact up to 50,000 pictures (256 MB with 1,280 features). Beyond, it uses FAISS's lists in memory:
+    2.6 GB per million pictures, and at first 1.3 GB of pictures from which their centres are learnt.
     """
-    from usearch.index import Index as Graph  # of the extras train and data
-    from usearch.index import search as exact_search
+    import faiss  # takes 0.06 s to load
 
     count = len(features)
-    wanted = min(count, neighbours + 1)
     if count < 2:
         return []
-    graph = None
-    if count > _EXACT:
-        graph = Graph(ndim=features.shape[1], metric="cos", dtype="bf16", connectivity=_CONNECTIVITY,
-                      expansion_add=_EXPANSION, expansion_search=_EXPANSION)  # fmt: skip
-        for start in range(0, count, _BLOCK):
-            block = np.asarray(features[start : start + _BLOCK], np.float32)
-            graph.add(np.arange(start, start + len(block)), block, threads=1)
-    whole = np.asarray(features, np.float32) if graph is None else features
+    # Reproducible, and with one thread OpenMP starts none, for which a forked process would wait for ever.
+    faiss.omp_set_num_threads(1)
+    index = _neighbours_of(features)
     found: set[tuple[int, int]] = set()
-    for start in range(0, count, _BLOCK):
-        queries = np.asarray(features[start : start + _BLOCK], np.float32)
-        hits = (
-            exact_search(whole, queries, wanted, "cos", exact=True)
-            if graph is None
-            else graph.search(queries, wanted, threads=1)
-        )
-        keys = np.atleast_2d(hits.keys).astype(np.int64)
-        near = np.atleast_2d(hits.distances) <= 1 - floor
-        for row, column in zip(*np.nonzero(near), strict=True):
-            query, key = start + int(row), int(keys[row, column])
+    for some in _blocks(count):
+        products, rows = index.search(_unit(features[some]), min(count, neighbours + 1))
+        for row, column in zip(*np.nonzero(products >= floor), strict=True):
+            query, key = some.start + int(row), int(rows[row, column])
             if key != query:
                 found.add((min(query, key), max(query, key)))
     return sorted(found)
+
+
+def _neighbours_of(features: np.ndarray) -> Any:
+    """A FAISS index of features (n, dim) by their cosines."""
+    import faiss
+
+    count, dim = features.shape
+    index: Any
+    if count <= _EXACT:
+        index = faiss.IndexFlatIP(dim)
+    else:
+        lists = 2 ** round(np.log2(_LISTS_PER_ROOT * count**0.5))
+        half = faiss.ScalarQuantizer.QT_fp16
+        index = faiss.IndexIVFScalarQuantizer(
+            faiss.IndexFlatIP(dim), dim, lists, half, faiss.METRIC_INNER_PRODUCT, False
+        )
+        index.nprobe, index.cp.niter = _PROBES, _ITERATIONS
+        index.cp.min_points_per_centroid = 1  # it would print a warning
+        some = np.random.default_rng(0).choice(count, min(count, _TRAINED_ON * lists), replace=False)
+        index.train(_unit(features[np.sort(some)]))
+    for block in _blocks(count):
+        index.add(_unit(features[block]))
+    return index
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    """Features (n, dim) float32 of unit length; zeros stay zeros."""
+    values = np.ascontiguousarray(features, np.float32)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
 def signatures(features: np.ndarray) -> np.ndarray:

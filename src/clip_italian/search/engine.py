@@ -1,6 +1,6 @@
 """The vector engine, FAISS: `build` writes vectors to a folder, `Vectors` finds rows near a query in them.
 
-Nothing else in the package knows FAISS. Filters and exact scores are up to the caller (`storage.nearest`).
+Nothing else in `search` knows FAISS. Filters and exact scores are up to the caller (`storage.nearest`).
 
 Vectors are float16 in `vectors.npy`, in the order of the rows, and mapped into memory. A search looks at all of them,
 or, where there is `lists.faiss`, at those in the lists nearest to the query. There FAISS keeps each vector's list and
