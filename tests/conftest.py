@@ -57,6 +57,11 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the notebook, so that no test process is left alone with it: it takes a minute."""
+    items.sort(key=lambda item: "notebooks" not in item.path.parts)
+
+
 def pytest_unconfigure() -> None:
     """Let go of what is imported; libraries would tell of leaks at the end."""
     gc.unfreeze()
