@@ -44,7 +44,7 @@ def test_slow_vectors_of_an_older_version_are_said(run, photos, tiny_folder, cac
     index = cached_index(photos, str(tiny_folder))
     with_old_vectors(index)
     assert "older version" not in run("find", "rosso", photos, "--model", tiny_folder)[2]
-    monkeypatch.setattr(storage, "_FEW", 50)
+    monkeypatch.setattr(storage, "_SLOW_FROM", 50)
     assert run("find", "rosso", photos, "--model", tiny_folder)[2].count(f"clip-italian index compact {index}") == 1
 
 

@@ -199,7 +199,7 @@ def test_calibrating_and_exporting(run, index, shapes, tmp_path, tiny_folder):
 def test_slow_vectors_of_an_older_version_are_said_once(run, index, monkeypatch):
     with_old_vectors(index)
     assert "older version" not in run("search", index, "un gatto", "--json")[2], "as fast as lists"
-    monkeypatch.setattr(storage, "_FEW", 50)
+    monkeypatch.setattr(storage, "_SLOW_FROM", 50)
     command = f"clip-italian index compact {index}"
     code, out, err = run("search", index, "un gatto", "un cane", "--json")
     assert (code, err.count("older version"), err.count(command)) == (0, 1, 1)

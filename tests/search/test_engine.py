@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clip_italian.errors import UserError
-from clip_italian.search import engine, storage
+from clip_italian.search import engine
 from clip_italian.search.engine import Vectors, halved
 from clip_italian.search.storage import Chosen, nearest
 
@@ -71,8 +71,8 @@ def test_all_vectors_are_looked_at_where_that_is_asked_for(opened):
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.9])
 def test_only_chosen_rows_are_found(opened, share, monkeypatch):
     values, store = opened
-    for few in (storage._FEW, 2):  # one by one, and by asking for more
-        monkeypatch.setattr(storage, "_FEW", few)
+    for codes in (0, 10**9):  # one by one, and from the lists
+        monkeypatch.setattr(engine, "_CODES", codes)
         mask = np.random.default_rng(3).random(3_000) < share
         query = unit(1, 11)[0]
         order, _ = ranking(values, query, np.flatnonzero(mask))
@@ -80,6 +80,18 @@ def test_only_chosen_rows_are_found(opened, share, monkeypatch):
         assert len(found) == min(20, mask.sum())
         assert len(set(found) & set(order[:20])) >= 0.9 * len(found)
         assert mask[found].all()
+
+
+def test_a_tenth_of_the_rows_is_searched_as_well_as_all(opened, monkeypatch):
+    """The nearest of them lie in more lists, and among more candidates, than the nearest of all."""
+    values, store = opened
+    for name, value in (("_CODES", 10**9), ("CANDIDATES", 40), ("PROBES", 8)):
+        monkeypatch.setattr(engine, name, value)
+    mask = np.random.default_rng(4).random(3_000) < 0.1
+    queries = unit(200, 12)
+    best = [int(ranking(values, query, np.flatnonzero(mask))[0][0]) for query in queries]
+    found = [nearest(store, query, 1, Chosen(mask))[0].tolist() for query in queries]
+    assert np.mean([[one] == some for one, some in zip(best, found, strict=True)]) > 0.95
 
 
 def test_lists_find_nearly_what_there_is(opened):

@@ -184,7 +184,7 @@ def test_large_segments_of_an_older_version_are_slow_until_they_are_rewritten(
         monkeypatch.setattr(commit, name, 12)
     folder = tmp_path / "my idx"
     update.build(folder, [photos], model)
-    monkeypatch.setattr(storage, "_FEW", 11)
+    monkeypatch.setattr(storage, "_SLOW_FROM", 11)
     opened = Index.open(folder)
     assert (opened.slowness, opened.info["search"]) == (None, "IVF")
     query = opened.store.vector(7)
@@ -196,9 +196,9 @@ def test_large_segments_of_an_older_version_are_slow_until_they_are_rewritten(
         f"{folder}: an older version wrote 12 of its vectors, and every search compares all of them; "
         f"make it fast by: clip-italian index compact '{folder}'"
     )
-    monkeypatch.setattr(storage, "_FEW", 12)
+    monkeypatch.setattr(storage, "_SLOW_FROM", 12)
     assert Index.open(folder).slowness is None
-    monkeypatch.setattr(storage, "_FEW", 11)
+    monkeypatch.setattr(storage, "_SLOW_FROM", 11)
     update.compact(folder)
     opened = Index.open(folder)
     assert (opened.slowness, opened.info["search"]) == (None, "IVF")

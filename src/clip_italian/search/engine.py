@@ -1,6 +1,6 @@
 """The vector engine, FAISS: `build` writes vectors to a folder, `Vectors` finds rows near a query in them.
 
-Nothing else in `search` knows FAISS. Filters and exact scores are up to the caller (`storage.nearest`).
+Nothing else in `search` knows FAISS. Exact scores are up to the caller (`storage.nearest`).
 
 Vectors are float16 in `vectors.npy`, in the order of the rows, and mapped into memory. A search looks at all of them,
 or, where there is `lists.faiss`, at those in the lists nearest to the query. There FAISS keeps each vector's list and
@@ -12,6 +12,7 @@ Older versions wrote bfloat16 and usearch's graph; of these files only the vecto
 
 import threading
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -30,6 +31,7 @@ _LISTS_PER_ROOT = 2  # lists for each square root of the number of vectors
 _TRAINED_ON = 64  # vectors for each list that centres and codes are learnt from
 _ITERATIONS = 10
 _BITS = 4  # of a code
+_CODES = 17  # compared by FAISS, one after the other in memory, in the time of a vector read from anywhere in the file
 
 BLOCK = 8_192  # vectors loaded into memory at a time
 # So few vectors are compared by numpy in less time than FAISS takes to load.
@@ -50,6 +52,24 @@ def halved(vectors: np.ndarray) -> np.ndarray:
     if vectors.dtype == np.uint16:
         vectors = (vectors.astype(np.uint32) << 16).view(np.float32)
     return vectors.astype(np.float16, copy=False)
+
+
+class Chosen:
+    """The rows of a segment that a search may return: a mask (n,) of booleans, and their number."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        self.mask = mask
+        self.count = int(np.count_nonzero(mask))
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """Their positions, ascending."""
+        return np.flatnonzero(self.mask)
+
+    @cached_property
+    def bits(self) -> np.ndarray:
+        """The mask as bits, the first row's the lowest of the first byte."""
+        return np.packbits(self.mask, bitorder="little")
 
 
 class Vectors:
@@ -111,19 +131,35 @@ class Vectors:
         """The vectors of these rows: (m, dim) float32."""
         return self.half(rows).astype(np.float32)
 
-    def candidates(self, query: np.ndarray, count: int) -> np.ndarray:
-        """Rows (int64) near a query (dim,) of unit length, from the lists nearest to it: `count` or more, if there are.
+    def candidates(self, query: np.ndarray, count: int, chosen: Chosen | None = None) -> np.ndarray:
+        """Rows (int64) near a query (dim,) of unit length, from the lists nearest to it, among all or the chosen.
 
-        Some of the nearest may be missing. Raises UserError where the lists are damaged.
+        They are `count` or more where the lists have as many. Some of the nearest may be missing. Raises UserError
+        where the lists are damaged.
         """
         faiss, lists = _faiss(), self._lists()
-        wanted = min(max(CANDIDATES, 4 * count), len(self))
-        # Enough lists for several times as many.
-        probes = max(PROBES, -(-4 * wanted * lists.nlist // len(self)))
+        wanted = self._wanted(count)
         faiss.omp_set_num_threads(1)  # of this Python thread: others search at the same time
-        settings = faiss.SearchParametersIVF(nprobe=min(probes, lists.nlist))
+        settings = faiss.SearchParametersIVF(
+            nprobe=round(self._probes(wanted, chosen)), sel=chosen and faiss.IDSelectorBitmap(chosen.bits)
+        )
         _, rows = lists.search(_matrix_of(query), wanted, params=settings)
         return np.sort(rows[0][rows[0] >= 0])  # in the order of the file, in which they are read next
+
+    def are_few(self, count: int, chosen: Chosen) -> bool:
+        """True where comparing all of the chosen takes no longer than looking for `count` of them in the lists."""
+        return _CODES * chosen.count <= self._probes(self._wanted(count), chosen) * len(self) / _list_count(len(self))
+
+    def _wanted(self, count: int) -> int:
+        return min(max(CANDIDATES, 4 * count), len(self))
+
+    def _probes(self, wanted: int, chosen: Chosen | None) -> float:
+        """The number of lists to look at: enough for several times as many rows as wanted.
+
+        The fewer rows are chosen, the farther off lie the nearest of them.
+        """
+        lists, rows = _list_count(len(self)), len(self) if chosen is None else chosen.count
+        return min(max(PROBES * (len(self) / rows) ** 0.5, 4 * wanted * lists / rows), lists)
 
     def best(self, query: np.ndarray, count: int, rows: np.ndarray | None = None) -> np.ndarray:
         """The `count` rows (int64) with the largest product with a query (dim,), best first, among `rows` or all."""
@@ -198,13 +234,17 @@ def _write_head(file: BinaryIO, rows: int, dim: int) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": (rows, dim)})
 
 
+def _list_count(rows: int) -> int:
+    return min(max(1, 2 ** round(np.log2(_LISTS_PER_ROOT * rows**0.5))), rows)
+
+
 def _trained(matrix: np.ndarray) -> Any:
     """Lists of all vectors of a matrix (n, dim), with centres and codes learnt from a sample."""
     faiss = _faiss()
     rows, dim = matrix.shape
     # With one thread OpenMP starts none, without which a forked process would wait for ever.
     threads = default_threads() if rows > _FEW else 1
-    count = min(max(1, 2 ** round(np.log2(_LISTS_PER_ROOT * rows**0.5))), rows)
+    count = _list_count(rows)
     pairs = dim // 2 if dim % 2 == 0 else dim
     lists = faiss.IndexIVFPQFastScan(faiss.IndexFlatIP(dim), dim, count, pairs, _BITS, faiss.METRIC_INNER_PRODUCT)
     lists.cp.niter = lists.pq.cp.niter = _ITERATIONS

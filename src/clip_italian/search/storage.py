@@ -31,7 +31,7 @@ from clip_italian.files.atomic import fsync, staged
 from clip_italian.files.digests import sha256_of
 from clip_italian.pipeline.rejects import Reject, read_rejects, write_rejects
 from clip_italian.search import engine
-from clip_italian.search.engine import Vectors, blocks
+from clip_italian.search.engine import Chosen, Vectors, blocks
 from clip_italian.search.filters import Filter
 from clip_italian.search.schema import FORMAT, READABLE, ROWS, Manifest, Row, StoredSegment, conformed, moment
 from clip_italian.search.words import WORDS_FILE, Words, WordsWriter, shares, weights
@@ -48,10 +48,7 @@ _OURS = re.compile(
     r"\.?(vectors\.usearch|rows\.parquet|segment-\d{6,}-\d+|deleted-\d{6,}-\d+\.npy|left-out-\d{6,}\.jsonl|index\.json)(-\w+)?"
 )
 _NAMES = ("row", "id", "root", "path", "offset", "length", "look", "taken", "latitude", "longitude")
-# So many vectors are compared one by one rather than asking the lists for enough of them.
-_FEW = 20_000
-# Most candidates to ask the lists for when a filter leaves only some rows.
-_MOST = 4_096
+_SLOW_FROM = 20_000  # vectors of an older version, which has no lists
 _MARGIN = 32  # further rows by product: their order by cosine differs a little, as rounding changes lengths
 _FILTERS_KEPT = 8
 _TRIES = 20
@@ -273,19 +270,6 @@ class RowsWriter:
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-class Chosen:
-    """The rows of a segment that a search may return: a mask (n,) of booleans, and their number."""
-
-    def __init__(self, mask: np.ndarray) -> None:
-        self.mask = mask
-        self.count = int(np.count_nonzero(mask))
-
-    @cached_property
-    def positions(self) -> np.ndarray:
-        """Their positions, ascending."""
-        return np.flatnonzero(self.mask)
-
-
 def nearest(
     vectors: Vectors, query: np.ndarray, k: int, chosen: Chosen | None = None, exact: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -297,16 +281,10 @@ def nearest(
     k = min(k, len(vectors) if chosen is None else chosen.count)
     if k == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
-    few = chosen is not None and chosen.count <= _FEW
-    if vectors.has_lists and not exact and not few:
-        wanted = k if chosen is None else -(-k * len(vectors) // chosen.count)
-        while wanted <= max(_MOST, k):
-            rows = vectors.candidates(query, wanted)
-            if chosen is not None:
-                rows = rows[chosen.mask[rows]]
-            if len(rows) >= k:
-                return _ranked(vectors, query, k, rows)
-            wanted *= 4
+    if vectors.has_lists and not exact and not (chosen and vectors.are_few(k, chosen)):
+        rows = vectors.candidates(query, k, chosen)
+        if len(rows) >= k:
+            return _ranked(vectors, query, k, rows)
     return _ranked(vectors, query, k, None if chosen is None else chosen.positions)
 
 
@@ -518,7 +496,7 @@ class FolderStore(Store):
 
     @property
     def old_rows(self) -> int:
-        return sum(one.stored.rows for one in self.segments if one.vectors.is_old and one.stored.rows > _FEW)
+        return sum(one.stored.rows for one in self.segments if one.vectors.is_old and one.stored.rows > _SLOW_FROM)
 
     def nearest(self, query: np.ndarray, k: int, where: Filter | None = None, exact: bool = False) -> list[Match]:
         chosen = self._passing(where) if where is not None else [segment.alive for segment in self.segments]
