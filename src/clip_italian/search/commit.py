@@ -96,8 +96,8 @@ class StoreWriter(ABC):
         return ROWS.names
 
     @abstractmethod
-    def existing(self) -> Iterator[pa.Table]:
-        """All rows, as tables with `schema.EXISTING`."""
+    def existing(self, names: Sequence[str] = EXISTING.names) -> Iterator[pa.Table]:
+        """All rows, as tables with these columns of `schema.EXISTING`."""
 
     @abstractmethod
     def commit(
@@ -123,10 +123,11 @@ class FolderWriter(StoreWriter):
     def stores(self) -> int:
         return len(self._segments)
 
-    def existing(self) -> Iterator[pa.Table]:
+    def existing(self, names: Sequence[str] = EXISTING.names) -> Iterator[pa.Table]:
+        schema = pa.schema([EXISTING.field(name) for name in names])
         for number, one in enumerate(self._segments):
-            table = one.columns(ROWS.names)
-            yield _located(table, np.full(len(table), number), one.positions()).select(EXISTING.names).cast(EXISTING)
+            table = one.columns([name for name in names if name in ROWS.names])
+            yield _located(table, np.full(len(table), number), one.positions()).select(names).cast(schema)
 
     def commit(
         self, before: Manifest, parts: Sequence[Path], new: Path | None, gone: Mapping[int, Sequence[int]],

@@ -402,7 +402,7 @@ class MilvusWriter(StoreWriter):
     def columns(self) -> list[str]:
         return self._collection.columns
 
-    def existing(self) -> Iterator[pa.Table]:
+    def existing(self, names: Sequence[str] = EXISTING.names) -> Iterator[pa.Table]:
         self._numbers = array("q")
         with console.progress("rows in Milvus", self._collection.count()) as advance:
             for some in self._collection.rows([name for name in ROWS.names if name != "row"]):
@@ -411,7 +411,7 @@ class MilvusWriter(StoreWriter):
                 table = table_of(some, ROWS.names)
                 table = table.append_column("store", pa.array([0] * len(table), pa.int32()))
                 positions = pa.array(range(first, first + len(table)), pa.int64())
-                yield table.append_column("pos", positions).select(EXISTING.names).cast(EXISTING)
+                yield table.append_column("pos", positions).select(EXISTING.names).cast(EXISTING).select(names)
                 advance(len(some))
 
     def commit(

@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from clip_italian.errors import UsageError, UserError
 from clip_italian.files.names import absolute, followed, is_below, normal
@@ -20,8 +22,11 @@ MANY = 5
 # The same for a folder that exists and is empty, as a mount point is.
 MANY_OF_EMPTY = 2
 _NOT_FOUND = (FileNotFoundError, NotADirectoryError)
+_FOLDERS_KEPT = 100_000
+_PARTS = 10  # for more names, comparing them with whole columns is no faster
 
 Position = tuple[int, int]
+PLACES = ("id", "path", "root", "store", "pos")
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,18 @@ class _Name:
             parts = plain.split("/")
             folders = ["/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
             patterns = [glob.escape(one) + plain[len(one) :] for one in folders if glob.has_magic(one)] + [plain]
-        self.patterns = [re.compile("|".join(map(fnmatch.translate, [one, *_from_here(one)]))) for one in patterns]
+        readings = [[one, *_from_here(one)] for one in patterns]
+        self.patterns = [re.compile("|".join(map(fnmatch.translate, one))) for one in readings]
+        self._patterns = [text for one in readings for text in one]
         self.found: list[list[Position]] = [[] for _ in range(len(self.literal) + len(patterns))]
+
+    def parts(self) -> list[set[str]]:
+        """For each reading, texts that id, path or folder of a row that fits have in them."""
+        found = [{text.rstrip("/").rpartition("/")[2]} for texts in self.literal for text in texts]
+        for pattern in self._patterns:
+            sure = pattern.partition("[")[0], pattern.rpartition("]")[2]
+            found.append({run for text in sure for run in re.split("[*?/]", text)})
+        return found
 
     def best(self) -> list[Position]:
         """The rows of the most literal reading that matches any."""
@@ -85,7 +100,7 @@ def _from_here(pattern: str) -> list[str]:
 def selected(tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[str], missing: bool) -> Selection:
     """The rows that `what` names, and with `missing` those without a file. Names are compared in one Unicode form.
 
-    Raises UsageError for an empty name.
+    `tables` have the columns `PLACES`. Raises UsageError for an empty name.
     """
     names = [_Name(one) for one in dict.fromkeys(what)]
     literal: dict[str, list[list[Position]]] = {}  # lists to add a row to, by its name
@@ -95,18 +110,26 @@ def selected(tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[st
                 literal.setdefault(text, []).append(found)
     patterned = [one for one in names if one.patterns]
     chosen = Selection()
-    for table in tables:
-        columns = (table[name].to_pylist() for name in ("id", "path", "root", "store", "pos"))
+    by_folder: dict[tuple[int, str], list[list[Position]]] = {}  # lists to add a row to, by its folder
+    for rows in tables:
+        table = rows if missing else _fitting(rows, names, roots)
+        columns = (table[name].to_pylist() for name in PLACES)
         for id_, path, root, store, position in zip(*columns, strict=True):
             where, at = absolute_path(roots, root, path), (store, position)
             if names:
-                texts = {normal(id_), normal(path), normal(where)}
-                whole = texts.union(*(_above(text) for text in (normal(path), normal(where))))
-                for found in {id(one): one for text in whole if text in literal for one in literal[text]}.values():
+                compared = (normal(id_), normal(path), normal(where))
+                folder = (root, path.rpartition("/")[0])
+                if folder not in by_folder:
+                    if len(by_folder) >= _FOLDERS_KEPT:
+                        by_folder.clear()
+                    above = {text for one in compared[1:] for text in _above(one)}
+                    by_folder[folder] = [found for text in above for found in literal.get(text, ())]
+                fitting = [found for text in compared if text in literal for found in literal[text]] + by_folder[folder]
+                for found in {id(one): one for one in fitting}.values() if fitting else ():
                     found.append(at)
                 for one in patterned:
                     for pattern, found in zip(one.patterns, one.found[len(one.literal) :], strict=True):
-                        if any(map(pattern.match, texts)):
+                        if any(map(pattern.match, compared)):
                             found.append(at)
             if missing:
                 if is_gone(where):
@@ -116,6 +139,25 @@ def selected(tables: Iterable[pa.Table], roots: Sequence[str], what: Sequence[st
     chosen.named = sorted({at for one in names for at in one.best()})
     chosen.unmatched = [one.text for one in names if not one.best()]
     return chosen
+
+
+def _fitting(table: pa.Table, names: Sequence[_Name], roots: Sequence[str]) -> pa.Table:
+    """The rows that names may fit: to compare a million rows one by one takes seconds."""
+    folders = [normal(root) for root in roots]
+
+    def roots_with(part: str) -> list[int]:
+        return [number for number, folder in enumerate(folders) if part in folder]
+
+    readings = [one for name in names for one in name.parts()]
+    parts = {max(one, key=lambda part: (part.isascii(), -len(roots_with(part)), len(part))) for one in readings}
+    if len(parts) > _PARTS or not all(part.isascii() and part.strip(".") for part in parts):
+        return table
+    texts = [table[name] for name in ("id", "path")]
+    masks = [pc.invert(pc.string_is_ascii(text)) for text in texts]  # which may be stored in another Unicode form
+    masks += [pc.match_substring(text, part) for text in texts for part in parts]
+    within = {number for part in parts for number in roots_with(part)}
+    masks.append(pc.is_in(table["root"], value_set=pa.array(sorted(within), table["root"].type)))
+    return table.filter(reduce(pc.or_, masks))
 
 
 def is_gone(place: str) -> bool:

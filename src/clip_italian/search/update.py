@@ -37,6 +37,7 @@ from clip_italian.search.milvus import MilvusWriter
 from clip_italian.search.plan import Plan, write_scan
 from clip_italian.search.schema import EMBEDDED, EXISTING, FORMAT, Manifest
 from clip_italian.search.selection import (
+    PLACES,
     VanishedFolder,
     check_roots,
     has_content,
@@ -193,7 +194,7 @@ def remove(folder: Path, what: Sequence[str], missing: bool = False, force: bool
     with parts.exclusive_lock(folder):
         before = read_manifest(folder)
         writer = _writer(folder, before, before)
-        chosen = selected(writer.existing(), before.roots, what, missing)
+        chosen = selected(writer.existing(PLACES), before.roots, what, missing)
         kept: dict[str, list[str]] = {}
         if not force:
             kept = vanished_folders(chosen.missing, chosen.alive, before.roots)
