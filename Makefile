@@ -20,7 +20,7 @@ demo: setup
 test: setup
 	$(BIN)/pytest -m "not slow and not integration" --numprocesses 3 --dist worksteal
 
-# Whole jobs: the demo, training that is killed and resumed, two processes, a cluster, services, the page in a browser.
+# Whole jobs: the demo, what is killed and resumed, two processes, a cluster, services, Milvus, the page in a browser.
 integration: setup
 	$(BIN)/pytest -m "not slow and integration" --numprocesses 3 --dist worksteal
 

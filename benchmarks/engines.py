@@ -5,8 +5,8 @@
     python benchmarks/engines.py --engines hnsw-fp16 ivf-pq --widths 64 256
 
 The second is the real task: 200,000 embeddings by `mini` of overlapping windows of photos (of its last feature map, as
-`locate` takes them), asked for by captions, which lie apart from all pictures. Needs usearch and faiss-cpu (pip install
-faiss-cpu). Each engine runs in a process of its own; queries come one by one on one thread, and 18 rows are asked for,
+`locate` takes them), asked for by captions, which lie apart from all pictures. Needs usearch (pip install usearch).
+Each engine runs in a process of its own; queries come one by one on one thread, and 18 rows are asked for,
 as the package does. `widths` is usearch's expansion and FAISS's efSearch; for lists of 4-bit codes (IVF, fast scan) it
 is a quarter of the candidates, which half-precision vectors in a mapped file then order. Prints Markdown.
 """

@@ -96,6 +96,7 @@ def is_held(output, moment):
     return len(list(parts.glob("0*"))) >= moment
 
 
+@pytest.mark.integration
 def test_kill_at_random_moments_and_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(pairs.rows, "PART_ROWS", 100)
     source = tmp_path / "in.parquet"

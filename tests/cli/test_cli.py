@@ -33,6 +33,7 @@ def recipe(tmp_path, tiny_folder):
     return path
 
 
+@pytest.mark.integration
 def test_train_evaluate_index_and_search(run, recipe, shapes, tmp_path, cache):
     code, out, err = run("train", recipe, f"data.pairs={shapes}", f"output={tmp_path / 'run'}", "--json")
     assert code == 0, err

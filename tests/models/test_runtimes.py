@@ -32,6 +32,7 @@ def drop_models(file, elsewhere):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["this thread", "another thread"])
 def test_signals_are_handled_after_models_are_deleted(elsewhere, tmp_path):
     openvino = pytest.importorskip("openvino")

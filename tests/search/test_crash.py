@@ -22,6 +22,8 @@ from tests.search.fakes import FakeEncoder
 from tests.search.test_update import contents
 from tests.wait import until
 
+pytestmark = pytest.mark.integration
+
 FORK = multiprocessing.get_context("fork")
 WATCHED = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
 

@@ -31,6 +31,8 @@ from tests.search.conftest import noise
 from tests.search.fakes import FakeEncoder
 from tests.search.test_update import contents
 
+pytestmark = pytest.mark.integration
+
 pytest.importorskip("pymilvus", reason="extra `milvus` is not installed")
 SERVER = os.environ.get("MILVUS_URI", "").rpartition("://")[2].strip("/")
 if not SERVER:

@@ -30,6 +30,8 @@ from tests.wait import until
 
 watch = pytest.importorskip("clip_italian.search.watch", reason="extra `watch` is not installed")
 
+pytestmark = pytest.mark.integration
+
 FAST = watch.Pace(quiet=0.1, longest=0.2, full=60, poll=0.2, look=0.1, busy=0.05)
 NEVER = watch.Pace(quiet=0.1, longest=0.2, full=60, poll=60, look=60, busy=0.05)
 SECONDS = 15
