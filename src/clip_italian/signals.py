@@ -29,3 +29,23 @@ def ended_by_signal(end: Callable[[int, FrameType | None], None]) -> Iterator[No
             signal.signal(number, handler)
     if signal.SIGINT in received:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Context after which SIGTERM and Ctrl-C that came in it are handled; to be entered in the main thread.
+
+    Blocking them would not do: another thread then gets them, and Python handles them in this one all the same.
+    """
+    received: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: received.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for came in dict.fromkeys(received):
+        signal.raise_signal(came)

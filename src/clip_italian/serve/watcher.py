@@ -21,6 +21,7 @@ from clip_italian.models.load import Engine, load
 from clip_italian.pipeline.parts import end_with_parent
 from clip_italian.search.update import Change, Model
 from clip_italian.search.watch import follow, until_signal
+from clip_italian.signals import deferred
 
 _NICE = 19  # the lowest priority: what searches leave
 _STOPPING = 10  # seconds for an update to notice that it is cancelled
@@ -39,11 +40,12 @@ class Watcher:
     def __enter__(self) -> Self:
         # Ctrl-C reaches all processes of a terminal. The service alone answers it, and then ends this one.
         resource_tracker.ensure_running()  # `start` would run it, which unblocks signals
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited until `_watch` ignores it
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with deferred():  # or it might end before it has sent the new process what that waits for
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited until `_watch` ignores it
+            try:
+                self._process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self
 
     def __exit__(self, *_: object) -> None:
