@@ -18,15 +18,12 @@ def ended_by_signal(end: Callable[[int, FrameType | None], None]) -> Iterator[No
         received.append(number)
         end(number, frame)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not received:
-            raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with _handled(handle):
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not received:
+                raise
     if signal.SIGINT in received:
         raise KeyboardInterrupt
 
@@ -38,14 +35,18 @@ def deferred() -> Iterator[None]:
     Blocking them would not do: another thread then gets them, and Python handles them in this one all the same.
     """
     received: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: received.append(number))
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    with _handled(lambda number, _: received.append(number)):
+        yield
+    for came in dict.fromkeys(received):
+        signal.raise_signal(came)
+
+
+@contextmanager
+def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Context in which `handle` gets both signals; after it, those who got them before."""
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for came in dict.fromkeys(received):
-        signal.raise_signal(came)
