@@ -5,11 +5,11 @@
 
 The vectors are drawn in clusters of some hundred, about 0.82 from their centre by cosine, and so are the queries; rows
 carry what an index of photos has (path, sha256, look, times). The right answers are those of float32 products over all
-vectors. Files are put out of the page cache before they are opened (posix_fadvise); ours reads its lists with the first
-search. Queries come one by one, on one thread. Memory of its own is what no mapped file holds, after all searches.
-After them come searches that a date restricts to a share of the rows, adding a folder of 1,000 small pictures (read,
-but not embedded by a model), and removing them again. Beside ours stands FAISS's graph (HNSW) over the same half
-precision, without rows, filters and updates.
+vectors. Files are put out of the page cache before they are opened (posix_fadvise); ours reads a list with the first
+search that looks in it. Queries come one by one, on one thread. Memory of its own is what no mapped file holds, after
+all searches. After them come searches that a date restricts to a share of the rows, adding a folder of 1,000 small
+pictures (read, but not embedded by a model), and removing them again. Beside ours stands FAISS's graph (HNSW) over the
+same half precision, without rows, filters and updates.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from clip_italian.search import commit, engine, update
 from clip_italian.search.filters import Filter
 from clip_italian.search.index import Index
 from clip_italian.search.schema import EMBEDDED, EXISTING, Manifest
+from clip_italian.search.storage import FolderStore
 
 NOISE = 0.7
 BLOCK = 50_000
@@ -84,12 +85,11 @@ def taken(count: int) -> np.ndarray:
     return FIRST_TIME + np.random.default_rng(5).integers(0, TIMES, count)
 
 
-def rows(count: int) -> pa.Table:
-    """Rows of a folder of photos, with vectors in parts of `BLOCK`."""
-    rng = np.random.default_rng(5)
-    numbers = np.arange(count)
-    paths = [f"Immagini/{2000 + n % 26}/{n % 365:03d}/IMG_{n:07d}.jpg" for n in range(count)]
-    times = taken(count)
+def rows(first: int, times: np.ndarray, store: int) -> pa.Table:
+    """Rows of photos taken at these times, numbered from `first`; vectors lie in parts of `BLOCK` from `store` on."""
+    rng, count = np.random.default_rng([5, first]), len(times)
+    numbers = range(first, first + count)
+    paths = [f"Immagini/{2000 + n % 26}/{n % 365:03d}/IMG_{n:07d}.jpg" for n in numbers]
     columns = {
         "id": paths,
         "path": paths,
@@ -103,8 +103,8 @@ def rows(count: int) -> pa.Table:
         "look": pa.FixedSizeBinaryArray.from_buffers(pa.binary(14), count, [None, pa.py_buffer(rng.bytes(14 * count))]),
         "taken": pa.array(times * 1000).cast(pa.timestamp("ms")),
         "keywords": [[]] * count,
-        "store": (numbers // BLOCK).astype(np.int32),
-        "pos": numbers % BLOCK,
+        "store": store + np.arange(count) // BLOCK,
+        "pos": np.arange(count) % BLOCK,
     }
     arrays = [
         pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(count, field.type)
@@ -114,32 +114,51 @@ def rows(count: int) -> pa.Table:
 
 
 def build(folder: Path, room: Path, count: int, dim: int, clusters: int) -> float:
-    """An index of vectors that are there; seconds for it."""
-    parts = []
-    for number, block in enumerate(drawn(count, dim, 1, clusters)):
-        part = room / f"{number:06d}"
-        commit.write_part(part, EMBEDDED.empty_table(), block)
-        parts.append(part)
-    pq.write_table(rows(count), room / "new.parquet")
-    settings = Manifest(model="benchmark", model_name="benchmark", dim=dim, roots=["/photos"])
-    started = time.perf_counter()
-    commit.FolderWriter(folder, []).commit(settings, parts, room / "new.parquet", {})
-    return time.perf_counter() - started
+    """An index of vectors that are there, a segment after the other; seconds for it."""
+    manifest = Manifest(model="benchmark", model_name="benchmark", dim=dim, roots=["/photos"])
+    vectors, times, seconds = drawn(count, dim, 1, clusters), taken(count), 0.0
+    for first in range(0, count, commit.SEGMENT_ROWS):
+        some = times[first : first + commit.SEGMENT_ROWS]
+        new = room / f"{first}.parquet"
+        segments = [] if first == 0 else FolderStore.open(folder).segments
+        parts = []
+        for number in range(-(-len(some) // BLOCK)):
+            parts.append(room / f"{first}-{number}")
+            commit.write_part(parts[-1], EMBEDDED.empty_table(), next(vectors))
+        pq.write_table(rows(first, some, len(segments)), new)
+        started = time.perf_counter()
+        manifest = commit.FolderWriter(folder, segments).commit(manifest, parts, new, {})
+        seconds += time.perf_counter() - started
+        for part in parts:
+            shutil.rmtree(part)
+        new.unlink()
+    return seconds
 
 
-def truth(queries: np.ndarray, count: int, dim: int, clusters: int, passing: np.ndarray | None = None) -> np.ndarray:
-    """The ten nearest of each query by float32 products over all vectors, or those of the rows that pass (n,)."""
-    best = np.full((len(queries), K), -2.0, np.float32)
-    names = np.zeros((len(queries), K), np.int64)
+def truth(
+    queries: np.ndarray, count: int, dim: int, clusters: int, restricted: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The ten nearest of each query by float32 products over all vectors, under "".
+
+    Beside them those of the first `FILTERED_QUERIES` among the rows of each mask (count,) in `restricted`.
+    """
+    masks = {"": np.ones(count, bool), **restricted}
+    asked = {name: len(queries) if not name else min(FILTERED_QUERIES, len(queries)) for name in masks}
+    best = {name: np.full((asked[name], K), -2.0, np.float32) for name in masks}
+    names = {name: np.zeros((asked[name], K), np.int64) for name in masks}
     for start, block in zip(range(0, count, BLOCK), drawn(count, dim, 1, clusters), strict=True):
-        scores = queries @ block.T
-        if passing is not None:
-            scores[:, ~passing[start : start + len(block)]] = -2
-        here = np.argpartition(-scores, K, axis=1)[:, :K]
-        together = np.concatenate([best, np.take_along_axis(scores, here, 1)], 1)
-        both = np.concatenate([names, here + start], 1)
-        order = np.argsort(-together, axis=1)[:, :K]
-        best, names = np.take_along_axis(together, order, 1), np.take_along_axis(both, order, 1)
+        products = queries @ block.T
+        for name, mask in masks.items():
+            passing = np.flatnonzero(mask[start : start + len(block)])
+            scores = products[: asked[name], passing] if name else products
+            if len(passing) > K:
+                here = np.argpartition(-scores, K, axis=1)[:, :K]
+            else:
+                here = np.tile(np.arange(len(passing)), (asked[name], 1))
+            together = np.concatenate([best[name], np.take_along_axis(scores, here, 1)], 1)
+            both = np.concatenate([names[name], passing[here] + start], 1)
+            order = np.argsort(-together, axis=1)[:, :K]
+            best[name], names[name] = np.take_along_axis(together, order, 1), np.take_along_axis(both, order, 1)
     return names
 
 
@@ -186,19 +205,27 @@ def ours(folder: Path, queries: np.ndarray, right: np.ndarray, count: int) -> di
     return figures | {"bytes": update.size(folder) / count, "open_ms": opened, "first_ms": first, "own_mb": own}
 
 
-def filtered(folder: Path, queries: np.ndarray, count: int, dim: int, clusters: int) -> dict[str, dict[str, float]]:
-    """Searches among the rows that a date lets pass."""
-    index, times, found = Index.open(folder), taken(count), {}
+def restrictions(count: int) -> dict[str, tuple[Filter, np.ndarray]]:
+    """Dates that let some rows pass, by the rows' share, with the mask (count,) of these rows."""
+    times, found = taken(count), {}
     for share in SHARES:
         since = datetime.datetime.fromtimestamp(FIRST_TIME + TIMES * (1 - share))
-        passing = times * 1000 >= since.timestamp() * 1000
-        right = truth(queries, count, dim, clusters, passing)
-        where = Filter(since=since)
+        mask = times * 1000 >= since.timestamp() * 1000
+        found[f"{mask.mean():.2%} of the rows"] = (Filter(since=since), mask)
+    return found
+
+
+def filtered(
+    folder: Path, queries: np.ndarray, filters: Mapping[str, Filter], right: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Searches among the rows that a date lets pass."""
+    index, found = Index.open(folder), {}
+    for name, where in filters.items():
 
         def search(query: np.ndarray, where: Filter = where) -> list[int]:
             return [hit.row for hit in index.search(query, K, where=where)]
 
-        found[f"{passing.mean():.2%} of the rows"] = measured(search, queries, right)
+        found[name] = measured(search, queries, right[name])
     return found
 
 
@@ -277,7 +304,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--probes", type=int, nargs="+", default=[engine.PROBES], help="lists to look at")
+    parser.add_argument("--probes", type=int, nargs="+", default=[engine.PROBES], help="lists; filters take the first")
     parser.add_argument("--candidates", type=int, default=engine.CANDIDATES, help="compared exactly")
     parser.add_argument("--no-faiss", action="store_true")
     parser.add_argument("--exact-below", type=int, help="fewer vectors get no lists; by default as in the package")
@@ -288,7 +315,10 @@ def main() -> None:
         commit.EXACT_BELOW = chosen.exact_below
     clusters = max(1, chosen.count // 100)
     queries = next(drawn(QUERIES, chosen.dim, 2, clusters))
-    right = truth(queries, chosen.count, chosen.dim, clusters)
+    dates = restrictions(chosen.count)
+    masks = {name: mask for name, (_, mask) in dates.items()}
+    nearest = truth(queries, chosen.count, chosen.dim, clusters, masks)
+    right = nearest[""]
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         room = Path(name)
         (room / "parts").mkdir()
@@ -299,7 +329,9 @@ def main() -> None:
             engine.PROBES = probes
             label = f"ours, {probes} lists, {chosen.candidates} candidates"
             found[label] = ours(room / "idx", queries, right, chosen.count) | {"build_s": seconds}
-        restricted = filtered(room / "idx", queries[:FILTERED_QUERIES], chosen.count, chosen.dim, clusters)
+        engine.PROBES = chosen.probes[0]
+        filters = {name: where for name, (where, _) in dates.items()}
+        restricted = filtered(room / "idx", queries[:FILTERED_QUERIES], filters, nearest)
         changes = changed(room / "idx", room, chosen.dim)
         shutil.rmtree(room / "idx")
         if not chosen.no_faiss:
@@ -311,7 +343,7 @@ def main() -> None:
         print(json.dumps(settings | {"found": found, "filtered": restricted} | changes))
         return
     show(found, chosen.count, chosen.dim)
-    print("\n| filter | p50 | p99 | recall@10 |\n|---|---:|---:|---:|")
+    print(f"\n| filter, {chosen.probes[0]} lists | p50 | p99 | recall@10 |\n|---|---:|---:|---:|")
     for name, one in restricted.items():
         print(f"| {name} | {one['p50_ms']:.2f} ms | {one['p99_ms']:.2f} ms | {one['recall']:.4f} |")
     print(f"\n{CHANGED:,} added: {changes['added_s']:.2f} s; removed: {changes['removed_s']:.2f} s")
