@@ -3,6 +3,7 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -12,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 from clip_italian.errors import UserError
 from clip_italian.search import engine
-from clip_italian.search.engine import Vectors, halved
-from clip_italian.search.storage import Chosen, nearest
+from clip_italian.search.engine import Chosen, Vectors, halved
+from clip_italian.search.storage import nearest
 
 DIM = 32
 
@@ -122,19 +123,64 @@ def test_odd_numbers(opened):
     assert len(nearest(store, unit(1, 1)[0], 5_000, exact=True)[0]) == 3_000
 
 
+@pytest.mark.parametrize("share", [None, 0.4])
+def test_lists_that_are_read_when_needed_find_what_faiss_finds_in_all(share, tmp_path, monkeypatch):
+    """Beside FAISS's own search in an index that holds all lists from the start."""
+    for name, value in (("CANDIDATES", 40), ("PROBES", 8)):
+        monkeypatch.setattr(engine, name, value)
+    values = unit(5_000, 0)
+    store = write(tmp_path / "s", values, True)
+    whole = engine._trained(values.astype(np.float16))
+    mask = np.random.default_rng(3).random(5_000) < share if share else np.ones(5_000, bool)
+    chosen = Chosen(mask) if share else None
+    for query in unit(20, 9):
+        probes = round(store._probes(40, chosen))
+        settings = faiss.SearchParametersIVF(
+            nprobe=probes, sel=faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        )
+        expected = whole.search(query[None], 40, params=settings)[1][0]
+        assert store.candidates(query, 10, chosen).tolist() == sorted(expected.tolist())
+
+
+def test_a_search_reads_only_the_lists_that_it_looks_in(tmp_path, monkeypatch):
+    """The others may be damaged meanwhile; the first search that looks there finds their vectors."""
+    for name, value in (("CANDIDATES", 40), ("PROBES", 4)):
+        monkeypatch.setattr(engine, name, value)
+    values = unit(5_000, 0)
+    store = write(tmp_path / "s", values, True)
+    sizes = np.load(tmp_path / "s" / engine.SIZES_FILE)
+    nearest(store, values[0], 1)
+    read = store._lists._is_read
+    assert read[sizes > 0].sum() == round(store._probes(40, None)) < len(sizes)
+    before = read.copy()
+    nearest(store, values[0], 1)
+    assert np.array_equal(read, before)
+    for row in range(0, 5_000, 7):
+        assert nearest(store, values[row], 1)[0].tolist() == [row]
+    assert read.all()
+
+
 def test_files_of_another_shape_are_refused(tmp_path):
     write(tmp_path / "s", unit(20, 0), False)
     for rows, dim in ((21, DIM), (20, DIM + 1), (19, DIM)):
         with pytest.raises(UserError, match="damaged"):
             Vectors.open(tmp_path / "s", rows, dim, False)
     write(tmp_path / "g", unit(20, 0), True)
-    path = tmp_path / "g" / engine.LISTS_FILE
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], whole[:10], b"", b"junk" * 100):
-        path.write_bytes(content)
-        with pytest.raises(UserError, match="damaged") as caught:
-            nearest(Vectors.open(tmp_path / "g", 20, DIM, True), unit(1, 1)[0], 3)
-        assert "\n" not in str(caught.value)
+    for name in (engine.LISTS_FILE, engine.SIZES_FILE, engine.BLOCKS_FILE):
+        path = tmp_path / "g" / name
+        whole = path.read_bytes()
+        for content in (whole[: len(whole) // 2], whole[:10], b"", b"junk" * 100):
+            path.write_bytes(content)
+            with pytest.raises(UserError, match="damaged") as caught:
+                nearest(Vectors.open(tmp_path / "g", 20, DIM, True), unit(1, 1)[0], 3)
+            assert "\n" not in str(caught.value)
+        path.write_bytes(whole)
+    assert len(nearest(Vectors.open(tmp_path / "g", 20, DIM, True), unit(1, 1)[0], 3)[0]) == 3
+    for name, value in ((engine.SIZES_FILE, np.array([20.0])), (engine.BLOCKS_FILE, np.zeros(3))):
+        write(folder := tmp_path / f"of-{name}", unit(20, 0), True)
+        np.save(folder / name, value)
+        with pytest.raises(UserError, match="damaged"):
+            nearest(Vectors.open(folder, 20, DIM, True), unit(1, 1)[0], 3)
     (tmp_path / "s" / engine.VECTORS_FILE).write_bytes(b"junk")
     with pytest.raises(UserError, match="damaged"):
         Vectors.open(tmp_path / "s", 20, DIM, False)
@@ -162,7 +208,8 @@ def test_lists_are_the_same_each_time(tmp_path):
     digests = set()
     for name in "ab":
         write(tmp_path / name, values, True)
-        digests.add(hashlib.sha256((tmp_path / name / engine.LISTS_FILE).read_bytes()).hexdigest())
+        content = [path.read_bytes() for path in sorted((tmp_path / name).iterdir())]
+        digests.add(hashlib.sha256(b"".join(content)).hexdigest())
     assert len(digests) == 1
 
 

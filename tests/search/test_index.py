@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clip_italian.errors import UserError
-from clip_italian.search import commit, index, storage, update
+from clip_italian.search import commit, engine, index, storage, update
 from clip_italian.search.index import Index
 from clip_italian.search.sheet import write_sheet
 from clip_italian.search.storage import MANIFEST_FILE
@@ -165,7 +165,7 @@ def with_old_vectors(folder, graph=False):
     for segment in manifest["segments"]:
         place = folder / segment["name"]
         values = np.load(place / "vectors.npy").astype(np.float32)
-        for name in ("vectors.npy", "lists.faiss"):
+        for name in ("vectors.npy", engine.LISTS_FILE, engine.SIZES_FILE, engine.BLOCKS_FILE):
             (place / name).unlink(missing_ok=True)
             segment["files"].pop(name, None)
         new = place / ("vectors.usearch" if graph else "vectors.bbin")

@@ -29,7 +29,7 @@ PART_ROWS_FILE = "rows.parquet"
 PART_VECTORS_FILE = "vectors.npy"
 PART_LEFT_OUT_FILE = "left-out.jsonl"
 
-# Lists are made in memory: of so many vectors of 512 dimensions they take 0.15 GB, twice.
+# Lists are made in memory: of so many vectors of 512 dimensions they take 0.15 GB.
 SEGMENT_ROWS = 1_000_000
 # A smaller index has no lists: each search looks at every vector.
 EXACT_BELOW = 20_000

@@ -5,11 +5,13 @@ Nothing else in `search` knows FAISS. Exact scores are up to the caller (`storag
 Vectors are float16 in `vectors.npy`, in the order of the rows, and mapped into memory. A search looks at all of them,
 or, where there is `lists.faiss`, at those in the lists nearest to the query. There FAISS keeps each vector's list and
 its difference from the list's centre, in 4 bits for each two numbers (product quantisation; "fast scan" compares 32
-vectors at once): an eighth of the vectors' size, read into memory by the first search.
+vectors at once): an eighth of the vectors' size. A list is read into memory by the first search that looks in it, so
+that the first searches read a few megabytes of any number of vectors.
 
 Older versions wrote bfloat16 and usearch's graph; of these files only the vectors are read.
 """
 
+import mmap
 import threading
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -22,7 +24,9 @@ from clip_italian.errors import UserError
 from clip_italian.models.runtimes import default_threads
 
 VECTORS_FILE = "vectors.npy"
-LISTS_FILE = "lists.faiss"
+LISTS_FILE = "lists.faiss"  # centres and what codes mean
+SIZES_FILE = "lists-sizes.npy"  # (lists,) uint32: the vectors of each list
+BLOCKS_FILE = "lists-blocks.npy"  # list after list in blocks of 32 vectors: their rows, and codes as FAISS packs them
 
 # Chosen by benchmarks/engines.py, on parts of photos asked for by captions.
 PROBES = 96  # lists to look at
@@ -75,30 +79,32 @@ class Chosen:
 class Vectors:
     """Opened vectors of one segment. Threads may share them."""
 
-    def __init__(self, matrix: np.ndarray, slots: np.ndarray | None = None, lists: Path | None = None) -> None:
-        self._matrix = matrix  # (n, dim) float16; uint16 of older versions, in the order of `slots`
+    def __init__(
+        self, matrix: np.ndarray, slots: np.ndarray | None = None, lists: "_Lists | None" = None, is_old: bool = False
+    ) -> None:
+        self._mapped = matrix  # (n, dim) float16; uint16 of older versions, in the order of `slots`
+        self._matrix = matrix.view(np.ndarray)  # indexing a memmap is slower
         self._slots = slots
-        self._path = lists
-        # Mapped now, as an update may remove the file before the first search.
-        self._stored_lists = None if lists is None else np.memmap(lists, np.uint8, "r")
-        self._read_lists: Any = None
-        self._lock = threading.Lock()
+        self._lists = lists
+        # An older version wrote them, without lists: a search looks at all of them.
+        self.is_old = is_old
 
     @classmethod
     def open(cls, folder: Path, rows: int, dim: int, indexed: bool) -> Self:
-        """Map the file, reading next to nothing. Raises UserError for another shape, OSError for a missing file."""
+        """Map the files, reading next to nothing. Raises UserError for another shape, OSError for a missing file."""
         path = folder / VECTORS_FILE
         for name in _OLD_FILES:
             if (folder / name).exists():
                 return cls._open_old(folder / name, rows, dim)
         try:
-            matrix = np.load(path, mmap_mode="r").view(np.ndarray)  # indexing a memmap is slower
-            found = cls(matrix, lists=folder / LISTS_FILE if indexed else None)
+            matrix = np.load(path, mmap_mode="r")
+            has_lists = indexed and (folder / SIZES_FILE).exists()
+            lists = _Lists(folder, rows) if has_lists else None
         except (ValueError, EOFError) as error:
             raise UserError(f"{folder}: its vectors are damaged ({error}); build the index again") from error
         if matrix.shape != (rows, dim) or matrix.dtype != np.float16:
             raise UserError(f"{path}: damaged, it does not hold {rows:,} vectors of {dim} numbers; build it again")
-        return found
+        return cls(matrix, lists=lists, is_old=indexed and not has_lists)
 
     @classmethod
     def _open_old(cls, path: Path, rows: int, dim: int) -> Self:
@@ -106,9 +112,10 @@ class Vectors:
             head = np.frombuffer(file.read(_OLD_HEAD), np.uint32)
         if head.tolist() != [rows, 2 * dim] or path.stat().st_size < _OLD_HEAD + 2 * rows * dim:
             raise UserError(f"{path}: damaged, it does not hold {rows:,} vectors of {dim} numbers; build it again")
-        matrix = np.memmap(path, np.uint16, "r", _OLD_HEAD, (rows, dim)).view(np.ndarray)
+        matrix = np.memmap(path, np.uint16, "r", _OLD_HEAD, (rows, dim))
         slots = path.with_name(_OLD_SLOTS_FILE)
-        return cls(matrix, np.load(slots, mmap_mode="r").view(np.ndarray) if slots.exists() else None)
+        order = np.load(slots, mmap_mode="r").view(np.ndarray) if slots.exists() else None
+        return cls(matrix, order, is_old=True)
 
     def __len__(self) -> int:
         return len(self._matrix)
@@ -116,12 +123,7 @@ class Vectors:
     @property
     def has_lists(self) -> bool:
         """True where candidates come from lists, which may miss some."""
-        return self._stored_lists is not None
-
-    @property
-    def is_old(self) -> bool:
-        """True where an older version wrote them; a search looks at all of them."""
-        return self._matrix.dtype == np.uint16
+        return self._lists is not None
 
     def half(self, rows: np.ndarray | slice) -> np.ndarray:
         """The stored vectors of these rows: (m, dim) float16."""
@@ -137,14 +139,13 @@ class Vectors:
         They are `count` or more where the lists have as many. Some of the nearest may be missing. Raises UserError
         where the lists are damaged.
         """
-        faiss, lists = _faiss(), self._lists()
+        assert self._lists is not None
         wanted = self._wanted(count)
-        faiss.omp_set_num_threads(1)  # of this Python thread: others search at the same time
-        settings = faiss.SearchParametersIVF(
-            nprobe=round(self._probes(wanted, chosen)), sel=chosen and faiss.IDSelectorBitmap(chosen.bits)
-        )
-        _, rows = lists.search(_matrix_of(query), wanted, params=settings)
-        return np.sort(rows[0][rows[0] >= 0])  # in the order of the file, in which they are read next
+        rows, were_read = self._lists.search(query, wanted, round(self._probes(wanted, chosen)), chosen)
+        rows = np.sort(rows[rows >= 0])  # in the order of the file, in which they are read next
+        if were_read:
+            _read_ahead(self._mapped, rows, rows + 1)
+        return rows
 
     def are_few(self, count: int, chosen: Chosen) -> bool:
         """True where comparing all of the chosen takes no longer than looking for `count` of them in the lists."""
@@ -179,8 +180,7 @@ class Vectors:
         if self.has_lists or len(self) > _FEW:  # in four tenths of the time, as numpy converts one number at a time
             faiss = _faiss()
             faiss.omp_set_num_threads(1)
-            stored = faiss.IndexScalarQuantizer(len(query), faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-            stored.is_trained = True  # half precision has nothing to learn
+            stored = _half_index(len(query))
             stored.add_sa_codes(np.ascontiguousarray(vectors).view(np.uint8))
             products, at = stored.search(_matrix_of(query), count)
             return at[0], products[0]
@@ -190,48 +190,149 @@ class Vectors:
         largest = largest[np.argsort(-scores[largest], kind="stable")[:count]]
         return largest, scores[largest]
 
-    def _lists(self) -> Any:
-        """The lists, read by the first search: an eighth of the vectors' size."""
+
+class _Lists:
+    """FAISS's lists of one segment, read from their files when a search first looks in them."""
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        # Mapped now, as an update may remove the files before the first search.
+        self._path = folder / LISTS_FILE
+        self._rows = rows
+        self._stored = np.memmap(self._path, np.uint8, "r")
+        self._sizes = np.load(folder / SIZES_FILE)
+        self._blocks = np.load(folder / BLOCKS_FILE, mmap_mode="r")
+        self._index: Any = None
+        self._lock = threading.Lock()
+
+    def search(self, query: np.ndarray, count: int, probes: int, chosen: Chosen | None) -> tuple[np.ndarray, bool]:
+        """Rows (count,) int64 near a query (dim,) in the `probes` lists nearest to it, -1 where there are fewer.
+
+        True beside them where lists were read for it. Raises UserError where a file is damaged.
+        """
+        faiss = _faiss()
+        if self._index is None:
+            self._open()
+        faiss.omp_set_num_threads(1)  # of this Python thread: others search at the same time
+        question = _matrix_of(query)
+        products, numbers = self._index.quantizer.search(question, probes)
+        missing = numbers[0][~self._is_read[numbers[0]]]
+        if len(missing):
+            self._read(missing)
+        settings = faiss.SearchParametersIVF(nprobe=probes, sel=chosen and faiss.IDSelectorBitmap(chosen.bits))
+        near, rows = np.empty((1, count), np.float32), np.empty((1, count), np.int64)
+        pointers = [faiss.swig_ptr(one) for one in (numbers, products, near, rows)]
+        # FAISS's own wrapper for Python takes no settings.
+        self._index.search_preassigned_c(1, faiss.swig_ptr(question), count, *pointers, False, settings)
+        return rows[0], len(missing) > 0
+
+    def _open(self) -> None:
+        """Read the centres, and what codes mean."""
         with self._lock:
-            if self._read_lists is None:
-                try:
-                    lists = _faiss().deserialize_index(self._stored_lists)
-                except RuntimeError as error:
-                    reason = str(error).strip().splitlines()[-1]
-                    raise UserError(f"{self._path}: damaged ({reason}); run clip-italian index compact") from error
-                if lists.ntotal != len(self):
-                    raise UserError(f"{self._path}: damaged, vectors are missing; run clip-italian index compact")
-                self._read_lists = lists
-            return self._read_lists
+            if self._index is not None:
+                return
+            faiss = _faiss()
+            try:
+                index = faiss.deserialize_index(self._stored)
+            except RuntimeError as error:
+                reason = str(error).strip().splitlines()[-1]
+                raise self._damaged(reason) from error
+            self._kept = faiss.downcast_InvertedLists(index.invlists)
+            self._starts = np.concatenate([[0], np.cumsum(-(-self._sizes.astype(np.int64) // self._kept.n_per_block))])
+            shapes = (self._sizes.shape, int(self._sizes.sum()), self._blocks.shape, self._blocks.dtype)
+            there = ((index.nlist,), self._rows, (self._starts[-1],), _block_type(self._kept))
+            if shapes != there:
+                raise self._damaged("vectors are missing")
+            self._is_read = self._sizes == 0
+            self._index = index
+
+    def _read(self, numbers: np.ndarray) -> None:
+        """Read these lists into memory."""
+        faiss = _faiss()
+        with self._lock:
+            numbers = numbers[~self._is_read[numbers]]
+            _read_ahead(self._blocks, self._starts[numbers], self._starts[numbers + 1])
+            for number, size in zip(numbers.tolist(), self._sizes[numbers].tolist(), strict=True):
+                blocks = self._blocks[self._starts[number] : self._starts[number + 1]]
+                self._kept.resize(number, size)
+                faiss.rev_swig_ptr(self._kept.get_ids(number), size)[:] = blocks["rows"].ravel()[:size]
+                codes = blocks["codes"].ravel()
+                faiss.rev_swig_ptr(self._kept.get_codes(number), len(codes))[:] = codes
+                self._is_read[number] = True
+
+    def _damaged(self, reason: str) -> UserError:
+        return UserError(f"{self._path}: damaged ({reason}); run clip-italian index compact")
+
+
+def _block_type(kept: Any) -> np.dtype:
+    """One element of `BLOCKS_FILE` for FAISS's inverted lists."""
+    return np.dtype([("rows", "<u4", (kept.n_per_block,)), ("codes", "u1", (kept.block_size,))])
+
+
+def _read_ahead(mapped: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> None:
+    """Ask the system for elements of a mapped file all at once, where touching them waits for one after the other."""
+    if not isinstance(mapped, np.memmap) or not hasattr(mmap, "MADV_WILLNEED"):
+        return
+    pages = mapped.base
+    assert isinstance(pages, mmap.mmap)
+    size = mapped.strides[0]
+    firsts, ends = mapped.offset + starts * size, mapped.offset + stops * size
+    firsts -= firsts % mmap.PAGESIZE
+    for first, length in zip(firsts.tolist(), (ends - firsts).tolist(), strict=True):
+        pages.madvise(mmap.MADV_WILLNEED, first, length)
 
 
 def build(folder: Path, dim: int, vectors: Iterable[np.ndarray], indexed: bool) -> int:
     """Write vectors, given as blocks (m, dim) float16, with or without lists; return their number.
 
-    Lists are made in memory (an eighth of the vectors' size, twice). Not atomic: pass a staged folder. Raises OSError
-    on a full disk.
+    Lists are made in memory (an eighth of the vectors' size). Not atomic: pass a staged folder. Raises OSError on a
+    full disk.
     """
     path = folder / VECTORS_FILE
     rows = 0
     with path.open("wb") as file:
-        _write_head(file, 0, dim)
+        _write_head(file, np.dtype("<f2"), (0, dim))
         start = file.tell()
         for block in vectors:
             file.write(np.ascontiguousarray(block, np.float16).tobytes())
             rows += len(block)
         file.seek(0)
-        _write_head(file, rows, dim)
+        _write_head(file, np.dtype("<f2"), (rows, dim))
         assert file.tell() == start
     if indexed:
-        lists = _trained(np.load(path, mmap_mode="r"))
-        with (folder / LISTS_FILE).open("wb") as file:
-            file.write(_faiss().serialize_index(lists).data)
+        _write_lists(folder, _trained(np.load(path, mmap_mode="r")))
     return rows
 
 
-def _write_head(file: BinaryIO, rows: int, dim: int) -> None:
+def _write_head(file: BinaryIO, kind: np.dtype, shape: tuple[int, ...]) -> None:
     """The head of `numpy.save`'s files. It has space for any number of rows, so that it can be written again."""
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": (rows, dim)})
+    head = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, head)
+
+
+def _write_lists(folder: Path, lists: Any) -> None:
+    """Write FAISS's lists to the three files, and empty them."""
+    faiss = _faiss()
+    # In half precision they are compared in half the time. Only filling lists is faster in float32, by BLAS.
+    centres = _half_index(lists.d)
+    centres.add(lists.quantizer.reconstruct_n(0, lists.nlist))
+    lists.quantizer = centres
+    kept = faiss.downcast_InvertedLists(lists.invlists)
+    kind = _block_type(kept)
+    sizes = np.array([kept.list_size(number) for number in range(lists.nlist)], np.uint32)
+    blocks = -(-sizes.astype(np.int64) // kept.n_per_block)
+    np.save(folder / SIZES_FILE, sizes)
+    with (folder / BLOCKS_FILE).open("wb") as file:
+        _write_head(file, kind, (int(blocks.sum()),))
+        for number in np.flatnonzero(sizes).tolist():
+            some = np.zeros(blocks[number], kind)
+            rows = np.zeros(some["rows"].size, np.uint32)
+            rows[: sizes[number]] = faiss.rev_swig_ptr(kept.get_ids(number), int(sizes[number]))
+            some["rows"] = rows.reshape(some["rows"].shape)
+            some["codes"] = faiss.rev_swig_ptr(kept.get_codes(number), some["codes"].size).reshape(some["codes"].shape)
+            file.write(some.tobytes())
+    lists.reset()
+    with (folder / LISTS_FILE).open("wb") as file:
+        file.write(faiss.serialize_index(lists).data)
 
 
 def _list_count(rows: int) -> int:
@@ -266,6 +367,14 @@ def _trained(matrix: np.ndarray) -> Any:
 def _matrix_of(query: np.ndarray) -> np.ndarray:
     """A query (dim,) as FAISS takes it: (1, dim) float32."""
     return np.ascontiguousarray(query[None], np.float32)
+
+
+def _half_index(dim: int) -> Any:
+    """An empty index of FAISS's that compares a query with all vectors, in half precision, by product."""
+    faiss = _faiss()
+    index = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index.is_trained = True  # half precision has nothing to learn
+    return index
 
 
 def _faiss() -> Any:

@@ -1,8 +1,8 @@
 """The files of an index folder, and the search in them.
 
     index.json               model, folders, and the segments of this generation
-    segment-000005-0/ …      segments: rows.parquet, names.arrow, words.arrow, vectors.npy, and lists.faiss
-                             in large ones
+    segment-000005-0/ …      segments: rows.parquet, names.arrow, words.arrow, vectors.npy, in large ones
+                             lists.faiss, lists-sizes.npy and lists-blocks.npy
     deleted-000005-1.npy     deleted rows of a segment
     left-out-000005.jsonl    pictures that could not be indexed, with the reason
 
