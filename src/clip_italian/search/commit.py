@@ -23,7 +23,7 @@ from clip_italian.pipeline.rejects import Reject, write_rejects
 from clip_italian.search import metadata
 from clip_italian.search.engine import blocks, halved
 from clip_italian.search.schema import EXISTING, ROWS, Manifest, StoredSegment
-from clip_italian.search.storage import Segment, write_manifest, write_segment
+from clip_italian.search.storage import Segment, names_types, write_manifest, write_segment
 
 PART_ROWS_FILE = "rows.parquet"
 PART_VECTORS_FILE = "vectors.npy"
@@ -159,10 +159,10 @@ class FolderWriter(StoreWriter):
             indexed = _wants_lists(before, len(rows), total)
             # This name is never used again: readers may still look for an old segment.
             name = f"segment-{generation:06d}-{len(written)}"
-            empty = [column for column in ROWS.names if rows[column].null_count == len(rows)]
             with console.progress("vectors", len(rows)) as advance:
                 content = _content(rows, source, before.dim, advance)
-                written.append(write_segment(self._folder, name, before.dim, indexed, content, empty, before.language))
+                types = names_types(rows)
+                written.append(write_segment(self._folder, name, before.dim, indexed, content, types, before.language))
         after = before.model_copy(
             update={
                 "generation": generation,

@@ -21,6 +21,7 @@ from clip_italian import languages
 from clip_italian.errors import UserError
 from clip_italian.files.atomic import staged
 from clip_italian.files.cache import cache_dir
+from clip_italian.files.mapped import open_arrow
 from clip_italian.files.names import without_accents
 from clip_italian.pictures.coordinates import EARTH_KM, Point, distances
 
@@ -73,7 +74,7 @@ class Gazetteer:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Map a file of `save` into memory. Raises OSError for a missing file, ArrowException for a damaged one."""
-        return cls(pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0))
+        return cls(open_arrow(path).get_batch(0))
 
     def save(self, path: Path) -> None:
         """Write the table to a file, atomically. Raises OSError."""

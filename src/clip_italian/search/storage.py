@@ -17,7 +17,7 @@ import re
 import shutil
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
@@ -29,6 +29,7 @@ from pydantic import ValidationError
 from clip_italian.errors import UserError
 from clip_italian.files.atomic import fsync, staged
 from clip_italian.files.digests import sha256_of
+from clip_italian.files.mapped import open_arrow
 from clip_italian.pipeline.rejects import Reject, read_rejects, write_rejects
 from clip_italian.search import engine
 from clip_italian.search.engine import Chosen, Vectors, blocks
@@ -146,7 +147,7 @@ class Rows:
         Raises UserError where they hold another number of rows, OSError where they are missing.
         """
         try:
-            names = pa.ipc.open_file(pa.memory_map(str(folder / NAMES_FILE)))
+            names = open_arrow(folder / NAMES_FILE, scattered=True)
             file = (folder / ROWS_FILE).open("rb")
         except pa.ArrowInvalid as error:
             raise UserError(f"{folder}: its rows are damaged ({error}); build the index again") from error
@@ -220,18 +221,17 @@ def _value(scalar: pa.Scalar) -> Any:
 class RowsWriter:
     """Writes the rows of a segment, in batches of `ROW_BATCH`. Not atomic: pass a staged folder.
 
-    `empty` are the columns in which all rows are null; `names.arrow` takes no space for them.
+    `types` are those of `names_types`.
     """
 
-    def __init__(self, folder: Path, empty: Collection[str]) -> None:
+    def __init__(self, folder: Path, types: Mapping[str, pa.DataType]) -> None:
         import pyarrow.parquet as pq
 
         self._waiting: list[pa.Table] = []
         repeated = ["root", "source", "license", "location", "camera", "keywords.list.element"]
         self._table = pq.ParquetWriter(folder / ROWS_FILE, ROWS, compression="zstd", use_dictionary=repeated)
-        fields = [ROWS.field(name) for name in _NAMES]
-        schema = pa.schema([field.with_type(pa.null()) if field.name in empty else field for field in fields])
-        self._names_schema = schema.set(1, pa.field("id", pa.string()))  # null where it equals the path
+        # Without `nullable=False`: an id is null where it equals the path.
+        self._names_schema = pa.schema([pa.field(name, types.get(name, ROWS.field(name).type)) for name in _NAMES])
         self._names = pa.ipc.new_file(str(folder / NAMES_FILE), self._names_schema)
 
     def write(self, table: pa.Table) -> None:
@@ -253,21 +253,36 @@ class RowsWriter:
             some = table.slice(start, ROW_BATCH).combine_chunks()
             start += len(some)
             self._table.write_table(some)
-            self._names.write_batch(self._named(some))
+            self._names.write_batch(self._named(some.to_batches()[0]))
         self._waiting = [table.slice(start)]
 
-    def _named(self, table: pa.Table) -> pa.RecordBatch:
+    def _named(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         import pyarrow.compute as pc
 
         schema = self._names_schema
-        same = pc.equal(table["id"], table["path"])
-        columns: dict[str, Any] = {name: table[name] for name in _NAMES}
-        columns["id"] = pc.if_else(same, pa.scalar(None, pa.string()), table["id"])
+        columns: dict[str, Any] = {name: rows[name] for name in _NAMES}
+        other = pc.not_equal(rows["id"], rows["path"])
+        columns["id"] = pc.replace_with_mask(pa.nulls(len(rows), pa.string()), other, rows["id"].filter(other))
         arrays = [
-            pa.nulls(len(table)) if pa.types.is_null(field.type) else columns[field.name].combine_chunks()
+            pa.nulls(len(rows)) if pa.types.is_null(field.type) else columns[field.name].cast(field.type)
             for field in schema
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def names_types(rows: pa.Table) -> dict[str, pa.DataType]:
+    """Types of columns in `names.arrow` that take less space than those of `schema.ROWS`, for these rows.
+
+    Columns in which all rows are null take none, nor do ids that are the paths.
+    """
+    import pyarrow.compute as pc
+
+    types = {name: pa.null() for name in _NAMES if rows[name].null_count == len(rows)}
+    if pc.all(pc.equal(rows["id"], rows["path"])).as_py():
+        types["id"] = pa.null()
+    if (pc.max(rows["row"]).as_py() or 0) < 1 << 32:
+        types["row"] = pa.uint32()
+    return types
 
 
 def nearest(
@@ -365,16 +380,16 @@ class Segment:
 
 def write_segment(
     root: Path, name: str, dim: int, indexed: bool, content: Iterable[tuple[pa.Table, np.ndarray]],
-    empty: Collection[str], language: str,
+    types: Mapping[str, pa.DataType], language: str,
 ) -> StoredSegment:  # fmt: skip
     """Write the segment `name` below `root`, of tables with `schema.ROWS` and vectors (m, dim) float16.
 
-    `empty` are the columns that are null in all rows, `language` is that of the rows' words. When this returns, the
-    segment is complete and flushed to the disk.
+    `types` are those of `names_types`, `language` is that of the rows' words. When this returns, the segment is
+    complete and flushed to the disk.
     """
     with staged(root / name) as temporary:
         temporary.mkdir()
-        rows, words = RowsWriter(temporary, empty), WordsWriter(temporary, language)
+        rows, words = RowsWriter(temporary, types), WordsWriter(temporary, language)
 
         def vectors() -> Iterator[np.ndarray]:
             for table, some in content:

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from clip_italian import languages
 from clip_italian.errors import UserError
+from clip_italian.files.mapped import open_arrow
 from clip_italian.files.names import without_accents
 from clip_italian.languages import Language
 from clip_italian.pictures.coordinates import Point
@@ -232,7 +233,7 @@ class Words:
     def open(cls, path: Path | str) -> Self:
         """Map a file, reading next to nothing. Raises UserError where it is damaged."""
         try:
-            batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+            batch = open_arrow(path).get_batch(0)
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{path}: its words are damaged ({error}); run clip-italian index compact") from error
         lists = batch.column("rows")
