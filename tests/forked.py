@@ -4,6 +4,7 @@ Starting an interpreter for each costs 3 s of imports. `multiprocessing`'s fork 
 and does nothing else: what it forks has no threads and no state of the test's.
 """
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.preloaded"])
+_LIMIT = 300  # seconds that a test waits for the end of a process; none should need a fifth of it
 
 
 class Forked:
@@ -61,10 +63,12 @@ class Forked:
             os.kill(self.pid, number)
 
     def wait(self) -> int:
-        self._process.join()
-        code = self._process.exitcode
-        assert code is not None
-        return code
+        self._process.join(_LIMIT)
+        if self._process.exitcode is None:
+            os.kill(self.pid, signal.SIGABRT)  # faulthandler then writes where each thread is
+            self._process.join()
+            raise AssertionError(f"still running after {_LIMIT} s:\n{self.errors}")
+        return self._process.exitcode
 
     def communicate(self) -> tuple[str, str]:
         """Wait for the end and return standard output and error."""
@@ -98,6 +102,7 @@ def _call(
         opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, number)
         os.close(opened)
+    faulthandler.enable(sys.__stderr__)
     try:
         function(*arguments)
     finally:

@@ -1,24 +1,28 @@
 """Two processes with half of each batch give what one process with the whole batch gives."""
 
+import gc
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from clip_italian.config import Recipe
 from clip_italian.errors import UsageError
 from clip_italian.models_torch.devices import choose_device
-from clip_italian.train import cost
+from clip_italian.train import cost, parallel
 from clip_italian.train.parallel import Processes, join
 from clip_italian.train.run import train
-from tests.forked import command
+from tests.forked import Forked, command
 from tests.train.test_resume import ALL, as_file, lines, losses, settings, wait_for_steps
 
 PLAIN = {"views": 0, "image_dropout": 0.0, "text_dropout": 0.0, "tower_dropout": False}
@@ -52,6 +56,34 @@ def finish(ranks):
     said = [err for _, err in [rank.communicate() for rank in ranks]]
     assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(said)[-3000:]
     return "".join(said)
+
+
+def join_alone(folder, ending):
+    """Join a group of one process, use it, and leave it: the group must be there as long as the process."""
+    os.environ["WORLD_SIZE"], init = "2", dist.init_process_group
+    meeting = {"init_method": f"file://{folder}/meeting", "rank": 0, "world_size": 1}
+    parallel.dist.init_process_group = lambda backend, **more: init(backend, **more, **meeting)
+    with suppress(RuntimeError), join(torch.device("cpu")) as processes:
+        group = weakref.ref(dist.group.WORLD)
+        wrapped = parallel.wrap(torch.nn.Linear(2, 2), processes, sharded=False)
+        wrapped(torch.ones(1, 2)).sum().backward()
+        if ending == "error":
+            raise RuntimeError
+        if ending == "model first":
+            del wrapped
+    wrapped = None
+    gc.collect()
+    assert not dist.is_initialized()
+    assert group() is not None
+
+
+@pytest.mark.parametrize("ending", ["model last", "model first", "error"])
+def test_a_group_is_not_freed_before_its_process_ends(ending, tmp_path):
+    """To free it waits for threads that may themselves wait: a run of two processes stood still at its end."""
+    environment = dict.fromkeys(("RANK", "MASTER_ADDR", "MASTER_PORT"), "not used here")
+    alone = Forked(join_alone, tmp_path, ending, environment=environment)
+    _, err = alone.communicate()
+    assert alone.returncode == 0, err
 
 
 @pytest.mark.integration

@@ -22,6 +22,11 @@ from torch.nn.parallel import DistributedDataParallel
 from clip_italian.errors import UsageError
 from clip_italian.models_torch.towers import Parts
 
+# Groups whose context has ended. The last to drop a group would else be DDP's reducer, with the model: it holds the
+# interpreter's lock and waits for the group's threads, of which one may wait for that lock, to free a tensor of the
+# last communication. Both then wait for ever (seen with gdb, torch 2.13).
+_ended: list[dist.ProcessGroup | None] = []
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -110,6 +115,7 @@ def join(device: torch.device) -> Iterator[Processes]:
         yield processes
         processes.barrier()  # a process that leaves while another still communicates may be aborted
     finally:
+        _ended.append(dist.group.WORLD)
         dist.destroy_process_group()
 
 
