@@ -6,10 +6,11 @@
 The vectors are drawn in clusters of some hundred, about 0.82 from their centre by cosine, and so are the queries; rows
 carry what an index of photos has (path, sha256, look, times). The right answers are those of float32 products over all
 vectors. Files are put out of the page cache before they are opened (posix_fadvise); ours reads a list with the first
-search that looks in it. Queries come one by one, on one thread. Memory of its own is what no mapped file holds, after
-all searches. After them come searches that a date restricts to a share of the rows, adding a folder of 1,000 small
-pictures (read, but not embedded by a model), and removing them again. Beside ours stands FAISS's graph (HNSW) over the
-same half precision, without rows, filters and updates.
+search that looks in it. Queries come one by one, on one thread, and all of them a second time, which is what p50 and
+p99 are of. Memory of its own is what no mapped file holds, after all searches. After them come searches that a date
+restricts to a share of the rows, adding a folder of 1,000 small pictures (read, but not embedded by a model), and
+removing them again. Beside ours stands FAISS's graph (HNSW) over the same half precision, without rows, filters and
+updates.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from clip_italian.search.filters import Filter
 from clip_italian.search.index import Index
 from clip_italian.search.schema import EMBEDDED, EXISTING, Manifest
 from clip_italian.search.storage import FolderStore
+from clip_italian.search.words import WORDS_FILE
 
 NOISE = 0.7
 BLOCK = 50_000
@@ -179,17 +181,22 @@ def anonymous() -> int:
 
 
 def measured(search: Callable[[np.ndarray], list[int]], queries: np.ndarray, right: np.ndarray) -> dict[str, float]:
-    """Milliseconds of single searches, and recall."""
-    for query in queries[:100]:
-        search(query)
-    times, found = [], 0
-    for query, names in zip(queries, right, strict=True):
-        started = time.perf_counter()
-        answer = search(query)
-        times.append(1000 * (time.perf_counter() - started))
-        found += len(set(answer) & set(names.tolist()))
-    deciles = statistics.quantiles(times, n=100)
-    return {"p50_ms": statistics.median(times), "p99_ms": deciles[98], "recall": found / right.size}
+    """Milliseconds of single searches, in a first and a second round, and recall."""
+    rounds = []
+    for _ in range(2):
+        times, found = [], 0
+        for query, names in zip(queries, right, strict=True):
+            started = time.perf_counter()
+            answer = search(query)
+            times.append(1000 * (time.perf_counter() - started))
+            found += len(set(answer) & set(names.tolist()))
+        rounds.append(times)
+    return {
+        "new_p50_ms": statistics.median(rounds[0]),
+        "p50_ms": statistics.median(rounds[1]),
+        "p99_ms": statistics.quantiles(rounds[1], n=100)[98],
+        "recall": found / right.size,
+    }
 
 
 def ours(folder: Path, queries: np.ndarray, right: np.ndarray, count: int) -> dict[str, float]:
@@ -202,7 +209,9 @@ def ours(folder: Path, queries: np.ndarray, right: np.ndarray, count: int) -> di
     first = 1000 * (time.perf_counter() - started)
     figures = measured(lambda query: [hit.row for hit in index.search(query, K)], queries, right)
     own = (anonymous() - before) / 1e6
-    return figures | {"bytes": update.size(folder) / count, "open_ms": opened, "first_ms": first, "own_mb": own}
+    words = sum(path.stat().st_size for path in folder.rglob(WORDS_FILE))
+    sizes = {"bytes": (update.size(folder) - words) / count, "word_bytes": words / count}
+    return figures | sizes | {"open_ms": opened, "first_ms": first, "own_mb": own}
 
 
 def restrictions(count: int) -> dict[str, tuple[Filter, np.ndarray]]:
@@ -351,13 +360,16 @@ def main() -> None:
 
 def show(found: dict[str, dict[str, float]], count: int, dim: int) -> None:
     print(f"{count:,} vectors of {dim}, {QUERIES:,} queries, the {K} nearest\n")
-    print("| | p50 | p99 | recall@10 | bytes a vector | cold open | first search | memory of its own | build |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    columns = (
+        "p50, p99, p50 of new queries, recall@10, bytes a vector, of its words, cold open, first search, own memory"
+    )
+    print(f"| | {columns.replace(', ', ' | ')} | build |\n|---{'|---:' * 10}|")
     for name, one in found.items():
         first = f"{one['first_ms']:.1f} ms" if "first_ms" in one else "–"
         build = f"{one['build_s']:,.0f} s" if "build_s" in one else "–"
         print(
-            f"| {name} | {one['p50_ms']:.2f} ms | {one['p99_ms']:.2f} ms | {one['recall']:.4f} | {one['bytes']:,.0f} "
+            f"| {name} | {one['p50_ms']:.2f} ms | {one['p99_ms']:.2f} ms | {one['new_p50_ms']:.2f} ms "
+            f"| {one['recall']:.4f} | {one['bytes']:,.0f} | {one.get('word_bytes', 0):,.0f} "
             f"| {one['open_ms']:,.0f} ms | {first} | {one['own_mb']:,.0f} MB | {build} |"
         )
 
