@@ -31,6 +31,7 @@ BLOCKS_FILE = "lists-blocks.npy"  # list after list in blocks of 32 vectors: the
 # Chosen by benchmarks/engines.py, on parts of photos asked for by captions.
 PROBES = 96  # lists to look at
 CANDIDATES = 400  # fewest that are compared exactly
+_WIDER = 0.85  # power of the number of rows for each that is chosen, by which more lists are looked at
 _LISTS_PER_ROOT = 2  # lists for each square root of the number of vectors
 _TRAINED_ON = 64  # vectors for each list that centres and codes are learnt from
 _ITERATIONS = 10
@@ -160,7 +161,7 @@ class Vectors:
         The fewer rows are chosen, the farther off lie the nearest of them.
         """
         lists, rows = _list_count(len(self)), len(self) if chosen is None else chosen.count
-        return min(max(PROBES * (len(self) / rows) ** 0.5, 4 * wanted * lists / rows), lists)
+        return min(max(PROBES * (len(self) / rows) ** _WIDER, 4 * wanted * lists / rows), lists)
 
     def best(self, query: np.ndarray, count: int, rows: np.ndarray | None = None) -> np.ndarray:
         """The `count` rows (int64) with the largest product with a query (dim,), best first, among `rows` or all."""
