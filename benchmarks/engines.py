@@ -5,10 +5,11 @@
     python benchmarks/engines.py --engines hnsw-fp16 ivf-pq --widths 64 256
 
 The second is the real task: 200,000 embeddings by `mini` of overlapping windows of photos (of its last feature map, as
-`locate` takes them), asked for by captions, which lie apart from all pictures. Needs usearch (pip install usearch).
-Each engine runs in a process of its own; queries come one by one on one thread, and 18 rows are asked for,
-as the package does. `widths` is usearch's expansion and FAISS's efSearch; for lists of 4-bit codes (IVF, fast scan) it
-is a quarter of the candidates, which half-precision vectors in a mapped file then order. Prints Markdown.
+`locate` takes them), asked for by captions, which lie apart from all pictures. Needs usearch and lancedb (pip install
+usearch lancedb). Each engine runs in a process of its own; queries come one by one on one thread (LanceDB takes all),
+and 18 rows are asked for, as the package does. `widths` is usearch's expansion and FAISS's and LanceDB's ef; for lists
+of 4-bit codes (IVF, fast scan) it is a quarter of the candidates, which half-precision vectors in a mapped file then
+order. Prints Markdown.
 """
 
 import argparse
@@ -133,9 +134,36 @@ def ivf(kind: str, vectors: np.ndarray, path: Path) -> tuple[Callable[[], Any], 
     return opened, search
 
 
+def lancedb(kind: str, vectors: np.ndarray, path: Path) -> tuple[Callable[[], Any], Callable[[Any, int], Search]]:
+    """LanceDB's lists of graphs over 8 bits; twice `width` of its candidates are ordered by the vectors themselves."""
+    import lancedb as library
+    import pyarrow as pa
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for some in _blocks(len(vectors)):
+            numbers = pa.array(np.arange(len(vectors))[some])
+            values = pa.FixedSizeListArray.from_arrays(pa.array(vectors[some].reshape(-1)), vectors.shape[1])
+            yield pa.record_batch([numbers, values], names=["row", "vector"])
+
+    reader = pa.RecordBatchReader.from_batches(next(batches()).schema, batches())
+    library.connect(path).create_table("vectors", reader).create_index(
+        metric="dot", vector_column_name="vector", index_type=kind
+    )
+
+    def search(opened: Any, width: int) -> Search:
+        def one(query: np.ndarray) -> np.ndarray:
+            found = opened.search(query).distance_type("dot").nprobes(max(4, width // 8)).ef(width).refine_factor(2)
+            return np.asarray(found.limit(ASKED).select(["row", "_distance"]).to_arrow()["row"].to_numpy())
+
+        return one
+
+    return lambda: library.connect(path).open_table("vectors"), search
+
+
 ENGINES = {
     "usearch-bf16": (usearch, "bf16"), "usearch-f16": (usearch, "f16"), "hnsw-fp16": (hnsw, "16"),
     "hnsw32-fp16": (hnsw, "32"), "ivf-pq": (ivf, "64"), "ivf-pq128": (ivf, "128"), "ivf-pq256": (ivf, "256"),
+    "lancedb": (lancedb, "IVF_HNSW_SQ"),
 }  # fmt: skip
 
 
@@ -147,7 +175,7 @@ def measure(name: str, room: Path, widths: list[int]) -> None:
     began = time.perf_counter()
     opening, searching = make(kind, vectors, path)
     built = time.perf_counter() - began
-    files = [one for one in room.iterdir() if one.stem == name]
+    files = [one for one in room.rglob("*") if one.is_file() and name in {one.stem, *one.relative_to(room).parts}]
     for one in files:
         os.sync()
         descriptor = os.open(one, os.O_RDONLY)
@@ -191,7 +219,7 @@ def main() -> None:
             clusters = max(1, options.count // 100)
             vectors = np.concatenate(list(drawn(options.count, 512, 1, clusters)))
             queries = next(drawn(QUERIES, 512, 2, clusters))
-            right = truth(queries, options.count, 512, clusters)
+            right = truth(queries, options.count, 512, clusters, {})[""]
         for what, values in (("vectors", vectors), ("queries", queries), ("right", right)):
             np.save(room / f"{what}.npy", values)
         print(f"{len(vectors):,} vectors of {vectors.shape[1]}, {len(queries):,} queries\n")

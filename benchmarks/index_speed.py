@@ -145,23 +145,20 @@ def truth(
     Beside them those of the first `FILTERED_QUERIES` among the rows of each mask (count,) in `restricted`.
     """
     masks = {"": np.ones(count, bool), **restricted}
-    asked = {name: len(queries) if not name else min(FILTERED_QUERIES, len(queries)) for name in masks}
-    best = {name: np.full((asked[name], K), -2.0, np.float32) for name in masks}
-    names = {name: np.zeros((asked[name], K), np.int64) for name in masks}
+    asked = {name: queries[:FILTERED_QUERIES] if name else queries for name in masks}
+    best = {name: np.full((len(some), K), -2.0, np.float32) for name, some in asked.items()}
+    rows = {name: np.zeros((len(some), K), np.int64) for name, some in asked.items()}
     for start, block in zip(range(0, count, BLOCK), drawn(count, dim, 1, clusters), strict=True):
         products = queries @ block.T
         for name, mask in masks.items():
-            passing = np.flatnonzero(mask[start : start + len(block)])
-            scores = products[: asked[name], passing] if name else products
-            if len(passing) > K:
-                here = np.argpartition(-scores, K, axis=1)[:, :K]
-            else:
-                here = np.tile(np.arange(len(passing)), (asked[name], 1))
-            together = np.concatenate([best[name], np.take_along_axis(scores, here, 1)], 1)
-            both = np.concatenate([names[name], passing[here] + start], 1)
-            order = np.argsort(-together, axis=1)[:, :K]
-            best[name], names[name] = np.take_along_axis(together, order, 1), np.take_along_axis(both, order, 1)
-    return names
+            near = (products[: len(asked[name])] > best[name][:, -1:]) & mask[start : start + len(block)]
+            for query in np.flatnonzero(near.any(1)).tolist():
+                here = np.flatnonzero(near[query])
+                scores = np.concatenate([best[name][query], products[query, here]])
+                order = np.argsort(-scores, kind="stable")[:K]
+                best[name][query] = scores[order]
+                rows[name][query] = np.concatenate([rows[name][query], here + start])[order]
+    return rows
 
 
 def cold(folder: Path) -> None:
