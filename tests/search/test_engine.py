@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from clip_italian.errors import UserError
 from clip_italian.search import engine
 from clip_italian.search.engine import Chosen, Vectors, halved
-from clip_italian.search.storage import nearest
+from clip_italian.search.storage import nearest, nearest_in
 
 DIM = 32
 
@@ -139,7 +139,54 @@ def test_lists_that_are_read_when_needed_find_what_faiss_finds_in_all(share, tmp
             nprobe=probes, sel=faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
         )
         expected = whole.search(query[None], 40, params=settings)[1][0]
-        assert store.candidates(query, 10, chosen).tolist() == sorted(expected.tolist())
+        assert store.candidates(query, 10, chosen)[0].tolist() == sorted(expected.tolist())
+
+
+@pytest.mark.parametrize("sizes", [(2_000, 1_500, 700), (3_000, 40, 40), (50, 30)])
+def test_segments_together_find_what_one_of_all_finds(sizes, tmp_path, monkeypatch):
+    """With as many vectors compared, not so many for each."""
+    for name, value in (("CANDIDATES", 120), ("PROBES", 24)):
+        monkeypatch.setattr(engine, name, value)
+    values = unit(sum(sizes), 0)
+    one = write(tmp_path / "one", values, True)
+    ends = np.cumsum(sizes)
+    parts = [
+        (write(tmp_path / str(number), values[end - size : end], size > 100), None)
+        for number, (size, end) in enumerate(zip(sizes, ends, strict=True))
+    ]
+    small, compared, best = sum(size for size in sizes if size <= 100), [], Vectors.best
+
+    def counted(vectors, query, count, rows=None):
+        compared.append(len(vectors) if rows is None else len(rows))
+        return best(vectors, query, count, rows)
+
+    monkeypatch.setattr(Vectors, "best", counted)
+    found = {"one": 0, "several": 0}
+    for query in unit(50, 9):
+        right = {*ranking(values, query, np.arange(len(values)))[0][:10].tolist()}
+        found["one"] += len(right & {*nearest(one, query, 10)[0].tolist()})
+        compared.clear()
+        numbers, positions, cosines = nearest_in(parts, query, 10)
+        assert sum(compared) <= 130 + small  # more than 120 where products are equal
+        rows = (ends - sizes)[numbers] + positions
+        found["several"] += len(right & {*rows.tolist()})
+        stored = values[rows].astype(np.float16).astype(np.float32)
+        assert np.allclose(cosines, stored @ query / np.linalg.norm(stored, axis=1), atol=1e-6)
+        assert np.all(np.diff(cosines) <= 0)
+    assert found["several"] >= 0.93 * found["one"]  # codes of small segments are finer: their products look larger
+
+
+def test_vectors_are_asked_for_ahead_only_while_they_come_from_the_disk(tmp_path, monkeypatch):
+    values = unit(3_000, 0)
+    store = write(tmp_path / "s", values, True)
+    asked = []
+    monkeypatch.setattr(engine, "_read_ahead", lambda mapped, starts, stops: asked.append((mapped.dtype, len(starts))))
+    for limit, expected in ((0.0, [True, True]), (np.inf, [True, False]), (np.inf, [False, False])):
+        monkeypatch.setattr(engine, "_FROM_MEMORY", limit)  # how long a vector may take that is in memory
+        for ahead in expected:
+            asked.clear()
+            nearest(store, values[1], 5)
+            assert any(kind == np.float16 for kind, _ in asked) == ahead
 
 
 def test_a_search_reads_only_the_lists_that_it_looks_in(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ Older versions wrote bfloat16 and usearch's graph; of these files only the vecto
 
 import mmap
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,7 @@ _CODES = 17  # compared by FAISS, one after the other in memory, in the time of 
 BLOCK = 8_192  # vectors loaded into memory at a time
 # So few vectors are compared by numpy in less time than FAISS takes to load.
 _FEW = 20_000
+_FROM_MEMORY = 5e-6  # seconds that a vector takes at most that need not be read from the disk: 0.25 µs on average
 _OLD_FILES = ("vectors.bbin", "vectors.usearch")
 _OLD_SLOTS_FILE = "slots.npy"
 _OLD_HEAD = 8  # bytes before the matrix: the number of rows and the bytes per row, two uint32
@@ -87,6 +89,7 @@ class Vectors:
         self._matrix = matrix.view(np.ndarray)  # indexing a memmap is slower
         self._slots = slots
         self._lists = lists
+        self._waits = True  # for the disk
         # An older version wrote them, without lists: a search looks at all of them.
         self.is_old = is_old
 
@@ -134,19 +137,18 @@ class Vectors:
         """The vectors of these rows: (m, dim) float32."""
         return self.half(rows).astype(np.float32)
 
-    def candidates(self, query: np.ndarray, count: int, chosen: Chosen | None = None) -> np.ndarray:
-        """Rows (int64) near a query (dim,) of unit length, from the lists nearest to it, among all or the chosen.
+    def candidates(self, query: np.ndarray, count: int, chosen: Chosen | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (m,) int64 near a query (dim,) of unit length, ascending, and roughly their products (m,) with it.
 
-        They are `count` or more where the lists have as many. Some of the nearest may be missing. Raises UserError
-        where the lists are damaged.
+        They are from the lists nearest to the query, among all or the chosen; `count` or more where the lists have as
+        many. Some of the nearest may be missing. Raises UserError where the lists are damaged.
         """
         assert self._lists is not None
         wanted = self._wanted(count)
-        rows, were_read = self._lists.search(query, wanted, round(self._probes(wanted, chosen)), chosen)
-        rows = np.sort(rows[rows >= 0])  # in the order of the file, in which they are read next
-        if were_read:
-            _read_ahead(self._mapped, rows, rows + 1)
-        return rows
+        rows, products = self._lists.search(query, wanted, round(self._probes(wanted, chosen)), chosen)
+        there = np.flatnonzero(rows >= 0)
+        order = there[np.argsort(rows[there])]  # that of the file, in which they are read next
+        return rows[order], products[order]
 
     def are_few(self, count: int, chosen: Chosen) -> bool:
         """True where comparing all of the chosen takes no longer than looking for `count` of them in the lists."""
@@ -169,11 +171,20 @@ class Vectors:
         best, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
         for some in blocks(total):
             here = np.arange(some.start, some.stop) if rows is None else rows[some]
-            at, products = self._largest(self.half(some if rows is None else here), query, count)
+            at, products = self._largest(self.half(some) if rows is None else self._scattered(here), query, count)
             best, scores = np.concatenate([best, here[at]]), np.concatenate([scores, products])
             order = np.argsort(-scores, kind="stable")[:count]
             best, scores = best[order], scores[order]
         return best
+
+    def _scattered(self, rows: np.ndarray) -> np.ndarray:
+        """`half` of rows from anywhere in the file, asked for at once as long as they have to be read from the disk."""
+        if self._waits:
+            _read_ahead(self._mapped, rows, rows + 1)
+        started = time.perf_counter()
+        found = self.half(rows)
+        self._waits = time.perf_counter() - started > _FROM_MEMORY * len(rows)
+        return found
 
     def _largest(self, vectors: np.ndarray, query: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Positions and products of the `count` of some vectors (m, dim) float16 with the largest products."""
@@ -205,26 +216,28 @@ class _Lists:
         self._index: Any = None
         self._lock = threading.Lock()
 
-    def search(self, query: np.ndarray, count: int, probes: int, chosen: Chosen | None) -> tuple[np.ndarray, bool]:
-        """Rows (count,) int64 near a query (dim,) in the `probes` lists nearest to it, -1 where there are fewer.
+    def search(
+        self, query: np.ndarray, count: int, probes: int, chosen: Chosen | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (count,) int64 near a query (dim,) in the `probes` lists nearest to it, and roughly their products.
 
-        True beside them where lists were read for it. Raises UserError where a file is damaged.
+        Rows are -1 where there are fewer. Raises UserError where a file is damaged.
         """
         faiss = _faiss()
         if self._index is None:
             self._open()
         faiss.omp_set_num_threads(1)  # of this Python thread: others search at the same time
         question = _matrix_of(query)
-        products, numbers = self._index.quantizer.search(question, probes)
+        centres, numbers = self._index.quantizer.search(question, probes)
         missing = numbers[0][~self._is_read[numbers[0]]]
         if len(missing):
             self._read(missing)
         settings = faiss.SearchParametersIVF(nprobe=probes, sel=chosen and faiss.IDSelectorBitmap(chosen.bits))
-        near, rows = np.empty((1, count), np.float32), np.empty((1, count), np.int64)
-        pointers = [faiss.swig_ptr(one) for one in (numbers, products, near, rows)]
+        products, rows = np.empty((1, count), np.float32), np.empty((1, count), np.int64)
+        pointers = [faiss.swig_ptr(one) for one in (numbers, centres, products, rows)]
         # FAISS's own wrapper for Python takes no settings.
         self._index.search_preassigned_c(1, faiss.swig_ptr(question), count, *pointers, False, settings)
-        return rows[0], len(missing) > 0
+        return rows[0], products[0]
 
     def _open(self) -> None:
         """Read the centres, and what codes mean."""

@@ -293,20 +293,41 @@ def nearest(
     Cosines are those of the float32 query with the stored vectors, however these were found. `exact` looks at all
     vectors.
     """
-    k = min(k, len(vectors) if chosen is None else chosen.count)
-    if k == 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.float32)
-    if vectors.has_lists and not exact and not (chosen and vectors.are_few(k, chosen)):
-        rows = vectors.candidates(query, k, chosen)
-        if len(rows) >= k:
-            return _ranked(vectors, query, k, rows)
-    return _ranked(vectors, query, k, None if chosen is None else chosen.positions)
+    _, positions, cosines = nearest_in([(vectors, chosen)], query, k, exact)
+    return positions, cosines
 
 
-def _kth_largest(shares: Sequence[np.ndarray], k: int) -> float:
-    """The k-th largest of some positive numbers, the least where there are fewer."""
-    some = np.concatenate([share[share > 0] for share in shares])
-    return float(np.partition(some, -k)[-k]) if len(some) > k else float(some.min(initial=1.0))
+def nearest_in(
+    parts: Sequence[tuple[Vectors, Chosen | None]], query: np.ndarray, k: int, exact: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`nearest` in several segments: for each of the k found its segment's number in `parts`, position, and cosine."""
+    listed: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    compared: dict[int, np.ndarray | None] = {}  # positions by segment; None for all
+    for number, (vectors, chosen) in enumerate(parts):
+        wanted = min(k, len(vectors) if chosen is None else chosen.count)
+        if wanted and vectors.has_lists and not exact and not (chosen and vectors.are_few(wanted, chosen)):
+            found = vectors.candidates(query, wanted, chosen)
+            if len(found[0]) >= wanted:
+                listed[number] = found
+                continue
+        if wanted:
+            compared[number] = None if chosen is None else chosen.positions
+    if listed:
+        # Of all segments together as many as of one: each of them may have to be read from the disk.
+        most = max(len(rows) for rows, _ in listed.values())
+        least = _kth_largest(np.concatenate([products for _, products in listed.values()]), most)
+        compared |= {number: rows[products >= least] for number, (rows, products) in listed.items()}
+    best = {number: _ranked(parts[number][0], query, k, rows) for number, rows in compared.items()}
+    numbers = np.repeat(np.array(list(best), np.int64), [len(rows) for rows, _ in best.values()])
+    positions = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in best.values())])
+    cosines = np.concatenate([np.zeros(0, np.float32), *(scores for _, scores in best.values())])
+    order = np.lexsort((positions, numbers, -cosines))[:k]
+    return numbers[order], positions[order], cosines[order]
+
+
+def _kth_largest(values: np.ndarray, k: int) -> float:
+    """The k-th largest of some numbers; the least, or 1, where there are fewer."""
+    return float(np.partition(values, -k)[-k]) if len(values) > k else float(values.min(initial=1.0))
 
 
 def _ordered(vectors: Vectors, query: np.ndarray | None, k: int, chosen: Chosen) -> tuple[np.ndarray, np.ndarray]:
@@ -515,19 +536,11 @@ class FolderStore(Store):
 
     def nearest(self, query: np.ndarray, k: int, where: Filter | None = None, exact: bool = False) -> list[Match]:
         chosen = self._passing(where) if where is not None else [segment.alive for segment in self.segments]
-        numbers, positions, scores = [], [], []
-        for number, (segment, some) in enumerate(zip(self.segments, chosen, strict=True)):
-            found, cosines = nearest(segment.vectors, query, k, some, exact)
-            numbers.append(np.full(len(found), number))
-            positions.append(found)
-            scores.append(cosines)
-        if not numbers:
-            return []
-        at, position, score = (np.concatenate(some) for some in (numbers, positions, scores))
-        best = np.lexsort((position, at, -score))[:k]
+        parts = [(segment.vectors, some) for segment, some in zip(self.segments, chosen, strict=True)]
+        found = nearest_in(parts, query, k, exact)
         return [
-            Match(self.segments[n].rows[p], s)
-            for n, p, s in zip(at[best].tolist(), position[best].tolist(), score[best].tolist(), strict=True)
+            Match(self.segments[number].rows[position], score)
+            for number, position, score in zip(*(some.tolist() for some in found), strict=True)
         ]
 
     @property
@@ -550,7 +563,7 @@ class FolderStore(Store):
             if (some := chosen[number]) is not None:
                 share[~some.mask] = 0
             parts.append((segment, share))
-        least = _kth_largest([share for _, share in parts], k)
+        least = _kth_largest(np.concatenate([share[share > 0] for _, share in parts]), k)
         rows: list[NamedMatch] = []
         for segment, share in parts:
             for mask in (share > least, share == least):
