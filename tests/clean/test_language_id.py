@@ -1,11 +1,16 @@
 """Languages of captions written for this test; the two libraries behind one function."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 
 from clip_italian import languages
 from clip_italian.clean.language_id import UNKNOWN, foreign, identifier
+from clip_italian.pairs import Pair
+from clip_italian.sources.mscoco_it import MscocoIt
+
+PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "mscoco-it" / "captions_ita_devset_unvalidated.json.gz"
 
 CAPTIONS = {
     "it": ["un gatto nero dorme sul divano accanto alla finestra", "due bambini giocano a palla nel cortile"],
@@ -421,3 +426,13 @@ def test_a_function_word_makes_a_short_caption_clear():
     assert clear.clear
     assert unsure is None or not unsure.clear
     assert empty is None
+
+
+@pytest.mark.skipif(not PUBLISHED.is_file(), reason=f"needs the published file {PUBLISHED}")
+def test_langdetect_takes_under_two_percent_of_real_captions():
+    """As in the paper, section 3; on every fifteenth caption of MSCOCO-IT's development set, which is Italian."""
+    pytest.importorskip("langdetect")
+    captions = [text for pair in MscocoIt()(PUBLISHED) if isinstance(pair, Pair) for text in pair.captions][::15]
+    found = identifier("langdetect")(captions)
+    assert len(captions) > 500
+    assert sum(guess.language != "it" for guess in found) < 0.02 * len(captions)

@@ -16,7 +16,14 @@ from clip_italian.train.run import train
 @pytest.mark.slow
 def test_the_paper_recipe_runs(shapes, tmp_path, cache, monkeypatch):
     """54 pictures, 43 of them to train on: two batches of 20 an epoch, one epoch a stage."""
-    more = ["model.init=random", "batch.effective=20", "batch.chunk=10", "stage.0.epochs=3", "stage.1.epochs=1"]
+    more = [
+        "model.init=random",
+        "data.validation=0.1",
+        "batch.effective=20",
+        "batch.chunk=10",
+        "stage.0.epochs=3",
+        "stage.1.epochs=1",
+    ]
     recipe = load_recipe("paper", [f"data.pairs={shapes}", f"output={tmp_path / 'run'}", *more])
     seen = []
     original = loop.compute_gradients

@@ -259,10 +259,11 @@ class Augment:
 
 
 def distortion(settings: Augmentation) -> torch.nn.Module:
-    """The paper's augmentation (section 3.2) by kornia: a module from pixels in [0, 1] to the same shape.
+    """The paper's augmentation (section 4) by kornia: a module from pixels in [0, 1] to the same shape.
 
-    Affine and perspective distortion, occasional equalisation, and jitter of brightness, contrast and saturation;
-    stretching to full contrast where the recipe asks for it. Hue moves little, because captions speak of colours.
+    Affine and perspective distortion, occasional equalisation, and jitter of brightness, contrast, saturation and hue
+    with the formulas of Pillow; stretching to full contrast where the recipe asks for it. Hue moves little, because
+    captions speak of colours.
     Mirroring is off unless the recipe asks for it: letters, arrows and "a sinistra" would turn wrong. The empty border
     that an affine distortion opens is filled with the nearest pixels of the edge.
     """
