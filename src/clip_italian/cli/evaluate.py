@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from clip_italian import console, languages
-from clip_italian.cli import probes, sets
+from clip_italian.cli import paper, probes, sets
 from clip_italian.cli.lazy import lazy_imports
 from clip_italian.cli.options import Commands, Device, Language, Model, chosen_prompts
 from clip_italian.errors import UsageError, UserError
@@ -27,6 +27,7 @@ _NOT_IN_FILE_NAMES = re.compile(r"[^\w.+-]+")
 
 app = Commands(help="Measure models on test pictures; report on several.", no_args_is_help=True)
 app.command("sets")(sets.sets)
+app.command("paper")(paper.paper)
 app.command("probe")(probes.probe)
 app.command("bias")(probes.bias)
 

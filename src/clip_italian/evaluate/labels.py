@@ -1,5 +1,6 @@
 """Labels of a classification set: the names of its classes in prompts."""
 
+import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from clip_italian.languages import Language
 
 Names = Mapping[str, tuple[str, ...]]  # the names of each class, the first one its main name
 CURATED, CURATED_SYNONYMS = "curated", "curated-synonyms"  # the language's own for ImageNet
+PROJECT_LABELS = "imagenet_labels_IT.tsv"  # of the original project, translated by DeepL in 2021
+_PROJECT_COLUMNS = ("set_id", "query_short_translated")
 _WORDNET_ID = re.compile(r"n\d{8}")
 
 
@@ -54,9 +57,12 @@ def read(path: Path, classes: Sequence[str] | None, language: Language) -> Names
 
     The file is a JSON object (class → name or list of names), or a JSON list or plain lines with one name for each of
     `classes` in order; for None, positions in the list are the classes. A list of all of ImageNet's classes is also
-    valid for some of them. Raises UserError for another file, for too few or too many names, and for a list if the
+    valid for some of them. The original project's table (`PROJECT_LABELS`) is read as it is, without adding articles,
+    for classes by WordNet id. Raises UserError for another file, for too few or too many names, and for a list if the
     order of the classes is ambiguous ("foto2", "foto10").
     """
+    if path.suffix == ".tsv" and (table := _project_table(path)):
+        return table
     data = _content(path)
     if isinstance(data, list):
         wanted = [str(number) for number in range(len(data))] if classes is None else list(classes)
@@ -112,6 +118,21 @@ def own(words: Sequence[object], place: str, language: Language) -> Names:
         names[name] = (language.with_article(name),)
     if not names:
         raise UserError(f"{place}: no labels; give some")
+    return names
+
+
+def _project_table(path: Path) -> Names:
+    """Labels by WordNet id from a table with the columns of the original project; {} for another file."""
+    lines = _content(path)
+    rows = (
+        list(csv.DictReader(map(str, lines), delimiter="\t", quoting=csv.QUOTE_NONE)) if isinstance(lines, list) else []
+    )
+    if not rows or not set(_PROJECT_COLUMNS) <= set(rows[0]):
+        return {}
+    wordnet, label = _PROJECT_COLUMNS
+    names = {row[wordnet]: (row[label].strip(),) for row in rows if row[wordnet] and (row[label] or "").strip()}
+    if len(names) < len(rows):
+        raise UserError(f"{path}: a class without a label, or twice; download it again")
     return names
 
 

@@ -89,11 +89,12 @@ class Fetcher:
 
     def fetch(self, url: str) -> StoredPicture:
         """The picture at `url`, ready to be stored; raises FetchError with the reason."""
-        content = self._download(url)
+        content = self.download(url)
         with self._decoding:
             return to_jpeg(content, self.policy.limits, self.policy.size, self.policy.quality)
 
-    def _download(self, url: str) -> bytes:
+    def download(self, url: str) -> bytes:
+        """The file at `url` as it was sent; raises FetchError with the reason."""
         host = self._host(url)
         for number in range(self.policy.retries + 1):
             try:
