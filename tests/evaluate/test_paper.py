@@ -84,7 +84,7 @@ def test_what_is_missing_says_where_it_is_and_its_licence(tmp_path):
         text = str(caught.value)
         assert words in text and "\n" not in text
         assert "https://github.com/crux82/mscoco-it" in text and "val2014.zip" in text
-        assert "CC BY 4.0" in text and "Flickr licences" in text
+        assert "(CC BY-SA 4.0)" in text and "Flickr licences" in text
     read = partial(paper.classification_set, language=ITALIAN, room=tmp_path)
     for words, folder in {"no such folder": tmp_path / "no", "6 pictures, published are 50,000": imagenet}.items():
         with pytest.raises(UserError, match=words) as caught:

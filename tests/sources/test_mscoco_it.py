@@ -63,7 +63,7 @@ def test_five_captions_an_image_in_their_order(tmp_path):
         tuple(f"caption {n} of 7" for n in range(5)),
         "mscoco-it",
         "val",
-        license="image: Attribution License; captions: CC BY 4.0 (MSCOCO), translation: not stated",
+        license="image: Attribution License; captions: CC BY 4.0 (MSCOCO), translation: CC BY-SA 4.0",
         page="https://cocodataset.org/#explore?id=7",
     )
     assert second.captions == tuple(f"caption {n} of 42" for n in range(5))

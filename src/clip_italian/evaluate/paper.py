@@ -43,8 +43,8 @@ LABELS_URL = (
     f"{LABELS_FILE}"
 )
 COCO_HELP = (
-    f"get {CAPTIONS_FILE} from https://github.com/crux82/mscoco-it (captions CC BY 4.0, licence of their translation "
-    f"not stated) and {IMAGES_URL}/zips/val2014.zip (pictures by their Flickr licences), or give --fetch"
+    f"get {CAPTIONS_FILE} from https://github.com/crux82/mscoco-it (CC BY-SA 4.0) and {IMAGES_URL}/zips/val2014.zip "
+    "(pictures by their Flickr licences), or give --fetch"
 )
 IMAGENET_HELP = (
     "get ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from https://image-net.org (research and education "

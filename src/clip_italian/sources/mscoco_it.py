@@ -19,7 +19,7 @@ from clip_italian.sources.text import flaw, one_line, read_all
 SOURCE = "mscoco-it"
 IMAGES_URL = "http://images.cocodataset.org"
 PAGE = "https://cocodataset.org/#explore?id="
-CAPTIONS_LICENSE = "captions: CC BY 4.0 (MSCOCO), translation: not stated"
+CAPTIONS_LICENSE = "captions: CC BY 4.0 (MSCOCO), translation: CC BY-SA 4.0"
 _FILE_NAME = re.compile(r"COCO_(train|val)2014_\d{12}\.jpg")
 _SPLITS = {"trainingset": "train", "devset": "val", "testset": "test"}
 

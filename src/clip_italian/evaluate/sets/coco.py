@@ -39,7 +39,7 @@ def mscoco_it() -> list[EvaluationSet]:
             name=name,
             title=f"MSCOCO-IT {title}",
             task="retrieval",
-            licence="captions CC BY 4.0 (MSCOCO), translation not stated; pictures by their Flickr licences",
+            licence="captions CC BY-SA 4.0 (MSCOCO-IT), CC BY 4.0 (MSCOCO); pictures by their Flickr licences",
             steps=(
                 f"get captions_ita_{part}.json.gz from https://github.com/crux82/mscoco-it: FOLDER/ (packed or not)",
                 _VAL,
