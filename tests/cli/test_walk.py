@@ -49,9 +49,10 @@ def coco_file(numbers):
     Path("captions_ita_testset_validated.json.gz").write_bytes(gzip.compress(raw))
 
 
-def commands():
-    """The walk's commands but for `train`, its loops written out; its files are those of this test."""
-    walk = re.search(r"## The whole walk\n\n```\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[1]
+def commands(page=DOCS, heading="The whole walk", left_out=("train",)):
+    """The walk's commands but for some, its loops written out; its files are those in the current folder."""
+    section = page.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1]
+    walk = re.search(r"```\n(.*?)```", section, re.DOTALL)[1]
     walk = re.sub(r"#.*|export .*", "", walk)
     for loop in re.findall(r"for name in .*?done", walk, re.DOTALL):
         names, body = re.fullmatch(r"for name in ([^;]+); do(.*?);?\s*done", loop, re.DOTALL).groups()
@@ -60,7 +61,7 @@ def commands():
     for line in filter(None, map(str.strip, walk.splitlines())):
         program, *words = shlex.split(line)
         assert program == "clip-italian", line
-        if words[0] != "train":
+        if words[0] not in left_out:
             found = [sorted(Path().glob(word)) if set("*?[") & set(word) else [word] for word in words]
             yield [str(word) for some in found for word in some]
 
