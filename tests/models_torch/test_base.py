@@ -48,7 +48,7 @@ def test_two_towers_have_their_weights(tmp_path, bert_folder):
     assert np.allclose(again.encode_images(PICTURES), encoder.encode_images(PICTURES), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["metaclip2", "siglip"])
+@pytest.mark.parametrize("kind", ["metaclip2", "siglip", "altclip"])
 def test_towers_of_joint_models_can_be_joined_and_saved(tmp_path, kind):
     """Includes towers that transformers only loads as part of a joint model."""
     clip, other = kinds.folder("clip", tmp_path / "clip"), kinds.folder(kind, tmp_path / kind)

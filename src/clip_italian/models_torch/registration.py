@@ -1,6 +1,8 @@
 """Registers model classes with `transformers`: our own, and towers that it only loads as part of a joint model."""
 
 from transformers import (
+    AltCLIPVisionConfig,
+    AltCLIPVisionModel,
     AutoConfig,
     AutoModel,
     MetaClip2TextConfig,
@@ -31,6 +33,7 @@ _OWN = (
 # Model types that transformers does not know without this package.
 OWN_TYPES = frozenset(config.model_type for config, _ in _OWN)
 _SINGLE_TOWERS = (
+    (AltCLIPVisionConfig, AltCLIPVisionModel),
     (MetaClip2VisionConfig, MetaClip2VisionModel),
     (MetaClip2TextConfig, MetaClip2TextModel),
     (SiglipTextConfig, SiglipTextModel),
