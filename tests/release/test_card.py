@@ -153,6 +153,23 @@ def test_a_licence_may_be_given(trained):
     assert ModelCard(text).data.license == "mit"
 
 
+@pytest.mark.parametrize("pictures", [None, 0.5])
+def test_a_teacher_is_named_with_what_was_read(trained, tmp_path, pictures):
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "README.md").write_text("---\nlicense: mit\n---\n")
+    file = trained.folder / "model" / "clip_italian.json"
+    info = json.loads(file.read_text())
+    info["recipe"]["model"] |= {"base": None, "teacher": str(tmp_path / "teacher"), "text": "you/bert"}
+    info["recipe"]["loss"]["pictures"] = pictures
+    file.write_text(json.dumps(info))
+    text = card(gather(str(trained.folder)))
+    assert cells(text, "teacher")[1] == "mit"
+    assert cells(text, "you/bert")[1] == "see its card"
+    assert ("No picture was read" in text) == ("its gallery the teacher's embeddings" in text) == (pictures is None)
+    assert ("The texts also learned where" in text) == (pictures is not None)
+    assert str(tmp_path) not in text
+
+
 def test_a_card_by_somebody_else_is_left_alone(trained, tmp_path):
     text = card(gather(str(trained.folder)))
     assert MARK in text

@@ -31,7 +31,8 @@ CARD = "README.md"
 MARK = "<!-- Written by `clip-italian card`; the next run writes it again. -->"
 _UNKNOWN = "unknown"
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # the Hub refuses a card that names data otherwise
-_PATHS = ("output", "data.pairs", "model.base", "model.vision", "model.text")  # settings that are paths
+# Settings that are paths.
+_PATHS = ("output", "data.pairs", "model.base", "model.vision", "model.text", "model.teacher")
 _TASKS = {"text_to_image": "text-to-image-retrieval", "image_to_text": "image-to-text-retrieval"}
 _ZEROSHOT = "zero-shot-image-classification"
 _FIGURE = re.compile(r"(MRR|R|accuracy)@\d+|median_rank|mean_rank")
@@ -124,6 +125,7 @@ def _body(facts: ModelFacts, picture: str | None) -> str:
         data=_data_table(facts),
         pairs=short(str(trained_on.get("pairs", ""))),
         fingerprint=trained_on.get("fingerprint"),
+        teacher=short((recipe.get("model") or {}).get("teacher") or ""),
         fingerprints=(facts.info.get(leaks.INFO_KEY) or {}).get("count"),
         merged=facts.info.get("merged"),
         train=sum(one["pictures"] for one in facts.sources),

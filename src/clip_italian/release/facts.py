@@ -203,7 +203,8 @@ def _missing(model: ModelFacts) -> list[str]:
 
 
 def _bases(model: Mapping[str, Any]) -> Iterator[Base]:
-    names = [name for name in (model.get("vision"), model.get("text")) if name] or [model.get("base")]
+    towers = (model.get("teacher"), model.get("vision"), model.get("text"))
+    names = list(dict.fromkeys(name for name in towers if name)) or [model.get("base")]
     for name in names:
         if name == "mini":
             for wheel in (assets.VISION, assets.TEXT):
