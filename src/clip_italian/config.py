@@ -29,7 +29,10 @@ class Strict(BaseModel):
 class Data(Strict):
     """Training data."""
 
-    pairs: StoredPath = Field(description="pairs file (.parquet or .jsonl), or a folder of WebDataset shards (.tar)")
+    pairs: StoredPath = Field(
+        description="pairs file (.parquet or .jsonl), folder of WebDataset shards (.tar), or, for captions alone, two "
+        "columns of text (.tsv or .txt, also .gz): original, tab, translation"
+    )
     validation: float = Field(0.1, gt=0, lt=1, description="share held out if the file has no splits")
     original_captions: float = Field(0.0, ge=0, le=1, description="share of captions drawn from the untranslated ones")
     workers: int = Field(0, ge=0, description="number of processes for decoding pictures; 0: threads in this process")
@@ -37,13 +40,20 @@ class Data(Strict):
 
 
 class Model(Strict):
-    """Model to train: a joint model as `base`, or a `vision` and a `text` tower."""
+    """Model to train: a joint model as `base`, a `vision` and a `text` tower, or a `teacher` and a new `text` tower."""
 
     base: str | None = Field(
         "mini", description="'mini', or folder or Hub id of a joint model (CLIP, SigLIP, …); not used with two towers"
     )
     vision: str | None = Field(None, description="folder or Hub id of a vision tower; with `text`, instead of `base`")
-    text: str | None = Field(None, description="folder or Hub id of a text tower")
+    text: str | None = Field(None, description="folder or Hub id of a text tower, or 'mini' for its text tower")
+    teacher: str | None = Field(
+        None,
+        description="'mini', or folder or Hub id of a joint model: keep its pictures, teach `text` its text space",
+    )
+    text_layers: int | None = Field(
+        None, gt=0, description="number of layers of `text` to keep, evenly spaced; default: all"
+    )
     init: Literal["pretrained", "random"] = Field("pretrained", description="random: same architecture, random weights")
     projection_dim: int | None = Field(
         None, gt=0, description="embedding size; default: the base's, 512 for two towers"
@@ -57,7 +67,9 @@ class Model(Strict):
         False, description="start from ImageNet's class names in the recipe's language; needs landmarks"
     )
     start: Literal["ridge", "random", "kept"] = Field(
-        "ridge", description="projections before the first stage: ridge regression, random, or kept from the base"
+        "ridge",
+        description="projections before the first stage: ridge regression, random, or kept from the base; with a "
+        "teacher, the one of texts",
     )
     logit_scale: float | None = Field(
         None, gt=0, description="factor of the cosines, trainable; default: the base's, 20 for two towers"
@@ -66,10 +78,12 @@ class Model(Strict):
     @model_validator(mode="before")
     @classmethod
     def _two_towers_have_no_base(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("vision") is None or given.get("text") is None:
+        if not isinstance(given, dict) or given.get("text") is None:
+            return given
+        if given.get("vision") is None and given.get("teacher") is None:
             return given
         if given.get("base") not in (None, "mini"):  # older versions wrote the default "mini" in this case
-            raise ValueError("base cannot be combined with vision and text: name a joint model or two towers")
+            raise ValueError("base cannot be combined with vision and text, or with a teacher: name one of the three")
         return given | {"base": None}
 
     @model_validator(mode="after")
@@ -80,12 +94,22 @@ class Model(Strict):
 
     @model_validator(mode="after")
     def _towers_come_in_twos(self) -> Self:
-        if (self.vision is None) != (self.text is None):
+        if self.teacher is not None and (self.vision is not None or self.text is None):
+            raise ValueError("a teacher has the pictures already: give it with text, and without vision")
+        if self.teacher is None and (self.vision is None) != (self.text is None):
             raise ValueError("vision and text must be given together: name both towers, or a joint model as base")
-        if self.vision is None and self.base is None:
+        if self.text is None and self.base is None:
             raise ValueError("name a joint model as base, or both towers")
-        if self.start == "kept" and (self.vision is not None or self.init == "random"):
+        if self.start == "kept" and (self.text is not None or self.init == "random"):
             raise ValueError("start = 'kept' needs a base with projections; use 'random' or 'ridge'")
+        return self
+
+    @model_validator(mode="after")
+    def _some_settings_need_a_teacher(self) -> Self:
+        if self.teacher is None and self.text_layers is not None:
+            raise ValueError("text_layers needs a teacher, from which the remaining layers learn")
+        if self.teacher is not None and self.landmarks:
+            raise ValueError("landmarks would change the teacher's pictures; remove them")
         return self
 
 
@@ -101,6 +125,12 @@ class Loss(Strict):
     )
     sizes: tuple[int, ...] = Field(
         (), description="Matryoshka: shorter embedding sizes to train as well, e.g. [256, 128]"
+    )
+    pictures: float | None = Field(
+        None,
+        ge=0,
+        description="with a teacher: weight of the loss of pictures and texts beside the distance to the teacher's "
+        "embeddings; default: 0, pictures are not read",
     )
 
 
@@ -229,6 +259,17 @@ class Recipe(Strict):
     )
     stage: tuple[Stage, ...] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _a_weight_of_pictures_needs_a_teacher(self) -> Self:
+        if self.loss.pictures is not None and self.model.teacher is None:
+            raise ValueError("loss.pictures weighs pictures beside a teacher; name one as model.teacher, or remove it")
+        return self
+
+    @property
+    def reads_pictures(self) -> bool:
+        """False for a run that learns from captions alone."""
+        return self.model.teacher is None or bool(self.loss.pictures)
+
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Load a recipe from a file, or a packaged recipe by name, and apply `key=value` overrides.
@@ -290,7 +331,7 @@ def _explain(error: ValidationError) -> str:
     elif first["type"] == "missing":
         text = f"{key} is missing; add it to the file or give {key}=… after the recipe"
     elif first["type"] == "value_error":
-        text = f"{key}: {first['ctx']['error']}"
+        text = f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
     else:
         text = f"{key}: {first['msg'].lower()} (got {first['input']!r})"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

@@ -9,7 +9,7 @@ from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 from clip_italian.config import Loss
 from clip_italian.errors import UsageError
 from clip_italian.train import loss as losses
-from clip_italian.train.loss import contrastive_loss, loss_and_gradients
+from clip_italian.train.loss import contrastive_loss, distance_and_gradient, loss_and_gradients
 
 GROUPS = torch.tensor([0, 1, 0, 2, 3, 3, 3, 4, 5])
 
@@ -199,3 +199,31 @@ def test_wrong_settings_are_clear_lines():
         alone(rows, rows, 20.0, None, None, Loss(sizes=(7,)))
     with pytest.raises(UsageError, match="bias"):
         alone(rows, rows, 20.0, None, None, Loss(kind="sigmoid"))
+
+
+@pytest.mark.parametrize("sizes", [(), (3, 2)])
+def test_the_distance_to_a_teacher_is_that_of_unit_vectors(sizes):
+    texts, targets = random_rows(21), random_rows(22)
+    found, gradient = distance_and_gradient(texts, targets, 9, sizes)
+    parts = [(unit(texts.numpy()[:, :d]), unit(targets.numpy()[:, :d])) for d in (6, *sizes)]
+    assert found.item() == pytest.approx(np.mean([np.square(a - b).sum(axis=1).mean() for a, b in parts]))
+    # The definition by cosines, with the gradient by autograd.
+    moving = texts.clone().requires_grad_()
+    cosines = [torch.cosine_similarity(moving[:, :d], targets[:, :d], dim=1) for d in (6, *sizes)]
+    expected = torch.stack([2 - 2 * one for one in cosines]).mean()
+    expected.backward()
+    torch.testing.assert_close(found, expected.detach())
+    torch.testing.assert_close(gradient, moving.grad)
+
+
+def test_shares_of_the_distance_add_up():
+    texts, targets = random_rows(23), random_rows(24)
+    whole, gradient = distance_and_gradient(texts, targets, 9, ())
+    shares = [distance_and_gradient(texts[some], targets[some], 9, ()) for some in (slice(0, 4), slice(4, 9))]
+    torch.testing.assert_close(sum(share for share, _ in shares), whole)
+    torch.testing.assert_close(torch.cat([part for _, part in shares]), gradient)
+
+
+def test_a_size_beyond_the_teachers_embeddings_is_an_error():
+    with pytest.raises(UsageError, match=r"loss.sizes = \[7\]: an embedding has 6 numbers"):
+        distance_and_gradient(random_rows(1), random_rows(2), 9, (7,))

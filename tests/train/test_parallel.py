@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from clip_italian.config import Recipe
 from clip_italian.errors import UsageError
 from clip_italian.models_torch.devices import choose_device
+from clip_italian.pairs import read, write
 from clip_italian.train import cost, parallel
 from clip_italian.train.parallel import Processes, join
 from clip_italian.train.run import train
@@ -138,6 +140,22 @@ def test_two_processes_are_as_one(tmp_path, tiny_folder, shapes, cache, more):
     spent = cost.read(tmp_path / "two" / "cost.json")
     assert spent.devices == 2
     assert spent.device_hours == pytest.approx(2 * spent.seconds / 3600)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("pictures", [{}, {"loss": {"pictures": 0.5}}], ids=["captions", "pictures"])
+@pytest.mark.parametrize("sharding", [False, True], ids=["copied", "sharded"])
+def test_two_processes_learn_from_a_teacher_as_one(tmp_path, tiny_folder, shapes, cache, pictures, sharding):
+    write([replace(pair, captions_original=pair.captions) for pair in read(shapes)], shapes)
+    values = plain(shapes, tiny_folder, tmp_path / "two", **pictures)
+    values["model"] = {"teacher": str(tiny_folder), "text": str(tiny_folder)}
+    values["optimizer"] = {"name": "adamw"}
+    values["stage"] = [values["stage"][1] | {"trainable": ["text_*"], "frozen": ["*"], "clipping": 0.0}]
+    values["sharding"] = sharding
+    ranks = start_ranks(as_file(values, tmp_path / "two.toml"))
+    train(Recipe.model_validate(values | {"output": str(tmp_path / "one"), "sharding": False}))
+    finish(ranks)
+    assert_close(tmp_path / "two", tmp_path / "one")
 
 
 @pytest.mark.integration

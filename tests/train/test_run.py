@@ -13,6 +13,7 @@ from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pairs import read, write
 from clip_italian.pictures.leaks import Fingerprints
 from clip_italian.train import run as run_module
+from clip_italian.train.checkpoint import Checkpoint, Progress
 from clip_italian.train.features import Store
 from clip_italian.train.run import train
 
@@ -181,3 +182,14 @@ def test_models_keep_features_of_their_pictures_where_the_recipe_says_so(
     fingerprints = Fingerprints.from_json(kept)
     assert fingerprints.features.shape == (kept["count"], 40)
     assert fingerprints.features.any(axis=1).all()
+
+
+def test_an_unfinished_run_of_an_older_version_is_the_same_without_newer_settings(shapes, tiny_folder, tmp_path):
+    settings = recipe(shapes, tiny_folder, tmp_path / "run")
+    older = settings.model_dump(mode="json")  # with every None, as older versions wrote them
+    del older["model"]["teacher"], older["model"]["text_layers"], older["loss"]["pictures"]
+    now = {"recipe": settings.model_dump(mode="json", exclude=run_module._FREE, exclude_none=True)}
+    run_module._check_same(Checkpoint({"recipe": older}, Progress(), {}, {}, {}), now, tmp_path)
+    older["model"]["projection_dim"] = 12
+    with pytest.raises(UserError, match=r"another recipe\.model\.projection_dim: 12, not 24"):
+        run_module._check_same(Checkpoint({"recipe": older}, Progress(), {}, {}, {}), now, tmp_path)

@@ -26,7 +26,8 @@ class Towers(nn.Module):
 
     def forward(self, images, texts):
         self.calls += 1
-        return self.image(images["x"]), dropout(self.text(texts["x"]), 0.3, self.training)
+        seen = self.image(images["x"]) if images else torch.zeros(len(texts["x"]), 0)
+        return seen, dropout(self.text(texts["x"]), 0.3, self.training)
 
 
 def batch(size, groups=None):
@@ -134,3 +135,32 @@ def test_pictures_are_made_ready_chunk_by_chunk_and_the_same_twice():
     assert seen == [(0, 3), (1, 3), (2, 1)] * 2
     # Not to the last bit: some processors' products depend on where in memory a matrix lies.
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("pictures", [None, 0.7])
+@pytest.mark.parametrize("chunk", [None, 5])
+def test_gradients_beside_a_teacher_are_those_of_the_whole_batch(pictures, chunk):
+    targets = torch.randn(12, 5, generator=torch.Generator().manual_seed(8))
+    given = replace(batch(12), targets=targets) if pictures else replace(batch(12), images={}, targets=targets)
+    ours, reference = Towers(), Towers()
+    scale, other_scale = (nn.Parameter(torch.tensor(2.5)) for _ in range(2))
+    loss = compute_gradients(ours, given, scale, None, Loss(pictures=pictures), chunk, Processes(), POSITION)
+    expected = 0.0
+    if pictures:
+        expected = pictures * by_autograd(reference, given, chunk, other_scale).detach()
+        for parameter in (*reference.parameters(), other_scale):
+            parameter.grad *= pictures
+    texts = []
+    for number, part in enumerate(given.chunks(chunk)):
+        seed_everything(*POSITION, 0, number)
+        texts.append(reference(*part)[1])
+    distance = 2 - 2 * torch.cosine_similarity(torch.cat(texts), targets, dim=1).mean()
+    distance.backward()
+    torch.testing.assert_close(loss, expected + distance.detach(), rtol=1e-5, atol=1e-6)
+    for (name, one), other in zip(ours.named_parameters(), reference.named_parameters(), strict=True):
+        if name.startswith("image") and not pictures:
+            assert one.grad is None
+        else:
+            torch.testing.assert_close(one.grad, other[1].grad, rtol=1e-4, atol=1e-6, msg=name)
+    if pictures:
+        torch.testing.assert_close(scale.grad, other_scale.grad, rtol=1e-4, atol=1e-6)

@@ -15,7 +15,7 @@ with lazy_imports():
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of one in the package (mini).")],
+    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of one in the package (mini, distil).")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key=value.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the unfinished run in OUTPUT.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
@@ -23,6 +23,8 @@ def train(
     """Train a model from a recipe; it is written to OUTPUT/model.
 
     Example: clip-italian train recipes/mini.toml data.pairs=photos.jsonl output=runs/photos
+
+    Example: clip-italian train distil data.pairs=translated.parquet model.teacher=mini output=runs/distil
     """
     settings = config.load_recipe(recipe, overrides or [])
 

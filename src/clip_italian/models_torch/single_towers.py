@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -28,7 +29,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.utils import cached_file
 
 from clip_italian import console, languages
-from clip_italian.errors import UserError
+from clip_italian.errors import UsageError, UserError
 from clip_italian.models.folders import check_hub, load_advice
 from clip_italian.models_torch.mean_pooled import MeanPooledBertModel, MeanPooledXLMRobertaModel
 from clip_italian.models_torch.towers import parts
@@ -79,6 +80,23 @@ def load_text(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             tower = _load_with_pooler(name, _MEAN_POOLED.get(config.model_type))
     _check_pooling(name, tower, {"input_ids": torch.tensor([tokenizer("a")["input_ids"]])})
     return tower, tokenizer
+
+
+def keep_layers(tower: PreTrainedModel, count: int, name: str) -> None:
+    """Keep `count` layers of a tower, the first, the last and those evenly spaced between; in place.
+
+    Raises UsageError where the tower called `name` has fewer, or no list of layers.
+    """
+    holders = [(module, key, child) for module in tower.modules() for key, child in module.named_children()
+               if isinstance(child, nn.ModuleList)]  # fmt: skip
+    if not holders:
+        raise UsageError(f"model.text_layers: {name} has no list of layers; remove the setting")
+    module, key, layers = max(holders, key=lambda found: len(found[2]))
+    if count > len(layers):
+        raise UsageError(f"model.text_layers = {count}: {name} has {len(layers)} layers; keep fewer")
+    kept = torch.linspace(0, len(layers) - 1, count).round().int().tolist()
+    setattr(module, key, nn.ModuleList([layers[number] for number in kept]))
+    tower.config.num_hidden_layers = count
 
 
 def is_joint(config: PreTrainedConfig) -> bool:

@@ -14,6 +14,7 @@ import torch
 from clip_italian.models_torch.cut import Inputs
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.train.data import Examples
+from clip_italian.train.distil import Targets
 from clip_italian.train.features import Store
 from clip_italian.train.parallel import Processes
 from clip_italian.train.pictures import LivePictures
@@ -174,6 +175,22 @@ class LiveImages:
 
 
 @dataclass(frozen=True)
+class NoImages:
+    """No inputs for any picture, for runs that learn from captions alone."""
+
+    device: torch.device
+    views: int = 1
+
+    def stream(self, drawn: Sequence[Shown], seeds: Sequence[int] | None = None) -> Iterator[Inputs]:
+        """Empty inputs for each (rows, views)."""
+        return ({} for _ in drawn)
+
+    def prepare(self, part: Inputs, seed: int | None = None) -> Inputs:
+        """The empty inputs."""
+        return part
+
+
+@dataclass(frozen=True)
 class KeptTexts:
     """Kept trunk outputs of texts."""
 
@@ -198,13 +215,16 @@ class LiveTexts:
         return to(self.encoder.tokenize(self.examples.texts_of(texts)), self.device)
 
 
-Images = KeptImages | LiveImages
+Images = KeptImages | LiveImages | NoImages
 Texts = KeptTexts | LiveTexts
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches of `size` pictures over all processes; this process gets its part of each."""
+    """Batches of `size` pictures over all processes; this process gets its part of each.
+
+    `targets` are a teacher's embeddings of the texts, if there is one.
+    """
 
     examples: Examples
     rows: torch.Tensor
@@ -215,6 +235,7 @@ class Batches:
     distort: bool
     processes: Processes
     seed: tuple[int, ...]
+    targets: Targets | None = None
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -232,7 +253,9 @@ class Batches:
         streamed = self.images.stream([(one.images, one.views) for one in drawn], seeds if self.distort else None)
         for one, images, seed in zip(drawn, streamed, seeds, strict=True):
             groups = self.examples.groups[one.images].to(self.images.device)
-            yield Batch(one.images, images, self.texts.inputs(one.texts), groups, partial(self._prepare, seed))
+            targets = None if self.targets is None else self.targets.of(one.texts)
+            texts = self.texts.inputs(one.texts)
+            yield Batch(one.images, images, texts, groups, partial(self._prepare, seed), targets)
 
     def _prepare(self, seed: int, images: Inputs, chunk: int) -> Inputs:
         return self.images.prepare(images, seed_of(seed, chunk) if self.distort else None)

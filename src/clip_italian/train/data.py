@@ -1,5 +1,7 @@
 """What a run trains on: pictures, captions, identities and origins of all rows, compact enough for millions of pairs.
 
+Data is read from a pairs file, from a folder of shards, or, for captions alone, from two columns of text.
+
 Texts and ids stay in Arrow's memory and everything else in flat arrays: some 400 bytes a pair while reading, half of it
 afterwards. No picture is read here.
 """
@@ -15,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from clip_italian import pairs
+from clip_italian import console, pairs
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
 from clip_italian.files.digests import hash64
 from clip_italian.pairs import Pair, concept
+from clip_italian.pipeline.rejects import Reject
+from clip_italian.sources.text import lines, one_line
 from clip_italian.split.draw import connected, held_out
 from clip_italian.train.pictures import FilePictures, Pictures
 from clip_italian.train.shards import read_shards
@@ -30,6 +34,8 @@ SPLITS = ("train", "val")
 OTHERS = "(others)"  # licences of a source beyond the most frequent ones
 _MOST_LICENCES = 20
 _LEAST_PAIRS = 2
+_COLUMNS = ("id", "image", "captions", "split", "captions_original", "source", "license")
+_TWO_COLUMNS = (".tsv", ".txt", ".tsv.gz", ".txt.gz")
 _CHUNK = 100_000
 
 
@@ -38,8 +44,9 @@ class Examples:
     """n training and validation rows.
 
     `texts` (m,) are the captions of all rows, followed by those from before translation, if the recipe uses them: row i
-    has texts `own[i]` to `own[i + 1]` and `original[i]` to `original[i + 1]`, both (n + 1,). `groups` (n,) is the same
-    number where rows share a caption or the picture, also through others: such rows are no negatives of each other.
+    has texts `own[i]` to `own[i + 1]` and `original[i]` to `original[i + 1]`, both (n + 1,). With a teacher every
+    caption has its original, in the same order. `groups` (n,) is the same number where rows share a caption or the
+    picture, with a teacher also an original, and also through others: such rows are no negatives of each other.
     `identities` (n,) is the same where rows show the same picture. `splits` (n,) is a number in `SPLITS`, `origin` (n,)
     one in `origins`.
     """
@@ -70,6 +77,16 @@ class Examples:
     def split_rows(self, name: str) -> torch.Tensor:
         """Rows of a split, in order."""
         return (self.splits == SPLITS.index(name)).nonzero().squeeze(1)
+
+    def captions(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Numbers of the captions of some rows, in order, and the place in `rows` that each belongs to; both (k,)."""
+        counts = self.own[rows + 1] - self.own[rows]
+        owners = torch.repeat_interleave(counts)
+        return self.own[rows][owners] + torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners], owners
+
+    def originals(self) -> pa.Array:
+        """The captions from before translation, of all rows."""
+        return self.texts[int(self.own[-1]) :]
 
     def pairs(self, rows: torch.Tensor) -> list[Pair]:
         """Rows as pairs, for evaluation: name of the picture, captions and split, without source and licence."""
@@ -122,14 +139,24 @@ class Examples:
 
 
 def load_examples(recipe: Recipe) -> Examples:
-    """Training and validation rows of the recipe's pairs file, or of its folder of shards.
+    """Training and validation rows of the recipe's pairs file, of its folder of shards, or of its two columns of text.
 
-    Where no row names a split, a share of the identities is held out, drawn by the recipe's seed. Raises UserError
-    where the file or a shard is missing or damaged, a caption is empty, a picture is not downloaded, or a split has too
-    few rows.
+    Where no row names a split, a share of the identities is held out, drawn by the recipe's seed. With a teacher, rows
+    without an original for each caption are left out, with a notice. Raises UserError where the file or a shard is
+    missing or damaged, a caption is empty, a picture is needed and not downloaded, or a split has too few rows.
     """
     place = recipe.data.pairs
-    rows, pictures = read_shards(place) if place.is_dir() else _read_pairs_file(place)
+    rows: pa.Table
+    pictures: Pictures
+    if place.is_dir():
+        rows, pictures = read_shards(place)
+    elif place.name.endswith(_TWO_COLUMNS):
+        rows, pictures = _read_two_columns(place, recipe.reads_pictures)
+    else:
+        rows, pictures = _read_pairs_file(place, recipe.reads_pictures)
+    if recipe.model.teacher is not None:
+        translated = _translated(rows, place)
+        rows, pictures = rows.take(pa.array(translated)), pictures.subset(torch.from_numpy(translated))
     splits = rows["split"].combine_chunks()
     named = pc.not_equal(pc.fill_null(splits, ""), "")
     if pc.any(named).as_py():
@@ -142,10 +169,11 @@ def load_examples(recipe: Recipe) -> Examples:
         codes = None
     captions = _large(rows["captions"])
     originals = _large(rows["captions_original"])
-    if recipe.data.original_captions == 0:
+    if recipe.data.original_captions == 0 and recipe.model.teacher is None:
         originals = pa.array([[]], originals.type).take(pa.array(np.zeros(len(rows), np.int64)))
     identities = _numbered(_large(rows["image"]))
-    groups = _components(len(rows), [identities], captions)
+    shown = [captions] if recipe.model.teacher is None else [captions, originals]  # what says that rows are alike
+    groups = _components(len(rows), [identities], shown)
     ids = _large(rows["id"])
     if codes is None:
         held = held_out(groups.tolist(), ids.to_pylist(), recipe.data.validation, str(recipe.seed))
@@ -167,21 +195,75 @@ def require_enough(examples: Examples, place: Path, what: str = "pairs") -> None
             raise UserError(f"{place}: {count} {what} in split {name!r}, too few to train on")
 
 
-def _read_pairs_file(path: Path) -> tuple[pa.Table, FilePictures]:
+def _read_pairs_file(path: Path, need_pictures: bool) -> tuple[pa.Table, FilePictures]:
     parts = []
     first = 1
     for batch in pairs.batches(path):
-        _check(batch, path, first)
+        _check(batch, path, first, need_pictures)
         first += len(batch)
-        parts.append(batch.select(["id", "image", "captions", "split", "captions_original", "source", "license"]))
+        parts.append(batch.select(_COLUMNS))
     if not parts:
         raise UserError(f"{path}: the pairs file is empty; collect some pairs first (clip-italian collect --help)")
     rows = pa.Table.from_batches(parts)
     return rows, FilePictures(_large(rows["image"]), path.parent)
 
 
-def _check(batch: pa.RecordBatch, path: Path, first: int) -> None:
-    """Raise UserError for a row with an empty caption, or with a URL for its picture."""
+def _read_two_columns(path: Path, need_pictures: bool) -> tuple[pa.Table, FilePictures]:
+    """Rows of a text file of originals and translations, divided by a tab; empty lines are skipped.
+
+    Ids are line numbers. So are the names of pictures, of which there are none: each row is a picture of its own.
+    """
+    if need_pictures:
+        raise UserError(
+            f"{path}: two columns of text have no pictures; give a pairs file, or a recipe with a teacher and without "
+            "loss.pictures (clip-italian train distil)"
+        )
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give lines of an original, a tab and its translation")
+    numbers, originals, translations = [], [], []
+    for line in lines(path):
+        if isinstance(line, Reject):
+            raise UserError(f"{path}: {line.reason} ({line.detail}); fix or remove the line")
+        if not line.text.strip():
+            continue
+        texts = [one_line(text) for text in line.text.split("\t")]
+        if len(texts) != 2 or not all(texts):
+            raise UserError(
+                f"{path}, line {line.number}: not two texts divided by a tab (original, translation); fix or remove it"
+            )
+        numbers.append(str(line.number))
+        originals.append([texts[0]])
+        translations.append([texts[1]])
+    if not numbers:
+        raise UserError(f"{path}: the file is empty; give lines of an original, a tab and its translation")
+    nothing = pa.nulls(len(numbers), pa.string())
+    source = pa.array([path.name.split(".")[0]] * len(numbers))
+    columns = [pa.array(numbers), pa.array(numbers), pa.array(translations), nothing, pa.array(originals)]
+    rows = pa.Table.from_arrays([*columns, source, nothing], names=_COLUMNS)
+    return rows, FilePictures(_large(rows["image"]), path.parent)
+
+
+def _translated(rows: pa.Table, place: Path) -> np.ndarray:
+    """Numbers of the rows that have a text from before translation for each caption."""
+    captions, originals = _large(rows["captions"]), _large(rows["captions_original"])
+    counts = pc.list_value_length(originals).to_numpy()
+    whole = (counts > 0) & (counts == pc.list_value_length(captions).to_numpy())
+    blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(originals.flatten(), "")), "")
+    whole[pc.list_parent_indices(originals).to_numpy()[blank.to_numpy(zero_copy_only=False)]] = False
+    if not whole.any():
+        raise UserError(
+            f"{place}: no captions with their originals (captions_original) for the teacher to read; "
+            "run clip-italian translate first, or give two columns of text (original, tab, translation)"
+        )
+    if not whole.all():
+        missing = f"{np.count_nonzero(~whole):,} of {len(whole):,} rows"
+        console.notice(f"{place}: {missing} are left out, since they lack an original for each caption")
+    found: np.ndarray = np.flatnonzero(whole)
+    return found
+
+
+def _check(batch: pa.RecordBatch, path: Path, first: int, need_pictures: bool) -> None:
+    """Raise UserError for a row with an empty caption, or with a URL for a picture that is needed."""
     captions = batch.column("captions")
     empty = pc.equal(pc.list_value_length(captions), 0).to_numpy(zero_copy_only=False)
     texts = captions.flatten()
@@ -192,17 +274,18 @@ def _check(batch: pa.RecordBatch, path: Path, first: int) -> None:
         row = int(empty.argmax())
         image = batch.column("image")[row].as_py()
         raise UserError(f"{path}, row {first + row}: image {image!r} has an empty caption; remove it or the pair")
+    if not need_pictures:
+        return
     behind = pc.match_substring(batch.column("image"), "://").to_numpy(zero_copy_only=False)
     if behind.any():
         image = batch.column("image")[int(behind.argmax())].as_py()
         raise UserError(f"{path}: {image} is not on this machine; get the pictures by clip-italian fetch")
 
 
-def _components(count: int, keys: Sequence[np.ndarray], captions: pa.Array | None = None) -> np.ndarray:
-    """(count,) int64: connected components of rows that share a key (numbers from 0) or a caption."""
+def _components(count: int, keys: Sequence[np.ndarray], texts: Sequence[pa.Array] = ()) -> np.ndarray:
+    """(count,) int64: connected components of rows that share a key (numbers from 0) or a text in one of the lists."""
     links = [(np.arange(count), key) for key in keys]
-    if captions is not None:
-        links.append((pc.list_parent_indices(captions).to_numpy(), _concepts(captions.flatten())))
+    links += [(pc.list_parent_indices(some).to_numpy(), _concepts(some.flatten())) for some in texts]
     return connected(count, links)
 
 

@@ -22,9 +22,10 @@ from clip_italian.models_torch.cut import POOLED, Cut, Inputs, cut, take_pooled,
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pictures.decoding import PictureError
 from clip_italian.train import checkpoint, optim, parallel
-from clip_italian.train.batches import Batches, Images, KeptImages, KeptTexts, LiveImages, LiveTexts, Texts
+from clip_italian.train.batches import Batches, Images, KeptImages, KeptTexts, LiveImages, LiveTexts, NoImages, Texts
 from clip_italian.train.checkpoint import Checkpoint, Checkpoints, Progress
 from clip_italian.train.data import Examples
+from clip_italian.train.distil import START_TEXTS, Targets, keep_targets, original_pairs, set_text_projection
 from clip_italian.train.features import Store, keep_images, keep_texts, run_tail
 from clip_italian.train.history import Record
 from clip_italian.train.loss import contrastive_loss
@@ -47,7 +48,7 @@ class Prepared:
     """Examples with the outputs of the frozen trunks, where any stage uses them; one store a view, the plain one first.
 
     `places` (views, n) is a row's place in the store of a view, -1 where it has none. `class_names` are the names that
-    the recipe wants as a first guess, often none.
+    the recipe wants as a first guess, often none. `targets` are the teacher's embeddings, if there is a teacher.
     """
 
     examples: Examples
@@ -55,12 +56,16 @@ class Prepared:
     images: Sequence[Store]
     places: torch.Tensor
     texts: Store | None
+    targets: Targets | None = None
 
 
-def prepare(recipe: Recipe, encoder: DualEncoder, examples: Examples, rows: torch.Tensor) -> Prepared:
+def prepare(
+    recipe: Recipe, encoder: DualEncoder, examples: Examples, rows: torch.Tensor, teacher: DualEncoder | None = None
+) -> Prepared:
     """Outputs of the layers that cached stages leave frozen, for all pictures and captions; from the cache if there.
 
-    Augmented views are made of the pictures `rows`, those that may be trained on.
+    Augmented views are made of the pictures `rows`, those that may be trained on. A `teacher` embeds the originals of
+    all captions.
     """
     class_names = _class_names(recipe)
     dtype = choose_precision(recipe.precision, encoder.device)
@@ -70,7 +75,7 @@ def prepare(recipe: Recipe, encoder: DualEncoder, examples: Examples, rows: torc
     distorted = shuffled[: math.ceil(recipe.augmentation.share * len(rows))].sort().values
     images: list[Store] = []
     places = torch.full((views + 1, len(examples)), -1)
-    if vision.trunk is not None:
+    if vision.trunk is not None and recipe.reads_pictures:
         shown = [torch.arange(len(examples))] + [distorted] * views
         with console.progress("picture features", sum(map(len, shown))) as advance:
             for view, some in enumerate(shown):
@@ -84,7 +89,12 @@ def prepare(recipe: Recipe, encoder: DualEncoder, examples: Examples, rows: torc
     if text.trunk is not None:
         with console.progress("caption features", len(examples.texts)) as advance:
             texts = keep_texts(text, encoder, examples.texts, dtype, advance)
-    return Prepared(examples, class_names, images, places, texts)
+    targets = None
+    if teacher is not None:
+        originals = examples.originals()
+        with console.progress("teacher's features", len(originals)) as advance:
+            targets = keep_targets(teacher, originals, dtype, advance)
+    return Prepared(examples, class_names, images, places, texts, targets)
 
 
 class Trainer:
@@ -137,13 +147,16 @@ class Trainer:
         # A checkpoint holds what this stage or an earlier one trains.
         self.trained = optim.choose(model, [p for s in recipe.stage[: number + 1] for p in s.trainable], ["*"])
         self.moving = optim.freeze(model, stage.trainable, stage.frozen)
+        idle = next((name for name, _ in self.moving if not name.startswith("text_")), None)
+        if idle is not None and not recipe.reads_pictures:
+            raise UsageError(f"stage {stage.name}: captions alone do not train {idle}; move it to the stage's frozen")
         if self.processes.is_main:
             trainable = sum(parameter.numel() for _, parameter in self.moving)
             frozen = sum(parameter.numel() for parameter in model.parameters()) - trainable
             console.notice(f"{stage.name}: {trainable:,} weights move, {frozen:,} are frozen")
         self.batches = Batches(
             self.data.examples, self.train, self.images, self.texts, batch_size(recipe, self.processes.count),
-            recipe.data.original_captions, stage.views > 0, self.processes, (recipe.seed, number),
+            recipe.data.original_captions, stage.views > 0, self.processes, (recipe.seed, number), self.data.targets,
         )  # fmt: skip
         steps = stage.epochs * len(self.batches)
         self.optimizer = optim.build(optim.parameter_groups(self.moving, stage), recipe.optimizer, stage)
@@ -245,24 +258,32 @@ class Trainer:
 
     @torch.no_grad()
     def _measure(self) -> Record:
-        """Validation loss and text-to-image figures of the model, plain view."""
+        """Validation loss and text-to-image figures of the model, plain view.
+
+        Of captions alone, the figures are those of translations that look for their originals.
+        """
         self.embedder.eval()
-        examples = self.data.examples
-        pairs = examples.pairs(self.held)
-        answers = retrieval.retrieval_set(pairs)
-        number = {
-            caption: int(examples.own[row]) + place
-            for row, pair in zip(self.held.tolist(), pairs, strict=True)
-            for place, caption in enumerate(pair.captions)
-        }
+        recipe, examples, targets = self.recipe, self.data.examples, self.data.targets
+        shown = examples.pairs(self.held) if recipe.reads_pictures else original_pairs(examples, self.held)
+        answers = retrieval.retrieval_set(shown)
+        numbers, _ = examples.captions(self.held)
+        number = dict(zip(examples.texts_of(numbers), numbers.tolist(), strict=True))
         queries = torch.tensor([number[caption] for caption in answers.captions])
-        images = _units(self.embedder.images(inputs) for inputs in self._plain_pictures(self.held))
         texts = _units(self.embedder.texts(self.texts.inputs(part)) for part in queries.split(_TEXTS))
-        first_captions = torch.tensor([captions[0] for captions in answers.captions_of])
-        scale = self.encoder.parts.logit_scale.exp().cpu()
-        loss = contrastive_loss(images, texts[first_captions], scale, examples.groups[self.held])
+        loss = 0.0
+        if targets is not None:
+            loss += (texts - targets.of(queries).cpu()).square().sum(dim=1).mean().item()
+        if recipe.reads_pictures:
+            images = _units(self.embedder.images(inputs) for inputs in self._plain_pictures(self.held))
+            first_captions = torch.tensor([captions[0] for captions in answers.captions_of])
+            scale = self.encoder.parts.logit_scale.exp().cpu()
+            of_pairs = contrastive_loss(images, texts[first_captions], scale, examples.groups[self.held]).item()
+            loss += of_pairs if recipe.loss.pictures is None else recipe.loss.pictures * of_pairs
+        else:
+            assert targets is not None
+            images = targets.of(torch.tensor([int(pair.id) for pair in shown])).cpu()
         found = ranks.ranks(texts.numpy(), images.numpy(), answers.images_of)
-        return {"validation_loss": loss.item()} | ranks.summary(found, len(images))
+        return {"validation_loss": loss} | ranks.summary(found, len(images))
 
     def _plain_pictures(self, rows: torch.Tensor) -> Iterator[Inputs]:
         """The vision tower's inputs of plain pictures, some rows at a time."""
@@ -291,7 +312,9 @@ class Trainer:
         vision, text = cuts
 
         self.images: Images
-        if vision.trunk is not None:
+        if not recipe.reads_pictures:
+            self.images = NoImages(device)
+        elif vision.trunk is not None:
             vision, stores = _run_if_frozen(vision, data.images, frozen[0], device)
             self.images = KeptImages(stores, data.places, device)
         else:
@@ -316,18 +339,23 @@ class Trainer:
         if not model.landmarks and model.start != "ridge":
             return
         generator = torch.Generator().manual_seed(self.recipe.seed)
+        numbers, owners = examples.captions(self.train)
+        if self.data.targets is not None:
+            drawn = numbers[torch.randperm(len(numbers), generator=generator)[:START_TEXTS]].sort().values
+            set_text_projection(encoder, self._pooled_texts(drawn), self.data.targets.of(drawn).cpu())
+            return
         images = torch.cat([self.embedder.pooled(0, inputs).cpu() for inputs in self._plain_pictures(self.train)])
         if model.landmarks:
             images = set_head(encoder, images, model.landmarks, bool(self.data.class_names), generator)
         if model.start == "ridge":
-            own = examples.own
-            counts = own[self.train + 1] - own[self.train]
-            owners = torch.repeat_interleave(counts)
-            numbers = own[self.train][owners] + torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]
-            pooled = (self.embedder.pooled(1, self.texts.inputs(part)).cpu() for part in numbers.split(_TEXTS))
-            texts = torch.cat(list(pooled))
+            texts = self._pooled_texts(numbers)
             set_projections(encoder, images, texts, owners, examples.groups[self.train], self.data.class_names)
         encoder.to(encoder.device)  # a new head too
+
+    def _pooled_texts(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Pooled features (k, hidden) of texts by number, on the CPU."""
+        parts = (self.embedder.pooled(1, self.texts.inputs(part)).cpu() for part in numbers.split(_TEXTS))
+        return torch.cat(list(parts))
 
 
 def batch_size(recipe: Recipe, processes: int) -> int:

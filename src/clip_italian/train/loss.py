@@ -1,10 +1,13 @@
 """The contrastive loss (CLIP's, the paper's section 3.1) and SigLIP's, with a mask for identities.
 
+Beside them, the distance to a teacher's embeddings.
+
 In training, each process scores its own rows against the rows of all processes and computes its share of the joint
 batch's loss: the shares, and their gradients, add up to the whole batch's. Scores are computed a block of rows at a
 time, so that memory does not grow with the square of the batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +51,30 @@ def contrastive_loss(
     return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
 
 
+def distance_and_gradient(
+    texts: torch.Tensor, targets: torch.Tensor, total: int, sizes: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """This process's share of the mean squared distance of unit vectors, 2 - 2 cos; its gradient by `texts` (b, dim).
+
+    `texts` and `targets` (b, dim) are embeddings of any norm, `total` is the number of texts of all processes. `sizes`
+    are shorter embedding sizes, whose distances count as much as that of the whole.
+    """
+    dim = texts.shape[1]
+    _check_sizes(sizes, dim)
+    precision = torch.promote_types(texts.dtype, torch.float32)
+    with torch.no_grad(), torch.autocast(texts.device.type, enabled=False):
+        gradient = torch.zeros_like(texts, dtype=precision)
+        loss = torch.zeros((), dtype=precision, device=texts.device)
+        for size in (dim, *sizes):
+            found, wanted = _Units(texts[:, :size].to(precision)), _Units(targets[:, :size].to(precision))
+            difference = found.units - wanted.units
+            loss += difference.square().sum()
+            found.gradient += 2 * difference
+            gradient[:, :size] += found.gradient_of_vectors()
+        share = total * (1 + len(sizes))
+        return loss / share, gradient / share
+
+
 def loss_and_gradients(
     images: torch.Tensor, texts: torch.Tensor, all_images: torch.Tensor, all_texts: torch.Tensor, first_row: int,
     scale: torch.Tensor, bias: torch.Tensor | None, groups: torch.Tensor | None, all_groups: torch.Tensor | None,
@@ -65,8 +92,7 @@ def loss_and_gradients(
     size beyond `dim`, or without a bias.
     """
     dim = images.shape[1]
-    if any(not 0 < size <= dim for size in settings.sizes):
-        raise UsageError(f"loss.sizes = {list(settings.sizes)}: an embedding has {dim} numbers; name none beyond that")
+    _check_sizes(settings.sizes, dim)
     if settings.kind == "sigmoid" and bias is None:
         raise UsageError("loss.kind = 'sigmoid': the model has no logit bias; give it one or use 'contrastive'")
     precision = torch.promote_types(images.dtype, torch.float32)
@@ -95,6 +121,11 @@ def loss_and_gradients(
         sums.loss / share, gradients[0], gradients[1], sums.scale / share,
         sums.bias / share if settings.kind == "sigmoid" else None,
     )  # fmt: skip
+
+
+def _check_sizes(sizes: Sequence[int], dim: int) -> None:
+    if any(not 0 < size <= dim for size in sizes):
+        raise UsageError(f"loss.sizes = {list(sizes)}: an embedding has {dim} numbers; name none beyond that")
 
 
 class _Units:

@@ -10,6 +10,7 @@ runs/demo/unreadable.txt  pictures that were left out, and why (if any)
 """
 
 import hashlib
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,13 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import torch
 from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
 from clip_italian import console
 from clip_italian.config import Recipe
 from clip_italian.errors import UserError
-from clip_italian.models_torch.base import load_base
+from clip_italian.models_torch.base import load_base, load_teacher, new_student
 from clip_italian.models_torch.copy_features import CopyFeatures
 from clip_italian.models_torch.devices import choose_device
 from clip_italian.models_torch.dual_encoder import DualEncoder
@@ -42,18 +44,20 @@ from clip_italian.train.parallel import Processes, join
 
 MODEL_FOLDER = "model"
 UNREADABLE_FILE = "unreadable.txt"
+_TEXTS = 10_000  # digested at a time
 
 # Settings that may differ between a run and its resumption: none of them changes what is learned. Data and base are
 # compared by content (`_identity`), so their paths may differ.
 _FREE: dict[str, Any] = {
     "output": True, "checkpoints": True, "tracking": True, "device": True,
     "data": {"workers": True, "pairs": True, "copies": True},
-    "model": {"base": True, "vision": True, "text": True}, "cost": True, "license": True,
+    "model": {"base": True, "vision": True, "text": True, "teacher": True}, "cost": True, "license": True,
 }  # fmt: skip
 # What the digests in an identity are of.
 _CONTENTS = {
     "data": "data (ids, captions or splits)", "pictures": "content of its pictures", "base": "base (its weights)",
-    "tokenizer": "tokenizer", "preprocessing": "preprocessing of pictures",
+    "tokenizer": "tokenizer", "preprocessing": "preprocessing of pictures", "teacher": "teacher (its weights)",
+    "originals": "set of captions from before translation",
 }  # fmt: skip
 
 
@@ -93,9 +97,10 @@ def train(
         with processes.main_first():
             examples, inspection = _readable(recipe, processes)
         rows = {name: examples.split_rows(name) for name in SPLITS}
+        teacher = None if recipe.model.teacher is None else load_teacher(recipe.model.teacher)
         torch.manual_seed(recipe.seed)
-        encoder = _base(recipe).to(device)
-        identity = _identity(recipe, examples, inspection, encoder, processes)
+        encoder = _base(recipe, teacher).to(device)
+        identity = _identity(recipe, examples, inspection, encoder, teacher, processes)
         if resumed is not None:
             _check_same(resumed, identity, recipe.output)
         cost_file = recipe.output / cost.COST_FILE
@@ -105,7 +110,9 @@ def train(
             checkpoints.clear()
         meter.keep(cost_file, earlier)
         with processes.main_first():
-            prepared = prepare(recipe, encoder, examples, rows["train"])
+            prepared = prepare(recipe, encoder, examples, rows["train"], teacher and teacher.to(device))
+        taught = {} if teacher is None else _taught_by(recipe, teacher)
+        del teacher  # its text tower is not needed any more
         at = None if resumed is None else resumed.progress.position.step
         opened = Monitor(recipe, recipe.output, at, show, meter.so_far) if processes.is_main else SilentMonitor()
         with opened as monitor:
@@ -132,14 +139,25 @@ def train(
                 },
                 "validation": best,
                 "cost": spent.to_json(),
-                leaks.INFO_KEY: _fingerprints(recipe, examples, inspection, rows["train"], processes).to_json(),
             }
+            info |= taught
+            if inspection is not None:
+                seen = _fingerprints(recipe, examples, inspection, rows["train"], processes)
+                if leaks.INFO_KEY in taught:
+                    seen = leaks.Fingerprints.union([seen, leaks.Fingerprints.from_json(taught[leaks.INFO_KEY])])
+                info[leaks.INFO_KEY] = seen.to_json()
             encoder = replace(encoder, info=info)
             if processes.is_main:
                 encoder.save(recipe.output / MODEL_FOLDER)
             checkpoints.finish()
             monitor.finish({"best validation loss": best["validation_loss"], "best MRR@10": best["MRR@10"]})
         return Run(encoder, recipe.output, monitor.history, spent)
+
+
+def _taught_by(recipe: Recipe, teacher: DualEncoder) -> dict[str, Any]:
+    """Metadata of the teacher: its name, the digest of its weights, and its training pictures, if it has a list."""
+    seen = {leaks.INFO_KEY: teacher.info[leaks.INFO_KEY]} if leaks.INFO_KEY in teacher.info else {}
+    return {"teacher": {"model": recipe.model.teacher, "weights_sha256": teacher.weights_hash}} | seen
 
 
 def _fingerprints(
@@ -195,9 +213,14 @@ def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
 
-def _readable(recipe: Recipe, processes: Processes) -> tuple[Examples, Inspection]:
-    """Examples whose pictures can be decoded, and the inspection of them; unreadable ones are listed in a file."""
+def _readable(recipe: Recipe, processes: Processes) -> tuple[Examples, Inspection | None]:
+    """Examples whose pictures can be decoded, and the inspection of them; unreadable ones are listed in a file.
+
+    Of captions alone all examples, and no inspection.
+    """
     examples = load_examples(recipe)
+    if not recipe.reads_pictures:
+        return examples, None
     with console.progress("pictures", len(examples)) as advance:
         inspection = inspect(examples, recipe.data.workers, advance)
     list_file = recipe.output / UNREADABLE_FILE
@@ -212,28 +235,42 @@ def _readable(recipe: Recipe, processes: Processes) -> tuple[Examples, Inspectio
     return examples.same_where(inspection.contents), inspection
 
 
-def _base(recipe: Recipe) -> DualEncoder:
-    """The recipe's base model, with the bias that its loss needs."""
-    encoder = load_base(recipe.model)
+def _base(recipe: Recipe, teacher: DualEncoder | None = None) -> DualEncoder:
+    """The recipe's base model, with the bias that its loss needs; `teacher` is the recipe's, if it is loaded."""
+    encoder = load_base(recipe.model) if teacher is None else new_student(teacher, recipe.model)
     if recipe.loss.kind == "sigmoid" and encoder.parts.logit_bias is None:
         add_logit_bias(encoder.model, recipe.loss.bias)
     return encoder
 
 
 def _identity(
-    recipe: Recipe, examples: Examples, inspection: Inspection, encoder: DualEncoder, processes: Processes
-) -> dict[str, Any]:
+    recipe: Recipe, examples: Examples, inspection: Inspection | None, encoder: DualEncoder,
+    teacher: DualEncoder | None, processes: Processes,
+) -> dict[str, Any]:  # fmt: skip
     """What a resumed run must share with its earlier part: settings, and digests of its inputs."""
-    return {
-        "recipe": recipe.model_dump(mode="json", exclude=_FREE),
+    identity: dict[str, Any] = {
+        "recipe": recipe.model_dump(mode="json", exclude=_FREE, exclude_none=True),
         "data": examples.fingerprint(),
-        "pictures": hashlib.sha256(inspection.contents.tobytes()).hexdigest(),
         "base": encoder.weights_hash,
         "tokenizer": tokenizer_hash(encoder.tokenizer),
         "preprocessing": settings_hash(encoder.image_processor.to_dict()),
         "processes": processes.count,
         "batch": batch_size(recipe, processes.count),
     }
+    if inspection is not None:
+        identity["pictures"] = hashlib.sha256(inspection.contents.tobytes()).hexdigest()
+    if teacher is not None:
+        identity["teacher"] = teacher.weights_hash
+        identity["originals"] = _digest(examples.originals())
+    return identity
+
+
+def _digest(texts: pa.Array) -> str:
+    """Digest of texts in order."""
+    digest = hashlib.sha256()
+    for start in range(0, len(texts), _TEXTS):
+        digest.update(json.dumps(texts[start : start + _TEXTS].to_pylist()).encode())
+    return digest.hexdigest()
 
 
 def _check_same(found: Checkpoint, identity: dict[str, Any], output: Path) -> None:
@@ -245,11 +282,11 @@ def _check_same(found: Checkpoint, identity: dict[str, Any], output: Path) -> No
 
 
 def _without(settings: dict[str, Any], free: dict[str, Any]) -> dict[str, Any]:
-    """Settings without the free ones, which older versions wrote into their checkpoints."""
+    """Settings without the free ones and those that are None, which older versions wrote into their checkpoints."""
     return {
-        key: _without(value, free[key]) if isinstance(free.get(key), dict) and isinstance(value, dict) else value
+        key: _without(value, free.get(key, {})) if isinstance(value, dict) else value
         for key, value in settings.items()
-        if free.get(key) is not True
+        if free.get(key) is not True and value is not None
     }
 
 

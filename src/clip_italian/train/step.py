@@ -23,7 +23,7 @@ from clip_italian import config
 from clip_italian.errors import UsageError
 from clip_italian.models_torch.cut import MASK, Cut, Inputs
 from clip_italian.models_torch.towers import Parts
-from clip_italian.train.loss import LossParts, loss_and_gradients
+from clip_italian.train.loss import LossParts, distance_and_gradient, loss_and_gradients
 from clip_italian.train.parallel import Processes
 
 # Texts that go through a tower together, grouped by length. A processor is as fast with few of them and computes less
@@ -87,8 +87,10 @@ class Embedder(nn.Module):
         self._precision = precision
 
     def forward(self, images: Inputs, texts: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings of a batch of pairs."""
-        return self.images(images), self.texts(texts)
+        """Embeddings of a batch of pairs; without pictures (`images` is {}) an empty tensor (b, 0) stands for them."""
+        seen = self.images(images) if images else None
+        read = self.texts(texts)
+        return read.new_zeros(len(read), 0) if seen is None else seen, read
 
     def images(self, inputs: Inputs) -> torch.Tensor:
         """Embeddings of pictures."""
@@ -151,6 +153,7 @@ class Batch:
     """This process's part of a batch: rows of the examples (b,), pictures, inputs of the texts, identities (b,).
 
     `prepare(images, number)` makes the vision tower's inputs from the pictures of chunk `number`, the same each time.
+    `targets` (b, dim) are a teacher's embeddings for the texts, if there is one; then `images` may be {}.
     """
 
     rows: torch.Tensor
@@ -158,6 +161,7 @@ class Batch:
     texts: Inputs
     groups: torch.Tensor
     prepare: Callable[[Inputs, int], Inputs] = _unchanged
+    targets: torch.Tensor | None = None
 
     def chunks(self, size: int | None) -> Iterator[tuple[Inputs, Inputs]]:
         """Pictures and the texts' inputs, at most `size` pictures at a time."""
@@ -192,7 +196,7 @@ def compute_gradients(
     texts = torch.cat([text.detach() for _, text in outputs])
     if not one_pass:
         outputs.clear()  # the second pass makes them again
-    joint = _joint_loss(images, texts, batch.groups, logit_scale, logit_bias, settings, processes)
+    joint = _joint_loss(images, texts, batch, logit_scale, logit_bias, settings, processes)
     del images, texts
 
     size = chunk or len(batch.rows)
@@ -213,10 +217,38 @@ def compute_gradients(
 
 
 def _joint_loss(
+    images: torch.Tensor, texts: torch.Tensor, batch: Batch, logit_scale: nn.Parameter,
+    logit_bias: nn.Parameter | None, settings: config.Loss, processes: Processes,
+) -> LossParts:  # fmt: skip
+    """The loss of all processes' embeddings; gradients of this process's embeddings (b, dim), and of scale and bias.
+
+    With a teacher it is the distance to the teacher's embeddings, plus `settings.pictures` times the loss of pictures
+    and texts.
+    """
+    if batch.targets is None:
+        return _loss_of_pairs(images, texts, batch.groups, logit_scale, logit_bias, settings, processes)
+    total = len(texts) * processes.count
+    share, gradient = distance_and_gradient(texts, batch.targets, total, settings.sizes)
+    distance = processes.sum(share)
+    gradient *= processes.count  # wrapped towers average over the processes what must be summed
+    weight = settings.pictures
+    if not weight:
+        return LossParts(distance, torch.zeros_like(images), gradient, torch.zeros_like(distance), None)
+    pairs = _loss_of_pairs(images, texts, batch.groups, logit_scale, logit_bias, settings, processes)
+    return LossParts(
+        distance + weight * pairs.loss,
+        weight * pairs.images_gradient,
+        gradient + weight * pairs.texts_gradient,
+        weight * pairs.scale_gradient,
+        None if pairs.bias_gradient is None else weight * pairs.bias_gradient,
+    )
+
+
+def _loss_of_pairs(
     images: torch.Tensor, texts: torch.Tensor, groups: torch.Tensor, logit_scale: nn.Parameter,
     logit_bias: nn.Parameter | None, settings: config.Loss, processes: Processes,
 ) -> LossParts:  # fmt: skip
-    """The loss of all processes' embeddings; gradients of this process's embeddings (b, dim), and of scale and bias."""
+    """The loss of pictures and texts, as `_joint_loss`."""
     all_images, all_texts, all_groups = map(processes.gather, (images, texts, groups))
     first = processes.rank * len(images)
     bias = None if logit_bias is None else logit_bias.detach().squeeze()
