@@ -21,11 +21,6 @@ import folds
 import numpy as np
 import torch
 from bridge import bridge
-from clip_italian.train.examples import Examples, load_examples
-from clip_italian.train.fit import Prepared, fit, prepare
-from clip_italian.train.processes import Processes
-from clip_italian.train.stage import Record, Surroundings
-from clip_italian.train.watch import NoWatch
 
 from clip_italian import languages, pairs
 from clip_italian.cli.train import show_record
@@ -39,11 +34,15 @@ from clip_italian.models_torch.base import load_base
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.pictures import leaks
 from clip_italian.train.checkpoint import Checkpoints
+from clip_italian.train.data import Examples, load_examples
+from clip_italian.train.history import Record
+from clip_italian.train.loop import Prepared, Trainer, prepare
+from clip_italian.train.monitor import SilentMonitor
 
 TRAINED, BRIDGE, RANDOM = "trained", "class names, no training", "random projections"
 
 
-class Shown(NoWatch):
+class Shown(SilentMonitor):
     """Says each evaluation and writes nothing."""
 
     def evaluation(self, record: Record) -> None:
@@ -89,8 +88,7 @@ def trained(recipe: Recipe, encoder: DualEncoder, data: Prepared, rest: torch.Te
     mine = replace(encoder, model=copy.deepcopy(encoder.model))
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), keep=1, writes=True)
-        around = Surroundings(checkpoints, {}, 0, Shown(), Processes(), lambda: False)
-        fit(recipe, mine, data, train, validation, around)
+        Trainer(recipe, mine, data, train, validation, checkpoints, Shown()).run()
     mine.model.eval()
     return mine
 
