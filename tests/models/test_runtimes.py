@@ -58,6 +58,38 @@ def relu(tmp_path):
     return tmp_path / "relu.onnx"
 
 
+@pytest.fixture
+def scaled(tmp_path):
+    """A graph that rounds values to 8 bits with one scale for the batch, as int8 graphs do."""
+    onnx = pytest.importorskip("onnx")
+    shape = ["rows", 4]
+    values, out = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("values", "out")
+    )
+    rounded = ["whole", "scale", "zero"]
+    nodes = [
+        onnx.helper.make_node("DynamicQuantizeLinear", ["values"], rounded),
+        onnx.helper.make_node("DequantizeLinear", rounded, ["out"]),
+    ]
+    opset = onnx.helper.make_opsetid("", 20)
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "scaled", [values], [out]), opset_imports=[opset], ir_version=10
+    )
+    onnx.save(model, tmp_path / "scaled.onnx")
+    return tmp_path / "scaled.onnx"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_rows_by_themselves_do_not_depend_on_others_or_on_the_number_of_threads(threads, scaled):
+    """In a batch they share a scale, as all rows did on a machine with one processor."""
+    rows = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32) * 10.0 ** np.arange(9)[:, None]
+    rows = rows.astype(np.float32)
+    graph = runtimes.OnnxGraph(scaled, threads)
+    expected = [graph({"values": row[None]})[0].tolist() for row in rows]
+    assert graph({"values": rows}).tolist() == expected
+    assert runtimes.OnnxGraph(scaled, threads, batch=True)({"values": rows}).tolist() != expected
+
+
 @pytest.mark.parametrize("ahead", [False, True])
 def test_a_graph_is_loaded_by_its_first_call_or_ahead(ahead, relu):
     graph = runtimes.OnnxGraph(relu, 1)
@@ -86,9 +118,9 @@ def test_loading_ahead_without_onnxruntime_does_not_wait_forever(relu, monkeypat
 
 def test_many_rows_side_by_side_are_as_one_batch(relu):
     rows = np.random.default_rng(0).standard_normal((37, 2)).astype(np.float32)
-    side_by_side, batch = runtimes.OnnxGraph(relu, threads=3), runtimes.OnnxGraph(relu, threads=1)
+    graphs = [runtimes.OnnxGraph(relu, 3), runtimes.OnnxGraph(relu, 1), runtimes.OnnxGraph(relu, 1, batch=True)]
     for count in (37, 1, 2):
         expected = np.maximum(rows[:count], 0)
-        for graph in (side_by_side, batch):
+        for graph in graphs:
             assert np.array_equal(graph({"values": rows[:count]}), expected)
             assert np.array_equal(graph({"values": rows[:count]}, "positive"), expected)

@@ -149,11 +149,11 @@ def quantise_graphs(source: Source, folder: Path, settings: Exported) -> Exporte
     sample = source.sample
     image = first_accepted(
         folder, settings.image, lambda run: replace(plain, image_graph=run).encode_images(sample.pictures),
-        source.expected[0], torch.get_num_threads(),
+        source.expected[0],
     )  # fmt: skip
     text = first_accepted(
         folder, settings.text, lambda run: replace(plain, text_graph=run).encode_text(sample.texts),
-        source.expected[1],
+        source.expected[1], batch=True,
     )  # fmt: skip
     if not image.quantised and not text.quantised:
         raise UserError(
@@ -166,16 +166,17 @@ def quantise_graphs(source: Source, folder: Path, settings: Exported) -> Exporte
 
 
 def first_accepted(
-    folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray, threads: int = 1
+    folder: Path, graph: Graph, embed: Callable[[runtimes.Run], np.ndarray], expected: np.ndarray, batch: bool = False
 ) -> Graph:
     """Replace a graph by its first quantised version that is accurate enough; returns it unchanged if there is none.
 
-    `embed` embeds the sample by a graph, `threads` are as in use (`OnnxGraph`).
+    `embed` embeds the sample by a graph, which runs rows in batches or by themselves, as in use (`OnnxGraph`).
     """
     file = folder / graph.file
     with tempfile.TemporaryDirectory(dir=folder.parent) as directory:
         for candidate, kinds in quantise.attempts(file, Path(directory), embed):
-            result = parity.of(embed(runtimes.OnnxGraph(candidate, threads)), expected)
+            run = runtimes.OnnxGraph(candidate, 1 if batch else runtimes.default_threads(), batch)
+            result = parity.of(embed(run), expected)
             if result.low_cosine >= parity.LEAST_COSINE:
                 precision: Precision = "int8"
                 candidate.replace(file)

@@ -66,7 +66,7 @@ class OnnxEncoder(MapEncoder):
         found = cls(
             settings, image,
             # In one thread: the batches of many texts run at the same time.
-            graph(text, settings.text.precision) if openvino else runtimes.OnnxGraph(path / text, 1),
+            graph(text, settings.text.precision) if openvino else runtimes.OnnxGraph(path / text, 1, batch=True),
             Tokens(path / exported.TOKENIZER_FILE), preparation(path), read_info(path),
         )  # fmt: skip
         if settings.maps is not None:

@@ -153,7 +153,7 @@ def _encoder(
         if not file.is_file():
             raise UserError(f"{file}: missing; download {name} again")
     threads = runtimes.default_threads()
-    image, text = runtimes.OnnxGraph(graphs[0], threads), runtimes.OnnxGraph(graphs[1], 1)
+    image, text = runtimes.OnnxGraph(graphs[0], threads), runtimes.OnnxGraph(graphs[1], 1, batch=True)
     digest = known.digest(folder, [*graphs, *graphs[0].parent.glob("*data"), *graphs[1].parent.glob("*data")])
     described = text.inputs
     size = sum(file.stat().st_size for file in graphs)

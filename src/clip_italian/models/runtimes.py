@@ -28,20 +28,21 @@ def default_threads() -> int:
 class OnnxGraph:
     """A graph run by onnxruntime on the CPU, loaded at its first call. Thread-safe.
 
-    With several `threads`, a single row is run by all of them, and many rows side by side, one thread each, so that no
-    thread waits for another at the end of each operation: 1.2 to 1.4 times as fast as batches (docs/LOG.md). With one
-    thread, all rows are one batch, unless the graph takes only one row. Calls raise UserError if onnxruntime is missing
-    or the file is damaged.
+    A single row is run by all `threads`, and many rows side by side, one thread each, so that no thread waits for
+    another at the end of each operation: 1.2 to 1.4 times as fast as batches (docs/LOG.md). A row's result then depends
+    neither on the other rows nor on the number of threads; in int8, rows of a batch share their scale. With `batch` all
+    rows are one batch, unless the graph takes only one row. Calls raise UserError if onnxruntime is missing or the file
+    is damaged.
     """
 
-    def __init__(self, file: Path, threads: int) -> None:
-        self._file, self._threads, self._lock = file, threads, Lock()
+    def __init__(self, file: Path, threads: int, batch: bool = False) -> None:
+        self._file, self._threads, self._batch, self._lock = file, threads, batch, Lock()
         self._opens = Event()  # set when Python has done its part of loading
 
     def __call__(self, inputs: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
         """Return one output, by default the first."""
         rows = len(next(iter(inputs.values())))
-        many = rows > 1 and self._threads > 1
+        many = rows > 1 and not self._batch
         with self._lock:
             session = self._of_one_thread if many or "_of_one_thread" in self.__dict__ else self._session
         outputs = [output or session.get_outputs()[0].name]
@@ -86,7 +87,7 @@ class OnnxGraph:
 
     @cached_property
     def _of_one_thread(self) -> Any:
-        return _session(self._file, 1, self._opens.set)
+        return self._session if self._threads == 1 else _session(self._file, 1, self._opens.set)
 
 
 def _session(file: Path, threads: int, opens: Callable[[], None]) -> Any:
