@@ -251,7 +251,7 @@ class _Lists:
                 reason = str(error).strip().splitlines()[-1]
                 raise self._damaged(reason) from error
             self._kept = faiss.downcast_InvertedLists(index.invlists)
-            self._starts = np.concatenate([[0], np.cumsum(-(-self._sizes.astype(np.int64) // self._kept.n_per_block))])
+            self._starts = np.concatenate([[0], np.cumsum(_block_counts(self._sizes, self._kept))])
             shapes = (self._sizes.shape, int(self._sizes.sum()), self._blocks.shape, self._blocks.dtype)
             there = ((index.nlist,), self._rows, (self._starts[-1],), _block_type(self._kept))
             if shapes != there:
@@ -280,6 +280,11 @@ class _Lists:
 def _block_type(kept: Any) -> np.dtype:
     """One element of `BLOCKS_FILE` for FAISS's inverted lists."""
     return np.dtype([("rows", "<u4", (kept.n_per_block,)), ("codes", "u1", (kept.block_size,))])
+
+
+def _block_counts(sizes: np.ndarray, kept: Any) -> np.ndarray:
+    """The number of blocks (lists,) int64 of lists with so many vectors."""
+    return np.asarray(-(-sizes.astype(np.int64) // kept.n_per_block))
 
 
 def _read_ahead(mapped: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> None:
@@ -333,7 +338,7 @@ def _write_lists(folder: Path, lists: Any) -> None:
     kept = faiss.downcast_InvertedLists(lists.invlists)
     kind = _block_type(kept)
     sizes = np.array([kept.list_size(number) for number in range(lists.nlist)], np.uint32)
-    blocks = -(-sizes.astype(np.int64) // kept.n_per_block)
+    blocks = _block_counts(sizes, kept)
     np.save(folder / SIZES_FILE, sizes)
     with (folder / BLOCKS_FILE).open("wb") as file:
         _write_head(file, kind, (int(blocks.sum()),))
