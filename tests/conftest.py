@@ -92,6 +92,14 @@ def tiny_bert(hidden_size: int, layers: int) -> BertModel:
     )
 
 
+def save_tiny_bert(folder: Path, seed: int, hidden_size: int, layers: int) -> Path:
+    """Save a `tiny_bert` drawn by a seed, with its tokenizer, into a folder; return it."""
+    torch.manual_seed(seed)
+    tiny_bert(hidden_size, layers).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
 def tiny_model(scale: float = 20.0, layers: int = 1) -> VisionTextDualEncoderModel:
     """Return a random ViT and BERT with projections to 16 dimensions."""
     torch.manual_seed(0)

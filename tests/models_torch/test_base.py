@@ -13,7 +13,7 @@ from clip_italian.models_torch.base import load_base
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.mean_pooled import MeanPooledBertModel, MeanPooledXLMRobertaModel
 from clip_italian.models_torch.towers import add_logit_bias
-from tests.conftest import draw_shape, tiny_bert, tiny_tokenizer
+from tests.conftest import draw_shape, save_tiny_bert
 from tests.models_torch import kinds
 
 PICTURES = [draw_shape("cerchio", "red", 1), draw_shape("quadrato", "blue", 2)]
@@ -22,10 +22,7 @@ TEXTS = ["un gatto che dorme", "un cerchio rosso"]
 
 @pytest.fixture
 def bert_folder(tmp_path):
-    torch.manual_seed(1)
-    tiny_bert(hidden_size=16, layers=1).save_pretrained(tmp_path / "bert")
-    tiny_tokenizer().save_pretrained(tmp_path / "bert")
-    return tmp_path / "bert"
+    return save_tiny_bert(tmp_path / "bert", 1, hidden_size=16, layers=1)
 
 
 def test_two_towers_have_their_weights(tmp_path, bert_folder):

@@ -10,7 +10,7 @@ from clip_italian.models_torch.base import load_base, load_teacher
 from clip_italian.models_torch.dual_encoder import DualEncoder
 from clip_italian.models_torch.single_towers import load_text
 from clip_italian.models_torch.towers import MlpDualEncoderModel, add_logit_bias
-from tests.conftest import draw_shape, save_tiny_model, tiny_bert, tiny_tokenizer
+from tests.conftest import draw_shape, save_tiny_bert, save_tiny_model
 from tests.models_torch import kinds
 
 PICTURES = [draw_shape("cerchio", "red", 1), draw_shape("quadrato", "blue", 2)]
@@ -19,10 +19,7 @@ TEXTS = ["un gatto che dorme", "un cerchio rosso"]
 
 @pytest.fixture
 def bert(tmp_path):
-    torch.manual_seed(1)
-    tiny_bert(hidden_size=16, layers=6).save_pretrained(tmp_path / "bert")
-    tiny_tokenizer().save_pretrained(tmp_path / "bert")
-    return tmp_path / "bert"
+    return save_tiny_bert(tmp_path / "bert", 1, hidden_size=16, layers=6)
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)

@@ -21,8 +21,9 @@ from clip_italian.train.distil import keep_targets, original_pairs, set_text_pro
 from clip_italian.train.loss import contrastive_loss
 from clip_italian.train.parallel import Processes
 from clip_italian.train.run import train
-from tests.conftest import COLOURS, SHAPES, draw_shape, tiny_bert, tiny_tokenizer
+from tests.conftest import COLOURS, SHAPES, draw_shape, save_tiny_bert
 from tests.models_torch import kinds
+from tests.train.test_resume import Fragile
 
 STAGE = {
     "name": "texts", "trainable": ["text_model.*", "text_projection.*"],
@@ -62,10 +63,7 @@ def teacher(tiny_encoder, tmp_path):
 @pytest.fixture
 def student(tmp_path):
     """A text tower of another size than the teacher's."""
-    torch.manual_seed(5)
-    tiny_bert(hidden_size=32, layers=2).save_pretrained(tmp_path / "student")
-    tiny_tokenizer().save_pretrained(tmp_path / "student")
-    return tmp_path / "student"
+    return save_tiny_bert(tmp_path / "student", 5, hidden_size=32, layers=2)
 
 
 def original(caption):
@@ -221,17 +219,6 @@ def test_broken_off_at_every_step_the_run_equals_an_undisturbed_one(
     )
     expected = train(whole)
 
-    class Fragile(run_module.Monitor):
-        """Breaks off at its second step, before the checkpoint of it."""
-
-        count = 0
-
-        def step(self, record):
-            super().step(record)
-            self.count += 1
-            if self.count == 2:
-                raise RuntimeError("power cut")
-
     monkeypatch.setattr(run_module, "Monitor", Fragile)
     unfinished, run, attempts = "refuse", None, 0
     while run is None and attempts < 20:
@@ -252,13 +239,13 @@ def test_broken_off_at_every_step_the_run_equals_an_undisturbed_one(
 def test_another_teacher_or_other_originals_do_not_resume_a_run(
     far, teacher, tiny_encoder, student, tmp_path, cache, monkeypatch
 ):
-    class Fragile(run_module.Monitor):
+    class Broken(run_module.Monitor):
         def step(self, record):
             raise RuntimeError("power cut")
 
     settings = recipe(far, teacher, student, tmp_path / "run")
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(run_module, "Monitor", Fragile)
+        patch.setattr(run_module, "Monitor", Broken)
         train(settings)
     with torch.no_grad():
         tiny_encoder.parts.text_projection.weight += 1

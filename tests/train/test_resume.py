@@ -80,20 +80,21 @@ def undisturbed(tmp_path_factory):
     return room / "whole"
 
 
+class Fragile(run_module.Monitor):
+    """Breaks off at its second step, before the checkpoint of it."""
+
+    count = 0
+
+    def step(self, record):
+        super().step(record)
+        self.count += 1
+        if self.count == 2:
+            raise RuntimeError("power cut")
+
+
 @pytest.mark.parametrize("every", [1, 2])
 def test_broken_off_at_every_step(tmp_path, tiny_folder, shapes, cache, undisturbed, monkeypatch, every):
     again = recipe(shapes, tiny_folder, tmp_path / "broken", checkpoints={"every": every, "keep": 1})
-
-    class Fragile(run_module.Monitor):
-        """Breaks off at its second step."""
-
-        count = 0
-
-        def step(self, record):
-            super().step(record)
-            self.count += 1
-            if self.count == 2:
-                raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
         patch.setattr(run_module, "Monitor", Fragile)
